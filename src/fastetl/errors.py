@@ -1,0 +1,72 @@
+"""The errors that fastetl raises on purpose.
+
+```
+FastetlError
+├── ConfigError          the configuration cannot be used; carries every problem found
+├── EventError           an event is not what an event source mapping sends
+├── MisfitError          a value does not fit a column whose policy is `fail`
+├── EnrichmentError      an enrichment raised, or broke its promise about columns
+├── StorageError         S3 did not do what was asked
+├── LedgerError          the ledger did not do what was asked, or contradicts itself
+│   └── StaleStepError   another coordinator has moved the batch on; read again
+└── WarehouseError       the Redshift Data API did not take a call
+```
+
+A message names the operation, the object and what to do. It never carries item content.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class FastetlError(Exception):
+    """Whatever fastetl itself reports; everything else is a defect or the environment."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a configuration, and what mends it."""
+
+    place: str
+    """Where, as a path: `pipelines[0].columns[3].type`."""
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}. {self.remedy}"
+
+
+class ConfigError(FastetlError):
+    """The configuration cannot be used."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class EventError(FastetlError):
+    """The event as a whole cannot be read: not JSON, no records, an unknown table."""
+
+
+class MisfitError(FastetlError):
+    """A value does not fit a column that the configuration declared `on_misfit = "fail"`."""
+
+
+class EnrichmentError(FastetlError):
+    """An enrichment raised, or did not give the columns that it declares."""
+
+
+class StorageError(FastetlError):
+    """S3 did not do what was asked."""
+
+
+class LedgerError(FastetlError):
+    """The ledger did not do what was asked, or contradicts itself."""
+
+
+class StaleStepError(LedgerError):
+    """A condition failed because someone else has already taken this step."""
+
+
+class WarehouseError(FastetlError):
+    """The Redshift Data API did not take a call."""

@@ -1,0 +1,131 @@
+"""The values that travel between the floors. Nothing here does any work beyond naming itself."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from fastetl.columns import RedshiftType
+
+SEQUENCE_DIGITS = 40
+"""DynamoDB's sequence numbers have 21 to 40 digits (DynamoDB Streams API, StreamRecord)."""
+
+EXPORT_LABEL = "0000-00-00T00:00:00.000"
+"""Stands where a stream's label stands, for rows of an export: older than any stream of the same epoch."""
+
+Op = Literal["INSERT", "MODIFY", "REMOVE", "EXPIRE"]
+"""What happened to the item; EXPIRE is a REMOVE that DynamoDB's time to live did, not a user."""
+
+
+def build_version(epoch: int, label: str, sequence_number: str) -> str:
+    """Order every state an item ever had: later compares greater, as bytes.
+
+    Sequence numbers are decimal and of varying length, so that as text `9` would be newer than `10`, and with
+    up to 40 digits they are too long for DECIMAL(38): they are padded instead.
+    """
+    return f"{epoch:04d}#{label}#{sequence_number.rjust(SEQUENCE_DIGITS, '0')}"
+
+
+class EpochStart(msgspec.Struct, frozen=True):
+    """From this second on, events belong to this epoch (see `docs/architecture.md`, backfill)."""
+
+    epoch: int
+    starts_at: int
+    """Unix seconds."""
+
+
+def epoch_at(starts: tuple[EpochStart, ...], changed_at: float) -> int:
+    """The epoch of an event by its own time, so that a retry stamps it the same."""
+    return max((start.epoch for start in starts if changed_at >= start.starts_at), default=0)
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A record that could not be converted. `record` is item content: never log it."""
+
+    event_id: str
+    reason: str
+    """A code, fit for a metric's dimension: `type`, `range`, `too_long`, …"""
+    column: str
+    """Empty where the record as a whole is malformed."""
+    detail: str
+    """What was expected, in words; without item content."""
+    record: str
+    """The raw record, as JSON text in ASCII."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Everything a load must know about how a file was written."""
+
+    columns: tuple[tuple[str, RedshiftType], ...]
+    """Names and types in the file's order, the system columns included."""
+    delimiter: str
+    compression: Literal["gzip", "zstd", "none"]
+    null_marker: str
+    encoder: int
+    """Rises when the same columns come to be written differently."""
+
+    @property
+    def layout_id(self) -> str:
+        """A short name for exactly this layout."""
+        return hashlib.blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
+
+
+FileState = Literal["PENDING", "LOADED", "QUARANTINED", "REJECTED"]
+"""REJECTED: every record was a reject, so that there is no object to load; terminal from the start."""
+
+
+class FileItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One S3 object of changes, as the ledger knows it."""
+
+    file_id: str
+    pipeline: str
+    key: str
+    """The S3 object; empty when every record was a reject."""
+    layout_id: str
+    checksum: str
+    """CRC32 of the object, base64, as S3 gives it."""
+    bytes: int
+    rows: int
+    rejects: int
+    rejects_key: str
+    version_min: str
+    version_max: str
+    changed_min: str
+    changed_max: str
+    """ISO 8601, UTC, microseconds: bounds of `_changed_at`."""
+    created: int
+    """Unix milliseconds when it was registered."""
+    state: FileState = "PENDING"
+    batch_id: str = ""
+    reason: str = ""
+
+
+class PendingFile(msgspec.Struct, frozen=True):
+    """What the sparse index tells of a file that waits. A hint: the FILE item decides."""
+
+    file_id: str
+    created: int
+    bytes: int
+    layout_id: str
+
+
+BatchState = Literal["FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY", "LOADED", "SPLIT", "QUARANTINED"]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The pipeline's one mutable place: which batches are open, and whether it is paused."""
+
+    pipeline: str
+    generation: int
+    open: tuple[str, ...]
+    """Batch ids, oldest first; at most `MAX_OPEN_BATCHES`."""
+    installation: str
+    """Tells this ledger from any other that ever wrote to the same warehouse."""
+    paused: str = ""
+    """Why, in words; empty when running."""
+    epochs: tuple[EpochStart, ...] = ()
+
+
+MAX_OPEN_BATCHES = 8
