@@ -1,0 +1,388 @@
+"""Every SQL statement that fastetl sends to Redshift, as values built by pure functions.
+
+One attempt to load a batch is one transaction, `load_sql`; finding out how an attempt ended is another,
+`resolve_sql`; `ddl_sql` makes the tables that both rest on. `docs/architecture.md` says why each step is there.
+
+Nothing of an item ever becomes SQL: statements hold identifiers from the configuration, quoted, and literals that
+fastetl made itself (hashes, times, S3 addresses).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.config import Pipeline
+from fastetl.model import Layout
+
+MAX_STATEMENTS = 40
+"""In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""
+
+STAGED = '"fastetl_staged"'
+FILES = '"fastetl_files"'
+WINNERS = '"fastetl_winners"'
+
+_COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
+_FILE_ID = RedshiftType("CHAR", length=32)
+_BATCH_ID = RedshiftType("VARCHAR", length=64)
+_COUNT = RedshiftType("BIGINT")
+_MOMENT = RedshiftType("TIMESTAMP")
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One SQL statement and the step it takes; the step is also the comment that opens the SQL."""
+
+    step: str
+    sql: str
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What one attempt loads, and from where."""
+
+    batch_id: str
+    attempt: int
+    layout: Layout
+    manifest_url: str
+    manifest_checksum: str
+    files_url: str
+    """A CSV of `file_id,row_count`, one line a file: ids inline would pass the 100 KB limit of a statement."""
+    changed_min: str
+    changed_max: str
+    """Bounds of `_changed_at`, so that the log's sort key prunes."""
+
+
+def quote_identifier(name: str) -> str:
+    """Quote a name of the configuration for SQL."""
+    if "\x00" in name:
+        raise ValueError("an identifier holds no NUL")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    r"""Quote a text that fastetl made for SQL.
+
+    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the
+    customary null marker `\N` and the tab, which COPY spells `\t`.
+    """
+    if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
+        raise ValueError("a literal holds neither NUL nor backslash")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def table(pipeline: Pipeline, suffix: str = "") -> str:
+    """The quoted name of the mirror, or with a suffix of a table or view beside it."""
+    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(pipeline.target + suffix)}"
+
+
+def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
+    """The one transaction that loads a batch: it commits all of the batch's files, or nothing."""
+    steps = [
+        *_gate(pipeline),
+        ("gate_batch", _refuse("loaded before", f"{table(pipeline, '_loads')} WHERE {_is_batch(load.batch_id)}")),
+        (
+            "gate_fence",
+            _refuse(
+                "fenced",
+                f'{table(pipeline, "_fences")} WHERE {_is_batch(load.batch_id)} AND "attempt" >= {load.attempt:d}',
+            ),
+        ),
+        *_stage_files(pipeline, load.files_url),
+        (
+            "gate_files",
+            _refuse(
+                "file loaded before",
+                f'{table(pipeline, "_load_files")} WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
+            ),
+        ),
+        (
+            "stage",
+            f'CREATE TEMP TABLE {STAGED} ({_definitions(load.layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")',
+        ),
+        ("copy", _copy(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout)),
+        ("count", _refuse("row counts differ", _miscounted())),
+        *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
+        *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
+        *(_merge_into_mirror(pipeline, load.layout) if "mirror" in pipeline.outputs else ()),
+        *[("post_sql", sql) for sql in pipeline.load.post_sql],
+        *_record(pipeline, load),
+        ("drop_staged", f"DROP TABLE {STAGED}"),
+        ("drop_files", f"DROP TABLE {FILES}"),
+    ]
+    return _statements(f"{load.batch_id}/{load.attempt}", steps)
+
+
+def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str = "") -> tuple[Statement, ...]:
+    """The one transaction that settles how an attempt ended, and keeps it from committing later.
+
+    It waits for a running attempt at the gate's lock. Its `verdict` has rows of `(what, detail)`: `loaded` with the
+    manifest's checksum where the batch is committed, and `fenced` with the highest attempt that is fenced off.
+    With `files_url` there is a `verdict_files` too: which of its files another batch has loaded.
+    """
+    loads, fences = table(pipeline, "_loads"), table(pipeline, "_fences")
+    standing = (
+        f'SELECT "batch_id" FROM {loads} WHERE {_is_batch(batch_id)}'
+        f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {_is_batch(batch_id)} AND "attempt" >= {attempt:d}'
+    )
+    steps = [
+        *_gate(pipeline),
+        (
+            "fence",
+            f'INSERT INTO {fences} ("batch_id", "attempt", "fenced_at")'
+            f" SELECT {quote_literal(batch_id)}, {attempt:d}, GETDATE()"
+            f' FROM (SELECT COUNT(*) AS "n" FROM ({standing}) AS "standing") AS "counted" WHERE "n" = 0',
+        ),
+        (
+            "verdict",
+            f'SELECT \'loaded\' AS "what", "manifest_checksum" AS "detail" FROM {loads} WHERE {_is_batch(batch_id)}'
+            ' UNION ALL SELECT \'fenced\' AS "what", CAST(MAX("attempt") AS VARCHAR(64)) AS "detail"'
+            f" FROM {fences} WHERE {_is_batch(batch_id)}",
+        ),
+    ]
+    if files_url:
+        steps += [
+            *_stage_files(pipeline, files_url),
+            (
+                "verdict_files",
+                f'SELECT "file_id" FROM {table(pipeline, "_load_files")}'
+                f' WHERE "file_id" IN (SELECT "file_id" FROM {FILES}) AND "batch_id" <> {quote_literal(batch_id)}',
+            ),
+            ("drop_files", f"DROP TABLE {FILES}"),
+        ]
+    return _statements(f"{batch_id}/{attempt}", steps)
+
+
+def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
+    """Which files a failed COPY blames. Only names and codes: the message may quote a value."""
+    sql = (
+        'SELECT DISTINCT TRIM("file_name") AS "file_name", TRIM("column_name") AS "column_name", "error_code"'
+        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
+    )
+    return _statements(str(query_id), [("load_errors", sql)])
+
+
+def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tuple[Statement, ...]:
+    """What the warehouse knows it has loaded between two times (ISO 8601, UTC): for reconciling and rebuilding."""
+    sql = (
+        f'SELECT "file_id", "batch_id", "row_count" FROM {table(pipeline, "_load_files")}'
+        f' WHERE "loaded_at" >= {quote_literal(loaded_from)} AND "loaded_at" < {quote_literal(loaded_to)}'
+    )
+    return _statements(pipeline.name, [("loaded_files", sql)])
+
+
+def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Everything that has to exist in the warehouse before the first load; running it again changes nothing."""
+    columns = _definitions(pipeline.layout.columns)
+    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
+    if "mirror" in pipeline.outputs:
+        steps += [
+            (
+                "mirror",
+                f"CREATE TABLE IF NOT EXISTS {table(pipeline)} ({columns})"
+                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")',
+            ),
+            ("current", _current_view(pipeline)),
+        ]
+    if "log" in pipeline.outputs:
+        steps += [
+            (
+                "log",
+                f"CREATE TABLE IF NOT EXISTS {table(pipeline, '_log')} ({columns})"
+                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
+            ),
+            ("history", _history_view(pipeline)),
+        ]
+    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
+    readable = [
+        *(["_current"] if "mirror" in pipeline.outputs else []),
+        *(["_log", "_history"] if "log" in pipeline.outputs else []),
+    ]
+    steps += [
+        ("grant", f"GRANT SELECT ON {table(pipeline, suffix)} TO {quote_identifier(reader)}")
+        for reader in pipeline.redshift.grant_to
+        for suffix in readable
+    ]
+    return _statements(pipeline.name, steps)
+
+
+def _statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:
+    return tuple(Statement(step, f"/* fastetl {step} {about} */\n{sql}") for step, sql in steps)
+
+
+def _gate(pipeline: Pipeline) -> list[tuple[str, str]]:
+    # LOCK queues attempts; should a snapshot have begun before the lock was granted, the UPDATE conflicts instead
+    # of letting the gate read what was true before the wait. The mirror itself is never locked: that shuts out readers.
+    gate = table(pipeline, "_gate")
+    return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1')]
+
+
+def _refuse(why: str, rows: str) -> str:
+    # Fails when there is a row, without a stored procedure: the cast of an aggregate cannot be evaluated early.
+    return f"SELECT CAST(CASE WHEN COUNT(*) = 0 THEN '0' ELSE {quote_literal(why)} END AS INTEGER) FROM {rows}"
+
+
+def _is_batch(batch_id: str) -> str:
+    return f'"batch_id" = {quote_literal(batch_id)}'
+
+
+def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:
+    columns = (("file_id", _FILE_ID), ("row_count", _COUNT))
+    plain = Layout(columns, delimiter=",", compression="none", null_marker=r"\N", encoder=0)
+    return [
+        ("stage_files", f"CREATE TEMP TABLE {FILES} ({_definitions(columns)})"),
+        ("copy_files", _copy(pipeline, FILES, ["file_id", "row_count"], files_url, plain, manifest=False)),
+    ]
+
+
+def _copy(pipeline: Pipeline, into: str, columns: list[str], url: str, layout: Layout, *, manifest: bool = True) -> str:
+    role = pipeline.redshift.iam_role
+    delimiter = r"\t" if layout.delimiter == "\t" else layout.delimiter
+    return (
+        f"COPY {into} ({_names(columns)}) FROM {quote_literal(url)}"
+        f" IAM_ROLE {'default' if role == 'default' else quote_literal(role)}"
+        f"{' MANIFEST' if manifest else ''}"
+        f" FORMAT AS CSV QUOTE AS '\"' DELIMITER {quote_literal(delimiter)}{_COMPRESSION[layout.compression]}"
+        f" NULL AS {quote_literal(layout.null_marker)} TIMEFORMAT 'auto' DATEFORMAT 'auto'"
+        " COMPUPDATE OFF STATUPDATE OFF MAXERROR 0"
+    )
+
+
+def _miscounted() -> str:
+    # An unbalanced quote can swallow lines without an error, so every file's rows are counted.
+    found = f'SELECT "_file", COUNT(*) AS "row_count" FROM {STAGED} GROUP BY "_file"'
+    return (
+        f'{FILES} AS "expected" FULL OUTER JOIN ({found}) AS "found" ON "expected"."file_id" = "found"."_file"'
+        ' WHERE COALESCE("expected"."row_count", -1) <> COALESCE("found"."row_count", -1)'
+    )
+
+
+def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    log, names = table(pipeline, "_log"), _shared(pipeline, load.layout)
+    logged = (
+        f'SELECT "_event_id" AS "logged_id" FROM {log}'
+        f' WHERE "_changed_at" BETWEEN {quote_literal(load.changed_min)} AND {quote_literal(load.changed_max)}'
+    )
+    ranked = _ranked(names, partition="_event_id", order='"_file"')
+    insert = (
+        f"INSERT INTO {log} ({_names(names)}) SELECT {_names(names, of='ranked')}"
+        f' FROM ({ranked}) AS "ranked"'
+        f' LEFT JOIN ({logged}) AS "logged" ON "ranked"."_event_id" = "logged"."logged_id"'
+        ' WHERE "ranked"."_rank" = 1 AND "logged"."logged_id" IS NULL'
+    )
+    return [("log", insert)]
+
+
+def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, str]]:
+    mirror, names = table(pipeline), _shared(pipeline, layout)
+    keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
+    # A tombstone keeps its key and version and forgets the item.
+    values = ", ".join(
+        _unless_deleted(name) if name not in keeps else f'"ranked".{quote_identifier(name)}' for name in names
+    )
+    ranked = _ranked(names, partition="_key", order='"_version" DESC, "_file"')
+    winners = (
+        f'CREATE TEMP TABLE {WINNERS} DISTSTYLE KEY DISTKEY ("_key") AS SELECT {values}'
+        f' FROM ({ranked}) AS "ranked"'
+        f' LEFT JOIN {mirror} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
+        ' WHERE "ranked"."_rank" = 1 AND ("mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version")'
+    )
+    # A column that this layout does not have yet becomes NULL: the older value belongs to an older version.
+    every = [name for name, _ in pipeline.layout.columns]
+    source = {name: f"{WINNERS}.{quote_identifier(name)}" if name in names else "NULL" for name in every}
+    updates = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in source.items() if name != "_key")
+    merge = (
+        f'MERGE INTO {mirror} USING {WINNERS} ON {quote_identifier(pipeline.target)}."_key" = {WINNERS}."_key"'
+        f" WHEN MATCHED THEN UPDATE SET {updates}"
+        f" WHEN NOT MATCHED THEN INSERT ({_names(every)}) VALUES ({', '.join(source.values())})"
+    )
+    return [("winners", winners), ("merge", merge), ("drop_winners", f"DROP TABLE {WINNERS}")]
+
+
+def _unless_deleted(name: str) -> str:
+    quoted = quote_identifier(name)
+    return f'CASE WHEN "ranked"."_deleted" THEN NULL ELSE "ranked".{quoted} END AS {quoted}'
+
+
+def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    batch = quote_literal(load.batch_id)
+    totals = f'SELECT COUNT(*) AS "files", SUM("row_count") AS "row_count" FROM {FILES}'
+    return [
+        (
+            "load_files",
+            f'INSERT INTO {table(pipeline, "_load_files")} ("file_id", "batch_id", "row_count", "loaded_at")'
+            f' SELECT "file_id", {batch}, "row_count", GETDATE() FROM {FILES}',
+        ),
+        (
+            "loads",
+            f"INSERT INTO {table(pipeline, '_loads')}"
+            ' ("batch_id", "attempt", "manifest_checksum", "files", "row_count", "loaded_at")'
+            f" SELECT {batch}, {load.attempt:d}, {quote_literal(load.manifest_checksum)},"
+            f' "files", "row_count", GETDATE() FROM ({totals}) AS "totals"',
+        ),
+    ]
+
+
+def _current_view(pipeline: Pipeline) -> str:
+    names = [name for name, _ in pipeline.layout.columns]
+    return (
+        f"CREATE OR REPLACE VIEW {table(pipeline, '_current')} AS"
+        f' SELECT {_names(names)} FROM {table(pipeline)} WHERE NOT "_deleted"'
+    )
+
+
+def _history_view(pipeline: Pipeline) -> str:
+    # Ordered by version, not by time: DynamoDB's times are whole seconds, and changes may arrive in any order.
+    names = [name for name, _ in pipeline.layout.columns]
+    until = 'LEAD("_changed_at") OVER (PARTITION BY "_key" ORDER BY "_version")'
+    return (
+        f"CREATE OR REPLACE VIEW {table(pipeline, '_history')} AS"
+        f' SELECT {_names(names)}, "_valid_from", "_valid_to"'
+        f' FROM (SELECT {_names(names)}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
+        f' FROM {table(pipeline, "_log")}) AS "versions" WHERE NOT "_deleted"'
+    )
+
+
+def _bookkeeping(pipeline: Pipeline) -> list[str]:
+    # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
+    gate = table(pipeline, "_gate")
+    tables = {
+        "_loads": (
+            ("batch_id", _BATCH_ID), ("attempt", _COUNT), ("manifest_checksum", _BATCH_ID),
+            ("files", _COUNT), ("row_count", _COUNT), ("loaded_at", _MOMENT),
+        ),
+        "_load_files": (("file_id", _FILE_ID), ("batch_id", _BATCH_ID), ("row_count", _COUNT), ("loaded_at", _MOMENT)),
+        "_fences": (("batch_id", _BATCH_ID), ("attempt", _COUNT), ("fenced_at", _MOMENT)),
+    }  # fmt: skip
+    return [
+        f'CREATE TABLE IF NOT EXISTS {gate} ("n" BIGINT)',
+        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0',
+        *(
+            f"CREATE TABLE IF NOT EXISTS {table(pipeline, suffix)} ({_definitions(columns)})"
+            for suffix, columns in tables.items()
+        ),
+    ]
+
+
+def _ranked(names: list[str], *, partition: str, order: str) -> str:
+    window = f"PARTITION BY {quote_identifier(partition)} ORDER BY {order}"
+    return f'SELECT {_names(names)}, ROW_NUMBER() OVER ({window}) AS "_rank" FROM {STAGED}'
+
+
+def _definitions(columns: tuple[tuple[str, RedshiftType], ...]) -> str:
+    # Redshift compares VARCHAR without trailing blanks and a database may ignore case; keys must not merge.
+    exact = {"_key": " COLLATE CASE_SENSITIVE"}
+    return ", ".join(f"{quote_identifier(name)} {kind}{exact.get(name, '')}" for name, kind in columns)
+
+
+def _names(names: list[str], *, of: str = "") -> str:
+    prefix = f"{quote_identifier(of)}." if of else ""
+    return ", ".join(f"{prefix}{quote_identifier(name)}" for name in names)
+
+
+def _shared(pipeline: Pipeline, layout: Layout) -> list[str]:
+    """The columns that both the files and today's configuration have."""
+    today = {name for name, _ in pipeline.layout.columns}
+    return [name for name, _ in layout.columns if name in today]
+
+
+def _key_columns(pipeline: Pipeline) -> list[Column]:
+    return [column for column in pipeline.columns if column.path in {(key,) for key in pipeline.keys}]
