@@ -69,4 +69,11 @@ class StaleStepError(LedgerError):
 
 
 class WarehouseError(FastetlError):
-    """The Redshift Data API did not take a call."""
+    """The Redshift Data API did not take a call, or no answer came: the call may have had its effect all the same."""
+
+    def __init__(self, message: str, *, code: str = "", transient: bool = False) -> None:
+        self.code = code
+        """AWS's error code; empty where no answer came."""
+        self.transient = transient
+        """Whether the same call may succeed later with nothing mended."""
+        super().__init__(message)

@@ -125,7 +125,54 @@ class Head(msgspec.Struct, frozen=True):
     """Tells this ledger from any other that ever wrote to the same warehouse."""
     paused: str = ""
     """Why, in words; empty when running."""
+    paused_by: Literal["", "operator", "fastetl"] = ""
+    """What fastetl paused, it resumes by itself when a load succeeds; what an operator paused, only an operator."""
+    load_requested: bool = False
+    """An operator asked to load now, whatever the thresholds say."""
+    loads: int = 0
+    """Batches loaded so far: tells whether anything else has loaded since a suspect failed."""
     epochs: tuple[EpochStart, ...] = ()
 
 
 MAX_OPEN_BATCHES = 8
+"""In one HEAD. Splits and suspects share it with the next batch, so that a poison file never blocks healthy ones."""
+
+Failure = Literal["", "gate", "files", "data", "environment", "transient"]
+"""Why an attempt failed: a gate said no; files are loaded already; the data; the surroundings; chance."""
+
+
+class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Files that are loaded together, and how far their load has come."""
+
+    batch_id: str
+    pipeline: str
+    layout_id: str
+    manifest_key: str
+    files_key: str
+    manifest_checksum: str
+    files: int
+    bytes: int
+    rows: int
+    changed_min: str
+    changed_max: str
+    state: BatchState = "FORMED"
+    parent: str = ""
+    attempt: int = 0
+    steps: tuple[str, ...] = ()
+    """The steps of the attempt's statements in order: a failed statement is known by its index."""
+    statement_id: str = ""
+    submitted_at: int = 0
+    """Unix milliseconds, of the attempt or of the resolve that is under way."""
+    resolves: int = 0
+    """Resolves begun for this attempt."""
+    failure: Failure = ""
+    suspects: tuple[str, ...] = ()
+    """File ids that the warehouse named when the load failed."""
+    error: str = ""
+    failures: int = 0
+    """Attempts that failed, of whatever cause; the delay before the next grows with it."""
+    data_failures: int = 0
+    loads_seen: int = 0
+    """`Head.loads` when the data failed first: a later number means that another batch has loaded since."""
+    not_before: int = 0
+    """Unix milliseconds before which a RETRY waits."""

@@ -1,0 +1,142 @@
+"""The edge to Redshift: its Data API, as far as loading needs it.
+
+The Data API is asynchronous: a call hands over statements and gives an id; what became of them is asked later, by
+this process or by another. Limits: Amazon Redshift Data API reference (40 statements of 100 KB together in one
+transaction; results and metadata kept for 24 hours; a client token remembered for 8).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fastetl.errors import WarehouseError
+from fastetl.statements import MAX_STATEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from types_aiobotocore_redshift_data import RedshiftDataAPIServiceClient
+
+    from fastetl.config import RedshiftTarget
+    from fastetl.statements import Statement
+
+_TRANSIENT = {
+    "ThrottlingException", "ActiveStatementsExceededException", "ActiveSessionsExceededException",
+    "InternalServerException", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "DatabaseConnectionException",
+}  # fmt: skip
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What the Data API tells of statements that were handed over."""
+
+    state: Literal["RUNNING", "FINISHED", "FAILED", "UNKNOWN"]
+    """UNKNOWN: the Data API does not know the id (any more). It says nothing about the transaction."""
+    failed_index: int = -1
+    """Position of the statement that failed; -1 where none is named."""
+    error: str = ""
+    query_id: int = 0
+    """Redshift's id of the failed statement, for its system tables; 0 where there is none."""
+
+
+class Warehouse:
+    """One database behind the Data API. Every method raises `WarehouseError`, `transient` where waiting may help."""
+
+    def __init__(self, client: RedshiftDataAPIServiceClient, target: RedshiftTarget) -> None:
+        self._client = client
+        self._connection: dict[str, Any] = _connection(target)
+
+    async def submit(self, statements: Sequence[Statement], *, name: str, token: str) -> str:
+        """Hand over one transaction; give the Data API's id of it.
+
+        The same `token` again gives the same id, for 8 hours; after that only the gate in the statements themselves
+        keeps them from running twice.
+        """
+        if len(statements) > MAX_STATEMENTS:
+            raise WarehouseError(
+                f"{name}: {len(statements)} statements, at most {MAX_STATEMENTS} fit in one transaction; shorten pre_sql or post_sql"
+            )
+        answer = await self._call(
+            "batch_execute_statement",
+            Sqls=[statement.sql for statement in statements],
+            StatementName=name,
+            ClientToken=token,
+            WithEvent=True,
+            **self._connection,
+        )
+        return str(answer["Id"])
+
+    async def describe(self, statement_id: str) -> Run:
+        """Ask what became of statements. An answer other than FINISHED is never proof that nothing was committed."""
+        try:
+            answer = await self._call("describe_statement", Id=statement_id)
+        except WarehouseError as error:
+            if error.code == "ResourceNotFoundException":
+                return Run("UNKNOWN", error=str(error))
+            raise
+        status = answer["Status"]
+        if status == "FINISHED":
+            return Run("FINISHED")
+        if status not in {"FAILED", "ABORTED"}:
+            return Run("RUNNING")
+        parts = answer.get("SubStatements", [])
+        failed = next((n for n, part in enumerate(parts) if part["Status"] == "FAILED"), -1)
+        part = parts[failed] if failed >= 0 else answer
+        return Run("FAILED", failed, str(part.get("Error") or answer.get("Error", "")), int(part.get("RedshiftQueryId", 0)))
+
+    async def find(self, name: str) -> str:
+        """The id of statements by their exact name, for an id that was never stored; empty where there are none."""
+        # StatementName filters by prefix, and without Status only finished ones are listed.
+        page: dict[str, Any] = {}
+        while True:
+            answer = await self._call("list_statements", StatementName=name, Status="ALL", MaxResults=100, **page)
+            for statement in answer["Statements"]:
+                if statement.get("StatementName") == name:
+                    return str(statement["Id"])
+            if not answer.get("NextToken"):
+                return ""
+            page = {"NextToken": answer["NextToken"]}
+
+    async def rows(self, statement_id: str, index: int) -> list[tuple[str, ...]]:
+        """The rows that statement `index` of a finished transaction gave, every value as text, NULL as ''."""
+        rows: list[tuple[str, ...]] = []
+        page: dict[str, Any] = {}
+        while True:
+            answer = await self._call("get_statement_result", Id=f"{statement_id}:{index + 1}", **page)
+            rows += [tuple(map(_text, record)) for record in answer["Records"]]
+            if not answer.get("NextToken"):
+                return rows
+            page = {"NextToken": answer["NextToken"]}
+
+    async def cancel(self, statement_id: str) -> None:
+        """Ask to stop statements. They may commit all the same."""
+        await self._call("cancel_statement", Id=statement_id)
+
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return await getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            message = error.response["Error"].get("Message", "")
+            # Redshift's own throttles have been seen inside a ValidationException.
+            transient = code in _TRANSIENT or "rate exceeded" in message.lower() or "throttl" in message.lower()
+            raise WarehouseError(f"{operation}: {code}: {message}", code=code, transient=transient) from error
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            raise WarehouseError(f"{operation}: {error}", transient=True) from error
+
+
+def _connection(target: RedshiftTarget) -> dict[str, str]:
+    names = {
+        "WorkgroupName": target.workgroup,
+        "ClusterIdentifier": target.cluster,
+        "Database": target.database,
+        "DbUser": target.db_user,
+        "SecretArn": target.secret_arn,
+    }
+    return {name: value for name, value in names.items() if value}
+
+
+def _text(field: Any) -> str:
+    return "" if field.get("isNull") else str(next(iter(field.values())))
