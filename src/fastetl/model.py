@@ -76,7 +76,7 @@ FileState = Literal["PENDING", "LOADED", "QUARANTINED", "REJECTED"]
 """REJECTED: every record was a reject, so that there is no object to load; terminal from the start."""
 
 
-class FileItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class FileItem(msgspec.Struct, frozen=True):
     """One S3 object of changes, as the ledger knows it."""
 
     file_id: str
@@ -141,7 +141,7 @@ Failure = Literal["", "gate", "files", "data", "environment", "transient"]
 """Why an attempt failed: a gate said no; files are loaded already; the data; the surroundings; chance."""
 
 
-class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
+class Batch(msgspec.Struct, frozen=True):
     """Files that are loaded together, and how far their load has come."""
 
     batch_id: str

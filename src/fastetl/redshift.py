@@ -84,7 +84,9 @@ class Warehouse:
         parts = answer.get("SubStatements", [])
         failed = next((n for n, part in enumerate(parts) if part["Status"] == "FAILED"), -1)
         part = parts[failed] if failed >= 0 else answer
-        return Run("FAILED", failed, str(part.get("Error") or answer.get("Error", "")), int(part.get("RedshiftQueryId", 0)))
+        return Run(
+            "FAILED", failed, str(part.get("Error") or answer.get("Error", "")), int(part.get("RedshiftQueryId", 0))
+        )
 
     async def find(self, name: str) -> str:
         """The id of statements by their exact name, for an id that was never stored; empty where there are none."""

@@ -1,0 +1,346 @@
+"""The edge to the ledger: one DynamoDB table that says which files exist and which batch loads them.
+
+Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`. Everything that must not happen twice is a
+condition on a write. A condition that fails means that someone else was faster: `StaleStepError`, read again.
+The sparse index `pending` is a hint of what waits; only a consistent read of the FILE item decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fastetl.errors import LedgerError, StaleStepError
+from fastetl.items import parse_item, write_item, write_value
+from fastetl.model import Batch, BatchState, FileItem, Head, PendingFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+T = TypeVar("T")
+
+INDEX = "pending"
+INDEX_BUCKETS = 16
+"""The index is spread over so many keys per pipeline: one takes about 1,000 writes a second."""
+
+LOADED_FILES_KEPT_SECONDS = 90 * 24 * 3600
+"""A FILE item recognises a redelivery; streams redeliver for 24 hours, and the rest is for `fastetl reconcile`."""
+
+OPEN_STATES: frozenset[BatchState] = frozenset({"FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY"})
+
+_PAGE = 1000
+_AT_ONCE = 32
+_BATCH_GET = 100
+"""Keys in one BatchGetItem (DynamoDB API reference)."""
+
+
+class Ledger:
+    """One ledger table. Every method raises `LedgerError` when DynamoDB does not do what was asked."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    async def register(self, item: FileItem) -> FileItem:
+        """Record a file; give what the ledger holds under this `file_id` now, which may be an earlier attempt's."""
+        row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
+        if item.state == "PENDING":
+            row |= _index_keys(item)
+        try:
+            await self._call(
+                "put_item", Item=write_item(row), **_if_absent(), ReturnValuesOnConditionCheckFailure="ALL_OLD"
+            )
+        except _ConditionFailed as failure:
+            return parse_item(failure.item, FileItem) if failure.item else await self._file(item.file_id)
+        return item
+
+    async def files(self, file_ids: Sequence[str]) -> dict[str, FileItem]:
+        """Read FILE items consistently; ids that the ledger does not know are left out."""
+        chunks = [file_ids[n : n + _BATCH_GET] for n in range(0, len(file_ids), _BATCH_GET)]
+        found: dict[str, FileItem] = {}
+
+        async def read(chunk: Sequence[str]) -> None:
+            keys = [write_item({"pk": f"F#{file_id}"}) for file_id in chunk]
+            while keys:
+                wanted = {self._table: {"Keys": keys, "ConsistentRead": True}}
+                answer = await self._call("batch_get_item", RequestItems=wanted, table=False)
+                for row in answer["Responses"].get(self._table, []):
+                    item = parse_item(row, FileItem)
+                    found[item.file_id] = item
+                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+
+        await _each(chunks, read)
+        return found
+
+    async def pending(self, pipeline: str) -> AsyncIterator[PendingFile]:
+        """What the index shows as waiting, oldest first, read page by page as far as the caller goes on."""
+        buckets = [_Pages(self, f"{pipeline}#{n}") for n in range(INDEX_BUCKETS)]
+        firsts = await _all(bucket.next() for bucket in buckets)
+        heap = [(file.created, file.file_id, n, file) for n, file in enumerate(firsts) if file]
+        heapq.heapify(heap)
+        while heap:
+            _, _, n, file = heap[0]
+            yield file
+            if following := await buckets[n].next():
+                heapq.heapreplace(heap, (following.created, following.file_id, n, following))
+            else:
+                heapq.heappop(heap)
+
+    async def mark_loaded(self, file_ids: Iterable[str], batch_id: str, *, now_ms: int) -> None:
+        """Say of files that the warehouse has committed them. Repeating it changes nothing."""
+        expires = now_ms // 1000 + LOADED_FILES_KEPT_SECONDS
+
+        async def mark(file_id: str) -> None:
+            try:
+                await self._update(
+                    f"F#{file_id}",
+                    {"state": "LOADED", "batch_id": batch_id, "expires": expires},
+                    remove=("q", "qk"),
+                    only_if={"state": "PENDING"},
+                )
+            except _ConditionFailed:
+                # Marked before; or gone with a ledger that was restored, and then registered anew and refused
+                # by the gate. A quarantined file is in no batch.
+                return
+
+        await _each(file_ids, mark)
+
+    async def mark_quarantined(self, file_id: str, batch_id: str, reason: str) -> None:
+        """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded."""
+        changes = {"state": "QUARANTINED", "batch_id": batch_id, "reason": reason}
+        try:
+            await self._update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
+        except _ConditionFailed:
+            return
+
+    # --- head and batches ----------------------------------------------------------------------------------------
+
+    async def head(self, pipeline: str) -> Head | None:
+        """Read HEAD consistently; None where there is none."""
+        row = await self._get(f"P#{pipeline}")
+        return parse_item(row, Head) if row else None
+
+    async def create_head(self, pipeline: str, installation: str) -> Head:
+        """Make HEAD where there is none, with the open batches that the ledger still knows should HEAD have been lost."""
+        surviving = [batch.batch_id async for batch in self._open_batches(pipeline)]
+        head = Head(pipeline, generation=1, open=tuple(surviving), installation=installation)
+        row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
+        await self._call("put_item", Item=write_item(row), **_if_absent())
+        return head
+
+    async def batch(self, batch_id: str) -> Batch:
+        """Read a batch consistently."""
+        row = await self._get(f"B#{batch_id}")
+        if row is None:
+            raise LedgerError(f"batch {batch_id} is open but has no item; run `fastetl rebuild-ledger`")
+        return parse_item(row, Batch)
+
+    async def change_head(self, head: Head, **changes: Any) -> Head:
+        """Change HEAD, provided that nobody has since it was read."""
+        changes["generation"] = head.generation + 1
+        await self._update(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
+        return msgspec.structs.replace(head, **changes)
+
+    async def open_batches(self, head: Head, batches: Sequence[Batch], *, instead_of: Batch | None = None) -> Head:
+        """Put batches into HEAD in one transaction, in the place of the one that they split, if any.
+
+        A batch of the same files that was closed before is taken up again, and its attempts go on rising.
+        """
+        kept = [batch_id for batch_id in head.open if instead_of is None or batch_id != instead_of.batch_id]
+        opened = tuple(kept) + tuple(batch.batch_id for batch in batches)
+        writes = [self._form(batch) for batch in batches]
+        if instead_of is not None:
+            writes.append(self._moved(instead_of, {"state": "SPLIT"}))
+        return await self._swap(head, writes, open=opened, load_requested=False)
+
+    async def advance(self, batch: Batch, **changes: Any) -> Batch:
+        """Take one step of a batch, provided that nobody else has taken it."""
+        await self._call("update_item", **self._moved(batch, changes))
+        return msgspec.structs.replace(batch, **changes)
+
+    async def close_batch(self, head: Head, batch: Batch, state: BatchState) -> Head:
+        """Take a batch out of HEAD: the last step, after its files have been marked."""
+        changes: dict[str, Any] = {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
+        if state == "LOADED":
+            changes["loads"] = head.loads + 1
+            if head.paused_by == "fastetl":
+                changes |= {"paused": "", "paused_by": ""}
+        return await self._swap(head, [self._moved(batch, {"state": state})], **changes)
+
+    # --- DynamoDB ------------------------------------------------------------------------------------------------
+
+    async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
+        changes["generation"] = head.generation + 1
+        swap = self._writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
+        updates = [{"Update": {"TableName": self._table, **write}} for write in [swap, *writes]]
+        await self._call("transact_write_items", TransactItems=updates, table=False)
+        return msgspec.structs.replace(head, **changes)
+
+    def _form(self, batch: Batch) -> dict[str, Any]:
+        changes = msgspec.structs.asdict(batch)
+        counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
+        write = self._writing(f"B#{batch.batch_id}", changes, unless_there=counters)
+        write["ConditionExpression"] = "attribute_not_exists(pk) OR NOT #state IN (:o0, :o1, :o2, :o3, :o4)"
+        write["ExpressionAttributeValues"] |= write_item(
+            {f":o{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
+        )
+        return write
+
+    def _moved(self, batch: Batch, changes: Mapping[str, Any]) -> dict[str, Any]:
+        was = {"state": batch.state, "attempt": batch.attempt, "resolves": batch.resolves}
+        return self._writing(f"B#{batch.batch_id}", changes, only_if=was)
+
+    def _writing(
+        self,
+        pk: str,
+        changes: Mapping[str, Any],
+        *,
+        unless_there: Mapping[str, Any] | None = None,
+        remove: tuple[str, ...] = (),
+        only_if: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        kept, was = unless_there or {}, only_if or {}
+        sets = [f"#{name} = :{name}" for name in changes]
+        sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in kept]
+        update = "SET " + ", ".join(sets) + (" REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "")
+        values = {f":{name}": value for name, value in {**changes, **kept}.items()}
+        values |= {f":was_{name}": value for name, value in was.items()}
+        write: dict[str, Any] = {
+            "Key": write_item({"pk": pk}),
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*changes, *kept, *remove, *was)},
+            "ExpressionAttributeValues": write_item(values),
+        }
+        if was:
+            write["ConditionExpression"] = " AND ".join(f"#{name} = :was_{name}" for name in was)
+        return write
+
+    async def _update(self, pk: str, changes: Mapping[str, Any], **how: Any) -> None:
+        await self._call("update_item", **self._writing(pk, changes, **how))
+
+    async def _get(self, pk: str) -> Mapping[str, Any] | None:
+        answer = await self._call("get_item", Key=write_item({"pk": pk}), ConsistentRead=True)
+        row: Mapping[str, Any] | None = answer.get("Item")
+        return row
+
+    async def _file(self, file_id: str) -> FileItem:
+        row = await self._get(f"F#{file_id}")
+        if row is None:
+            raise LedgerError(f"file {file_id} was there and is not; the invocation is to be repeated")
+        return parse_item(row, FileItem)
+
+    async def pending_page(self, q: str, start: Mapping[str, Any] | None) -> tuple[list[PendingFile], Any]:
+        """One page of one of the index's keys, and where the next begins; None where there is none."""
+        page = {"ExclusiveStartKey": start} if start else {}
+        answer = await self._call(
+            "query",
+            IndexName=INDEX,
+            KeyConditionExpression="q = :q",
+            ExpressionAttributeValues={":q": write_value(q)},
+            Limit=_PAGE,
+            **page,
+        )
+        files = []
+        for row in answer["Items"]:
+            created, file_id = row["qk"]["S"].split("#")
+            files.append(PendingFile(file_id, int(created), int(row["bytes"]["N"]), row["layout_id"]["S"]))
+        return files, answer.get("LastEvaluatedKey")
+
+    async def _open_batches(self, pipeline: str) -> AsyncIterator[Batch]:
+        page: dict[str, Any] = {}
+        while True:
+            answer = await self._call(
+                "scan",
+                ConsistentRead=True,
+                FilterExpression="begins_with(pk, :b) AND pipeline = :p",
+                ExpressionAttributeValues={":b": write_value("B#"), ":p": write_value(pipeline)},
+                **page,
+            )
+            for row in answer["Items"]:
+                batch = parse_item(row, Batch)
+                if batch.state in OPEN_STATES:
+                    yield batch
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    async def _call(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
+        if table:
+            arguments["TableName"] = self._table
+        try:
+            return await getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            raise _explained(operation, error) from error
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            raise LedgerError(f"{operation}: {error}") from error
+
+
+class _ConditionFailed(StaleStepError):
+    """A condition was not met; `item` is what stands in the way, where DynamoDB gave it."""
+
+    def __init__(self, operation: str, item: Mapping[str, Any] | None) -> None:
+        self.item = item
+        super().__init__(f"{operation}: someone else was faster")
+
+
+def _explained(operation: str, error: ClientError) -> LedgerError:
+    code = error.response["Error"].get("Code", "")
+    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}  # type: ignore[attr-defined]
+    if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
+        return _ConditionFailed(operation, error.response.get("Item"))  # type: ignore[arg-type]
+    return LedgerError(f"{operation}: {code}: {error.response['Error'].get('Message', '')}")
+
+
+def _if_absent() -> dict[str, str]:
+    return {"ConditionExpression": "attribute_not_exists(pk)"}
+
+
+def _index_keys(item: FileItem) -> dict[str, str]:
+    bucket = int(item.file_id[:8], 16) % INDEX_BUCKETS
+    return {"q": f"{item.pipeline}#{bucket}", "qk": f"{item.created:013d}#{item.file_id}"}
+
+
+class _Pages:
+    """One of the index's keys, read file by file, page by page."""
+
+    def __init__(self, ledger: Ledger, q: str) -> None:
+        self._ledger = ledger
+        self._q = q
+        self._files: list[PendingFile] = []
+        self._start: Any = None
+        self._ended = False
+
+    async def next(self) -> PendingFile | None:
+        while not self._files and not self._ended:
+            page, self._start = await self._ledger.pending_page(self._q, self._start)
+            self._files, self._ended = page[::-1], self._start is None
+        return self._files.pop() if self._files else None
+
+
+async def _each(things: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
+    """Do something for each, a bounded number at once; the first error ends it."""
+    left = iter(things)
+
+    async def work() -> None:
+        for thing in left:
+            await do(thing)
+
+    await _all(work() for _ in range(_AT_ONCE))
+
+
+async def _all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all together; on an error none is left running."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
