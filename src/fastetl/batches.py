@@ -94,7 +94,7 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
 _MISSING_OBJECT = re.compile(r"NoSuchKey|(?:key|prefix|file|object)\b.*does not exist|not found|mandatory", re.IGNORECASE)
 _TRANSIENT = re.compile(r"\b1023\b|serializ|deadlock|terminat|connection|timed? ?out|restart|SlowDown", re.IGNORECASE)
 _SURROUNDINGS = re.compile(
-    r"denied|permission|not authorized|credential|iam|kms|expired|disk|space|relation|column .* (?:does not exist|of)|schema"
+    r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|relation|column .* (?:does not exist|of)|schema"
     r"|paused|resiz|unavailable|memory",
     re.IGNORECASE,
 )

@@ -1,0 +1,43 @@
+"""Redshift's types are read as people write them, and refused where Redshift would refuse them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("varchar(max)", "VARCHAR(65535)"),
+        ("TEXT", "VARCHAR(256)"),
+        ("character varying(12)", "VARCHAR(12)"),
+        ("char", "CHAR(1)"),
+        ("numeric(38, 37)", "DECIMAL(38,37)"),
+        ("DECIMAL", "DECIMAL(18,0)"),
+        ("int8", "BIGINT"),
+        ("double  precision", "DOUBLE PRECISION"),
+        ("timestamp with time zone", "TIMESTAMPTZ"),
+        ("super", "SUPER"),
+        ("varbyte(16777216)", "VARBYTE(16777216)"),
+    ],
+)
+def test_types_are_read_as_people_write_them(text: str, canonical: str) -> None:
+    parsed = RedshiftType.parse(text)
+    assert str(parsed) == canonical
+    assert RedshiftType.parse(str(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "foo", "decimal(39)", "decimal(10,11)", "decimal(38,38)", "int(3)", "varchar(0)", "varchar(65536)",
+     "char(4097)", "varbyte(16777217)", "varchar(1,2)", "varchar(-1)", "varchar(1); drop table x"],
+)  # fmt: skip
+def test_what_redshift_refuses_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        RedshiftType.parse(text)
+
+
+def test_system_columns_have_types_that_redshift_knows() -> None:
+    assert all(RedshiftType.parse(str(kind)) == kind for _, kind in SYSTEM_COLUMNS)

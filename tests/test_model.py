@@ -1,0 +1,49 @@
+"""Versions order as bytes; epochs are told by an event's own time; a layout's name tells layouts apart."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastetl.columns import RedshiftType
+from fastetl.model import EXPORT_LABEL, EpochStart, Layout, build_version, epoch_at
+
+LABEL = "2020-07-16T21:40:16.972"
+sequence_numbers = st.integers(min_value=1, max_value=10**40 - 1)
+
+
+@given(sequence_numbers, sequence_numbers)
+def test_versions_of_one_stream_order_like_their_sequence_numbers(one: int, other: int) -> None:
+    versions = build_version(0, LABEL, str(one)), build_version(0, LABEL, str(other))
+    assert (versions[0] < versions[1]) == (one < other)
+    assert (versions[0] == versions[1]) == (one == other)
+
+
+def test_a_recreated_stream_is_newer_whatever_its_numbers() -> None:
+    assert build_version(0, "2021-01-01T00:00:00.000", "1") > build_version(0, LABEL, "9" * 40)
+
+
+@given(sequence_numbers, st.integers(1, 9998))
+def test_an_export_lies_between_its_epoch_and_the_one_before(number: int, epoch: int) -> None:
+    export = build_version(epoch, EXPORT_LABEL, "0")
+    assert build_version(epoch - 1, LABEL, str(number)) < export < build_version(epoch, LABEL, str(number))
+
+
+def test_an_event_belongs_to_the_epoch_of_its_own_time() -> None:
+    starts = (EpochStart(1, 1_000), EpochStart(2, 2_000))
+    assert [epoch_at(starts, second) for second in (0, 999, 1_000, 1_999, 2_000)] == [0, 0, 1, 1, 2]
+    assert epoch_at((), 5_000) == 0
+
+
+def test_any_difference_in_layout_makes_another_name() -> None:
+    layout = Layout((("a", RedshiftType("BIGINT")),), ",", "gzip", r"\N", 1)
+    changed = [
+        msgspec.structs.replace(layout, columns=(("a", RedshiftType("INTEGER")),)),
+        msgspec.structs.replace(layout, delimiter="\t"),
+        msgspec.structs.replace(layout, compression="zstd"),
+        msgspec.structs.replace(layout, null_marker="NULL"),
+        msgspec.structs.replace(layout, encoder=2),
+    ]
+    assert len({layout.layout_id, *(other.layout_id for other in changed)}) == 6
+    assert msgspec.json.decode(msgspec.json.encode(layout), type=Layout).layout_id == layout.layout_id
