@@ -1,0 +1,239 @@
+"""COPY, emulated: objects and manifest from S3, fields checked as Redshift checks them, load errors kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from backports import zstd
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fastetl.columns import RedshiftType
+from fastetl.local.copy_command import CopyCommand
+from fastetl.local.copy_values import FieldError, build_converter
+from fastetl.local.engine import Session, SqlError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MAX_ROW_BYTES = 4 * 1024 * 1024
+"""A single input row (Redshift Database Developer Guide, COPY)."""
+
+_GZIP_WINDOW_BITS = 31
+
+# The row is limited to 4 MB, so that no field is longer; the limit of the csv module is the process's.
+csv.field_size_limit(MAX_ROW_BYTES)
+
+
+class LoadError(msgspec.Struct, frozen=True):
+    """One line of SYS_LOAD_ERROR_DETAIL, as far as COPY knows it."""
+
+    file_name: str
+    line_number: int
+    column_name: str
+    column_type: str
+    column_length: str
+    position: int
+    error_code: int
+    error_message: str
+
+
+class CopyFailedError(SqlError):
+    """More rows could not be loaded than MAXERROR lets pass."""
+
+    def __init__(self, message: str, errors: Sequence[LoadError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(message)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a manifest."""
+
+    url: str
+    mandatory: bool = False
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A manifest: `{"entries": [{"url": "s3://…", "mandatory": true}]}`."""
+
+    entries: tuple[Entry, ...]
+
+
+def copy(command: CopyCommand, session: Session, s3: S3Client) -> tuple[int, tuple[LoadError, ...]]:
+    """Load every file that the command names, in the session's transaction.
+
+    Returns:
+        How many rows were loaded, and the rows that MAXERROR let fall.
+
+    Raises:
+        CopyFailedError: too many rows could not be loaded; what was inserted is for the caller to roll back.
+        SqlError: there is no such table, column or object.
+    """
+    columns = _target_columns(command, session)
+    errors: list[LoadError] = []
+    loaded = 0
+    for url in _urls(command, s3):
+        rows, failed = _read_file(_decompress(_get(s3, url), command, url), url, command, columns)
+        errors += failed
+        # 0 and 1 mean the same: the first error ends the load.
+        if errors and len(errors) >= command.max_error:
+            check = "Check 'sys_load_error_detail' system table for details."
+            raise CopyFailedError(f"Load into table '{command.table.name}' failed.  {check}", errors)
+        session.insert(command.table, columns, rows)
+        loaded += len(rows)
+    return loaded, tuple(errors)
+
+
+def _target_columns(command: CopyCommand, session: Session) -> tuple[tuple[str, RedshiftType], ...]:
+    types = session.column_types(command.table)
+    if not types:
+        raise SqlError(f'Cannot COPY into nonexistent table "{command.table.name}"')
+    names = command.columns or tuple(types)
+    for name in names:
+        if name not in types or names.count(name) > 1:
+            raise SqlError(f'column "{name}" of relation "{command.table.name}" does not exist, or is named twice')
+    return tuple((name, types[name]) for name in names)
+
+
+def _urls(command: CopyCommand, s3: S3Client) -> Iterator[str]:
+    """The objects to load: a manifest's entries as often as it lists them, or all names with the prefix."""
+    if not command.manifest:
+        bucket, prefix = _split(command.url)
+        try:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            found = [f"s3://{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", ())]
+        except (ClientError, BotoCoreError) as error:
+            raise _storage_error(error, command.url) from error
+        if not found:
+            raise SqlError(f"The specified S3 prefix '{prefix}' does not exist")
+        yield from found
+        return
+    try:
+        manifest = msgspec.json.decode(_get(s3, command.url), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise SqlError(f"Problem reading manifest file - {command.url} is not a manifest: {error}") from error
+    present = [entry.url for entry in manifest.entries if entry.mandatory or _exists(s3, entry.url)]
+    if not present:
+        raise SqlError(f"No files found in the manifest {command.url}")
+    yield from present
+
+
+def _split(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _exists(s3: S3Client, url: str) -> bool:
+    bucket, key = _split(url)
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError:
+        return False
+    return True
+
+
+def _get(s3: S3Client, url: str) -> bytes:
+    bucket, key = _split(url)
+    try:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except (ClientError, BotoCoreError) as error:
+        raise _storage_error(error, url) from error
+
+
+def _storage_error(error: ClientError | BotoCoreError, url: str) -> SqlError:
+    if isinstance(error, BotoCoreError):
+        return SqlError(f"S3CurlException: {error}, {url}")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    details = error.response.get("Error", {})
+    return SqlError(f"S3ServiceException:{details.get('Message')},Status {status},Error {details.get('Code')}, {url}")
+
+
+def _decompress(body: bytes, command: CopyCommand, url: str) -> bytes:
+    """Undo the compression, of exactly one member or frame: no document says that COPY reads several."""
+    try:
+        if command.compression == "gzip":
+            member = zlib.decompressobj(_GZIP_WINDOW_BITS)
+            content, finished, rest = member.decompress(body), member.eof, member.unused_data
+        elif command.compression == "zstd":
+            frame = zstd.ZstdDecompressor()
+            content, finished, rest = frame.decompress(body), frame.eof, frame.unused_data
+        else:
+            return body
+    except (zlib.error, zstd.ZstdError) as error:
+        raise _unreadable(url, command, f"Invalid {command.compression} data") from error
+    if not finished or rest:
+        raise _unreadable(url, command, f"{command.compression}: one whole member or frame is expected")
+    return content
+
+
+def _unreadable(url: str, command: CopyCommand, why: str) -> CopyFailedError:
+    error = LoadError(url, 0, "", "", "", 0, 1216, why)
+    return CopyFailedError(f"Load into table '{command.table.name}' failed.  {why}", [error])
+
+
+def _read_file(
+    content: bytes, url: str, command: CopyCommand, columns: tuple[tuple[str, RedshiftType], ...]
+) -> tuple[list[list[str | None]], list[LoadError]]:
+    """Split a file into rows and check them; a row with an error is left out."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        why = f"String contains invalid or unsupported UTF-8 codepoints. Bad UTF-8 hex sequence: {content[error.start]:x}"
+        return [], [LoadError(url, line, "", "", "", error.start, 1220, why)]
+    converters = [build_converter(kind, command.null_marker) for _, kind in columns]
+    rows: list[list[str | None]] = []
+    errors: list[LoadError] = []
+    for line, fields in _lines(text, url, command, errors):
+        if len(fields) != len(columns):
+            errors.append(_miscounted(url, line, len(fields), columns))
+            continue
+        try:
+            rows.append([convert(field) for convert, field in zip(converters, fields, strict=True)])
+        except FieldError:
+            errors.append(_first_misfit(url, line, fields, columns, command))
+    return rows, errors
+
+
+def _lines(text: str, url: str, command: CopyCommand, errors: list[LoadError]) -> Iterator[tuple[int, list[str]]]:
+    """The rows with the number of the line that they begin on; what is no CSV ends the file with an error."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=command.delimiter, quotechar=command.quote, strict=True
+    )
+    begins = 1
+    try:
+        for fields in reader:
+            if fields and begins > command.ignore_header:
+                yield begins, fields
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        errors.append(LoadError(url, begins, "", "", "", 0, 1216, f"Invalid quote formatting for CSV: {error}"))
+
+
+def _miscounted(url: str, line: int, found: int, columns: Sequence[tuple[str, RedshiftType]]) -> LoadError:
+    if found > len(columns):
+        return LoadError(url, line, "", "", "", 0, 1202, "Extra column(s) found")
+    name, kind = columns[found]
+    return LoadError(url, line, name, *_described(kind), 0, 1213 if found else 1211, "Delimiter not found")
+
+
+def _first_misfit(
+    url: str, line: int, fields: Iterable[str], columns: Sequence[tuple[str, RedshiftType]], command: CopyCommand
+) -> LoadError:
+    # Only rows with an error come here: finding the column again keeps the path of good rows short.
+    for (name, kind), field in zip(columns, fields, strict=True):
+        try:
+            build_converter(kind, command.null_marker)(field)
+        except FieldError as error:
+            return LoadError(url, line, name, *_described(kind), 0, error.code, str(error))
+    raise AssertionError("the row had an error a moment ago")
+
+
+def _described(kind: RedshiftType) -> tuple[str, str]:
+    """Type and length as SYS_LOAD_ERROR_DETAIL shows them."""
+    length = f"{kind.precision},{kind.scale}" if kind.kind == "DECIMAL" else str(kind.length or "")
+    return kind.kind.lower(), length

@@ -1,0 +1,119 @@
+"""What a database must do to stand in for Redshift behind the embedded Data API.
+
+Two are there: DuckDB (in the process, quick, one transaction at a time: proves SQL and data) and PostgreSQL (real
+sessions, locks and isolation levels). Neither is Redshift, and neither proves anything about Redshift itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from fastetl.columns import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES, RedshiftType
+
+Dialect = Literal["duckdb", "postgres"]
+
+SYSTEM_SCHEMA = "redshift_system"
+"""Holds what Redshift keeps in its system views; last in every session's search path."""
+
+
+class SqlError(Exception):
+    """A statement failed, or Redshift would refuse it. The message is what DescribeStatement shows as `Error`."""
+
+
+class StatementCancelledError(SqlError):
+    """The statement was interrupted by CancelStatement."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table's name, folded as Redshift folds it; an empty schema means the session's search path."""
+
+    name: str
+    schema: str = ""
+
+    def __str__(self) -> str:
+        quoted = ['"' + part.replace('"', '""') + '"' for part in (self.schema, self.name) if part]
+        return ".".join(quoted)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a statement gave: rows as text (None is NULL), or how many rows it touched."""
+
+    columns: tuple[tuple[str, str], ...] | None = None
+    """Names and types as PostgreSQL calls them (`int8`, `varchar`, …); None where there is no result set."""
+    rows: tuple[tuple[str | None, ...], ...] = ()
+    touched: int = -1
+    """Rows that INSERT, UPDATE, DELETE, MERGE or COPY affected; -1 for other statements."""
+
+
+class Session(Protocol):
+    """One connection. Temporary tables live and die with it; used by one thread at a time."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+
+    def commit(self) -> None:
+        """Commit it."""
+
+    def rollback(self) -> None:
+        """Undo it; harmless when none is open."""
+
+    def run(self, sql: str, *, has_rows: bool) -> Answer:
+        """Run one statement in the engine's own dialect.
+
+        Raises:
+            SqlError: it failed.
+        """
+
+    def column_types(self, table: Table) -> dict[str, RedshiftType]:
+        """The columns in order with the types they were declared with; empty when there is no such table."""
+
+    def insert(
+        self, table: Table, columns: Sequence[tuple[str, RedshiftType]], rows: Sequence[Sequence[str | None]]
+    ) -> None:
+        """Append rows of text that has been checked against the types already (see `copy_values`)."""
+
+    def interrupt(self) -> None:
+        """Make the running statement fail with StatementCancelledError; called from another thread."""
+
+    def close(self) -> None:
+        """End the connection; an open transaction is rolled back."""
+
+
+class Engine(Protocol):
+    """A database with as many sessions as it bears."""
+
+    dialect: Dialect
+    concurrency: int
+    """Transactions that may run at once; the others queue in the server."""
+
+    def start(self) -> None:
+        """Make the database ready, with the schemas `public` and `SYSTEM_SCHEMA`."""
+
+    def stop(self) -> None:
+        """End it."""
+
+    def connect(self) -> Session:
+        """Open a session."""
+
+
+_NATIVE_TYPES = {
+    "JSON": RedshiftType("SUPER"),
+    "BLOB": RedshiftType("VARBYTE", length=MAX_VARBYTE_BYTES),
+    "BYTEA": RedshiftType("VARBYTE", length=MAX_VARBYTE_BYTES),
+    "VARCHAR": RedshiftType("VARCHAR", length=MAX_VARCHAR_BYTES),
+    "CHARACTER VARYING": RedshiftType("VARCHAR", length=MAX_VARCHAR_BYTES),
+    "TEXT": RedshiftType("VARCHAR", length=MAX_VARCHAR_BYTES),
+    "HUGEINT": RedshiftType("DECIMAL", precision=38),
+    "FLOAT": RedshiftType("REAL"),
+}
+
+
+def parse_native_type(declared: str | None, native: str) -> RedshiftType:
+    """The Redshift type of a column: as its DDL declared it, else (CREATE TABLE AS) what the engine's type stands for."""
+    if declared:
+        return RedshiftType.parse(declared)
+    known = _NATIVE_TYPES.get(native.upper())
+    return known or RedshiftType.parse(native)

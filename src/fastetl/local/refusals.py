@@ -1,0 +1,96 @@
+"""What Redshift refuses although the engines behind the embedded Data API would take it.
+
+From the Redshift Database Developer Guide: MERGE, COPY, "Unsupported PostgreSQL features" and TRUNCATE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sqlglot import exp
+
+from fastetl.local.engine import SqlError
+
+_IN_NO_TRANSACTION = {"VACUUM", "CALL", "UNLOAD"}
+
+
+def refuse(tree: exp.Expr, *, in_batch: bool) -> None:
+    """Raise what Redshift would answer to this statement.
+
+    Args:
+        tree: the statement, parsed in the Redshift dialect.
+        in_batch: whether it is part of a BatchExecuteStatement, which is one transaction.
+
+    Raises:
+        SqlError: Redshift does not take it, or (TRUNCATE in a batch) taking it would break the transaction.
+    """
+    for rule in (_transaction_control, _merge, _unsupported):
+        for why in rule(tree):
+            raise SqlError(why)
+    if in_batch:
+        for why in _ends_transaction(tree):
+            raise SqlError(why)
+
+
+def _transaction_control(tree: exp.Expr) -> Iterator[str]:
+    if isinstance(tree, exp.Transaction | exp.Commit | exp.Rollback):
+        yield "transaction control is the Data API's: leave BEGIN, COMMIT and ROLLBACK out"
+
+
+def _ends_transaction(tree: exp.Expr) -> Iterator[str]:
+    if isinstance(tree, exp.TruncateTable):
+        yield "TRUNCATE commits the transaction that it is run in: use DELETE in a batch"
+    if isinstance(tree, exp.Command):
+        words = f"{tree.this} {tree.expression or ''}".upper().split()
+        if words[0] in _IN_NO_TRANSACTION or (words[:2] == ["ALTER", "TABLE"] and "APPEND" in words):
+            yield f"{words[0]} cannot run inside a transaction block"
+
+
+def _merge(tree: exp.Expr) -> Iterator[str]:
+    for merge in tree.find_all(exp.Merge):
+        target, source, clauses = merge.this, merge.args["using"], merge.args["whens"].expressions
+        matched = [clause for clause in clauses if clause.args.get("matched")]
+        unmatched = [clause for clause in clauses if not clause.args.get("matched")]
+        if tree.args.get("with_"):
+            yield "MERGE cannot be used with a WITH clause"
+        if target.alias:
+            yield f'syntax error at or near "{target.alias}": the target of MERGE takes no alias'
+        if any(clause.args.get("condition") for clause in clauses):
+            yield 'syntax error at or near "AND": MERGE takes no condition after WHEN MATCHED'
+        if any(clause.args.get("source") for clause in clauses):
+            yield 'syntax error at or near "BY"'
+        if len(matched) != 1 or len(unmatched) != 1:
+            yield "MERGE takes exactly one WHEN MATCHED and one WHEN NOT MATCHED clause"
+        if any(source_table == target for source_table in source.find_all(exp.Table)):
+            yield "the target and the source of MERGE cannot be the same table"
+        if any(isinstance(column.this, exp.Column) and column.this.table for column in _assignments(matched)):
+            yield "columns that MERGE sets are not qualified"
+
+
+def _assignments(clauses: list[exp.Expr]) -> Iterator[exp.EQ]:
+    for clause in clauses:
+        update = clause.args.get("then")
+        if isinstance(update, exp.Update):
+            yield from (item for item in update.expressions if isinstance(item, exp.EQ))
+
+
+_UNSUPPORTED: dict[type[exp.Expr], Callable[[exp.Expr], str | None]] = {
+    exp.OnConflict: lambda _: 'syntax error at or near "ON": Redshift has no INSERT … ON CONFLICT',
+    exp.Returning: lambda _: 'syntax error at or near "RETURNING"',
+    exp.Lock: lambda _: "SELECT FOR UPDATE is not supported",
+    exp.Distinct: lambda node: "SELECT DISTINCT ON is not supported" if node.args.get("on") else None,
+    exp.Lateral: lambda _: "LATERAL is not supported",
+    exp.Create: lambda node: _refused_create(node),
+}
+
+
+def _refused_create(node: exp.Expr) -> str | None:
+    refused = {"INDEX", "TRIGGER", "SEQUENCE"}
+    return f"CREATE {node.args['kind']} is not supported" if node.args.get("kind") in refused else None
+
+
+def _unsupported(tree: exp.Expr) -> Iterator[str]:
+    for node in tree.walk():
+        why = _UNSUPPORTED.get(type(node), lambda _: None)(node)
+        if why:
+            yield why
