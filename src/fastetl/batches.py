@@ -91,7 +91,9 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
     return "data" if step == "copy" and not _SURROUNDINGS.search(error) else "environment"
 
 
-_MISSING_OBJECT = re.compile(r"NoSuchKey|(?:key|prefix|file|object)\b.*does not exist|not found|mandatory", re.IGNORECASE)
+_MISSING_OBJECT = re.compile(
+    r"NoSuchKey|(?:key|prefix|file|object)\b.*does not exist|not found|mandatory", re.IGNORECASE
+)
 _TRANSIENT = re.compile(r"\b1023\b|serializ|deadlock|terminat|connection|timed? ?out|restart|SlowDown", re.IGNORECASE)
 _SURROUNDINGS = re.compile(
     r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|relation|column .* (?:does not exist|of)|schema"
@@ -100,7 +102,9 @@ _SURROUNDINGS = re.compile(
 )
 
 
-def build_batch(pipeline: str, installation: str, files: Sequence[FileItem], bucket: str, keys: tuple[str, str]) -> Batch:
+def build_batch(
+    pipeline: str, installation: str, files: Sequence[FileItem], bucket: str, keys: tuple[str, str]
+) -> Batch:
     """Describe a batch of files of one layout; `keys` are those of its manifest and its list of files."""
     manifest_key, files_key = keys
     return Batch(

@@ -394,7 +394,9 @@ class Loader:
         members = await self._members(batch)
         found = await self._ledger.files([member.file_id for member in members])
         files = [found[member.file_id] for member in members if member.file_id in found]
-        parts = [await self._describe_batch(head, part, batch.batch_id) for part in batches.split(files, batch.suspects)]
+        parts = [
+            await self._describe_batch(head, part, batch.batch_id) for part in batches.split(files, batch.suspects)
+        ]
         # A full HEAD has no room for both: the second part waits again, in no batch, and is opened later.
         room = MAX_OPEN_BATCHES - len(head.open) + 1
         await self._ledger.open_batches(head, parts[: max(1, room - 1)], instead_of=batch)

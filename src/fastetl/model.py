@@ -15,6 +15,9 @@ SEQUENCE_DIGITS = 40
 EXPORT_LABEL = "0000-00-00T00:00:00.000"
 """Stands where a stream's label stands, for rows of an export: older than any stream of the same epoch."""
 
+ENCODER = 1
+"""Rises when the same change comes to be written differently in the same columns."""
+
 Op = Literal["INSERT", "MODIFY", "REMOVE", "EXPIRE"]
 """What happened to the item; EXPIRE is a REMOVE that DynamoDB's time to live did, not a user."""
 

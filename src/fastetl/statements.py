@@ -171,7 +171,7 @@ def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tu
 
 
 def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Everything that has to exist in the warehouse before the first load; running it again changes nothing."""
+    """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
     columns = _definitions(pipeline.layout.columns)
     steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
     if "mirror" in pipeline.outputs:
@@ -181,6 +181,8 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
                 f"CREATE TABLE IF NOT EXISTS {table(pipeline)} ({columns})"
                 ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")',
             ),
+            # CREATE OR REPLACE VIEW cannot change a view's columns.
+            ("drop_current", f"DROP VIEW IF EXISTS {table(pipeline, '_current')}"),
             ("current", _current_view(pipeline)),
         ]
     if "log" in pipeline.outputs:
@@ -190,6 +192,7 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
                 f"CREATE TABLE IF NOT EXISTS {table(pipeline, '_log')} ({columns})"
                 ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
             ),
+            ("drop_history", f"DROP VIEW IF EXISTS {table(pipeline, '_history')}"),
             ("history", _history_view(pipeline)),
         ]
     steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
@@ -325,8 +328,8 @@ def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 def _current_view(pipeline: Pipeline) -> str:
     names = [name for name, _ in pipeline.layout.columns]
     return (
-        f"CREATE OR REPLACE VIEW {table(pipeline, '_current')} AS"
-        f' SELECT {_names(names)} FROM {table(pipeline)} WHERE NOT "_deleted"'
+        f"CREATE VIEW {table(pipeline, '_current')} AS SELECT {_names(names)}"
+        f' FROM {table(pipeline)} WHERE NOT "_deleted"'
     )
 
 
@@ -335,7 +338,7 @@ def _history_view(pipeline: Pipeline) -> str:
     names = [name for name, _ in pipeline.layout.columns]
     until = 'LEAD("_changed_at") OVER (PARTITION BY "_key" ORDER BY "_version")'
     return (
-        f"CREATE OR REPLACE VIEW {table(pipeline, '_history')} AS"
+        f"CREATE VIEW {table(pipeline, '_history')} AS"
         f' SELECT {_names(names)}, "_valid_from", "_valid_to"'
         f' FROM (SELECT {_names(names)}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
         f' FROM {table(pipeline, "_log")}) AS "versions" WHERE NOT "_deleted"'

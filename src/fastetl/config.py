@@ -1,0 +1,159 @@
+"""The configuration: what `fastetl.toml` may say, as typed values.
+
+`parse_config` reads it, lets the environment override what differs between deployments, and reports every problem at
+once. Sizes are bytes, ages seconds; in the file both may be written with a unit (`"128 MiB"`, `"15m"`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.errors import EventError
+from fastetl.model import ENCODER, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIB = 1024 * 1024
+
+Output = Literal["mirror", "log"]
+"""`mirror`: the current rows. `log`: every change."""
+
+
+class FileFormat(msgspec.Struct, frozen=True):
+    """How files on S3 are written."""
+
+    delimiter: str = ","
+    """One ASCII character, not the quote, CR, LF or NUL."""
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    null_marker: str = r"\N"
+    """Stands for SQL NULL; a text equal to it is a reject."""
+    part_size_bytes: int = 8 * MIB
+    """A file from this size on goes up as a multipart upload, in parts of it."""
+    max_parts_in_flight: int = 4
+
+
+class LoadPolicy(msgspec.Struct, frozen=True):
+    """When files are loaded, and what else runs in the same transaction."""
+
+    max_bytes: int = 128 * MIB
+    max_age_seconds: int = 900
+    """A load starts when this much waits, or when the oldest file has waited this long."""
+    max_files: int = 10_000
+    """In one batch."""
+    pre_sql: tuple[str, ...] = ()
+    """After the COPY and before log and mirror change; the new rows are in `fastetl_staged`."""
+    post_sql: tuple[str, ...] = ()
+    """After log and mirror have changed, in the same transaction."""
+
+
+class RedshiftTarget(msgspec.Struct, frozen=True):
+    """One database, and as whom it is reached."""
+
+    database: str = "dev"
+    workgroup: str = ""
+    """Of Redshift Serverless; or else `cluster`."""
+    cluster: str = ""
+    db_user: str = ""
+    secret_arn: str = ""
+    """Of a Secrets Manager secret with user and password, instead of IAM."""
+    iam_role: str = "default"
+    """With which COPY reads S3: an ARN, or the namespace's or cluster's default role."""
+    grant_to: tuple[str, ...] = ()
+    """Users and roles that may read the views and the log."""
+
+
+class Enrichment(msgspec.Struct, frozen=True):
+    """One step that adds columns to a frame, or takes rows out of it."""
+
+    kind: Literal["function", "geoip", "lookup", "mask", "expression", "filter"]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[tuple[str, RedshiftType], ...] = ()
+    function: str = ""
+    """`package.module:function`, for kind `function`."""
+    on_error: Literal["fail", "null"] = "fail"
+    """When it raises: the batch fails and is retried, or its outputs are NULL and counted."""
+    options: dict[str, Any] = {}
+    """What only this kind knows; see the kind's module."""
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """One table to one target."""
+
+    name: str
+    table: str
+    keys: tuple[str, ...]
+    """Key attributes: the partition key, and the sort key if there is one."""
+    schema: str
+    target: str
+    columns: tuple[Column, ...]
+    stream_arn: str = ""
+    source: Literal["stream", "kinesis"] = "stream"
+    outputs: frozenset[Output] = frozenset({"mirror"})
+    enrichments: tuple[Enrichment, ...] = ()
+    undeclared: Literal["ignore", "extra", "reject"] = "ignore"
+    """What happens to attributes that no column names."""
+    extra_column: str = "_extra"
+    """The SUPER column that keeps them, with `undeclared = "extra"`."""
+    file: FileFormat = FileFormat()
+    load: LoadPolicy = LoadPolicy()
+    redshift: RedshiftTarget = RedshiftTarget()
+
+    @property
+    def layout(self) -> Layout:
+        """How this configuration writes files; also the columns of its tables."""
+        outputs = [output for enrichment in self.enrichments for output in enrichment.outputs]
+        declared = [(column.name, column.type) for column in self.columns]
+        extra = [(self.extra_column, RedshiftType("SUPER"))] if self.undeclared == "extra" else []
+        # An enrichment that changes a column in place names it among its outputs, with the type it has afterwards.
+        columns = dict([*SYSTEM_COLUMNS, *declared, *extra, *outputs])
+        file = self.file
+        return Layout(tuple(columns.items()), file.delimiter, file.compression, file.null_marker, ENCODER)
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything one deployment does."""
+
+    bucket: str
+    ledger_table: str
+    pipelines: tuple[Pipeline, ...]
+    prefix: str = ""
+    """Before every S3 key; empty, or ending in `/`."""
+    region: str = ""
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for pipeline in self.pipelines:
+            if pipeline.name == name:
+                return pipeline
+        raise KeyError(name)
+
+    def pipeline_for(self, event_source_arn: str) -> Pipeline:
+        """The pipeline whose table (or stream) an event comes from.
+
+        Raises:
+            EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
+        """
+        table = event_source_arn.split(":table/")[-1].split("/")[0]
+        for pipeline in self.pipelines:
+            if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table):
+                return pipeline
+        raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
+
+
+def parse_config(text: str, environ: Mapping[str, str]) -> Config:
+    """Read a configuration from TOML; what the environment says wins over `bucket`, `ledger_table` and `[redshift]`.
+
+    Raises:
+        ConfigError: with every problem, its place and its remedy.
+    """
+    from fastetl.config_reading import read_config  # noqa: PLC0415 - it imports the Structs from here
+
+    return read_config(text, environ)
