@@ -34,7 +34,7 @@ class Warehouse:
             described = await self.call("describe_statement", Id=statement_id)
             if described["Status"] in {"FINISHED", "FAILED", "ABORTED"}:
                 return described
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
     async def batch(self, *sqls: str, **members: Any) -> dict[str, Any]:
         answer = await self.call("batch_execute_statement", Sqls=list(sqls), **TARGET, **members)
@@ -49,7 +49,9 @@ class Warehouse:
         described = await self.execute(sql)
         assert described["Status"] == "FINISHED", described
         page = await self.call("get_statement_result", Id=described["Id"])
-        return [tuple(None if "isNull" in field else next(iter(field.values())) for field in row) for row in page["Records"]]
+        return [
+            tuple(None if "isNull" in field else next(iter(field.values())) for field in row) for row in page["Records"]
+        ]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Fields of a CSV as COPY takes them: one converter per Redshift type, text in, checked text out.
+"""Fields of a CSV as COPY takes them: one conversion per Redshift type, text in, checked text out.
 
 Limits and rules: Redshift Database Developer Guide, "Data types" and "Load error reference". An error's number is the
 guide's where it lists one.
@@ -7,7 +7,7 @@ guide's where it lists one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any
@@ -20,6 +20,9 @@ MAX_SUPER_BYTES = 16 * 1024 * 1024
 _DECIMAL64_LIMIT = 2**63 - 1
 """A DECIMAL of 19 digits is stored in 64 bits."""
 
+_MAX_CHARACTER_BYTES = 4
+"""In UTF-8: most fields need no encoding to be known short enough."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _FLOAT = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
@@ -29,7 +32,7 @@ _WIDE = Context(prec=200)
 
 _TRUE = frozenset({"t", "true", "y", "yes", "1"})
 _FALSE = frozenset({"f", "false", "n", "no", "0"})
-_INTEGER_BITS = {"SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
+_INTEGER_BOUNDS = {"SMALLINT": 2**15, "INTEGER": 2**31, "BIGINT": 2**63}
 _LARGEST_FLOAT = {"REAL": 3.4028234663852886e38, "DOUBLE PRECISION": 1.7976931348623157e308}
 
 
@@ -41,30 +44,29 @@ class FieldError(ValueError):
         super().__init__(message)
 
 
-Converter = Callable[[str], str | None]
-
-
-def build_converter(kind: RedshiftType, null_marker: str) -> Converter:
-    """A function from a field's text to what is inserted: checked, in one normal form, None for NULL.
+def convert_column(kind: RedshiftType, null_marker: str, fields: Sequence[str]) -> list[str | None]:
+    """Turn the fields of a column into what is inserted: checked, in one normal form, None for NULL.
 
     VARBYTE comes out as lower-case hex, TIMESTAMPTZ in UTC, SUPER exactly as it came in.
+
+    Raises:
+        FieldError: one of them does not fit; convert them one by one to find which.
     """
-    convert: Callable[[RedshiftType, str], str] = _CONVERTERS[kind.kind]
-    is_text = kind.kind in {"VARCHAR", "CHAR"}
-
-    def converter(field: str) -> str | None:
-        if field == null_marker or (not field and not is_text):
-            return None
-        if "\x00" in field:
-            raise FieldError(1218, "Missing newline: Unexpected character 0x0 found")
-        return convert(kind, field)
-
-    return converter
+    if "\x00" in "".join(fields):
+        raise FieldError(1218, "NUL (0x00) cannot be loaded")
+    if kind.kind == "VARCHAR" and max(map(len, fields), default=0) * _MAX_CHARACTER_BYTES <= kind.length:
+        return [None if field == null_marker else field for field in fields]
+    # Real columns repeat their values: each is checked once.
+    known: dict[str, str | None] = {null_marker: None}
+    if kind.kind not in {"VARCHAR", "CHAR"}:
+        known[""] = None
+    convert = _CONVERTERS[kind.kind]
+    known |= {field: convert(kind, field) for field in set(fields) - known.keys()}
+    return list(map(known.__getitem__, fields))
 
 
 def _convert_varchar(kind: RedshiftType, field: str) -> str:
-    # A character has four bytes at most, so that most fields need no encoding.
-    if len(field) * 4 > kind.length and len(field.encode()) > kind.length:
+    if len(field) * _MAX_CHARACTER_BYTES > kind.length and len(field.encode()) > kind.length:
         raise FieldError(1204, "String length exceeds DDL length")
     return field
 
@@ -78,7 +80,7 @@ def _convert_char(kind: RedshiftType, field: str) -> str:
 def _convert_integer(kind: RedshiftType, field: str) -> str:
     if not _INTEGER.fullmatch(field):
         raise FieldError(1207, f"Invalid digit, Type: {kind.kind.title()}")
-    bound = 1 << (_INTEGER_BITS[kind.kind] - 1)
+    bound = _INTEGER_BOUNDS[kind.kind]
     if not -bound <= int(field) < bound:
         raise FieldError(1204, f"Overflow, Type: {kind.kind.title()}")
     return field

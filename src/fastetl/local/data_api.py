@@ -204,9 +204,7 @@ class WarehouseServer:
 
     def _forget(self) -> None:
         now = self._clock()
-        self._tokens = {
-            token: known for token, known in self._tokens.items() if now - known.created_at < TOKEN_SECONDS
-        }
+        self._tokens = {token: known for token, known in self._tokens.items() if now - known.created_at < TOKEN_SECONDS}
         self._executions = {
             identifier: known
             for identifier, known in self._executions.items()

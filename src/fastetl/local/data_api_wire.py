@@ -133,9 +133,7 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
     if execution.error:
         body["Error"] = execution.error
     if execution.is_batch:
-        body["SubStatements"] = [
-            describe_statement(execution, place) for place in range(1, len(statements) + 1)
-        ]
+        body["SubStatements"] = [describe_statement(execution, place) for place in range(1, len(statements) + 1)]
     else:
         body["QueryString"] = statements[0].sql
     return body

@@ -112,7 +112,7 @@ _NATIVE_TYPES = {
 
 
 def parse_native_type(declared: str | None, native: str) -> RedshiftType:
-    """The Redshift type of a column: as its DDL declared it, else (CREATE TABLE AS) what the engine's type stands for."""
+    """Tell a column's Redshift type: as its DDL declared it, else (CREATE TABLE AS) what the engine's stands for."""
     if declared:
         return RedshiftType.parse(declared)
     known = _NATIVE_TYPES.get(native.upper())

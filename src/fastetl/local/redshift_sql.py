@@ -92,9 +92,7 @@ def translate(sql: str, dialect: Dialect, *, in_batch: bool = False) -> Translat
     tree = _rewrite(tree, dialect)
     created = tree.this.find(exp.Table) if isinstance(tree, exp.Create) and tree.args.get("exists") else None
     statements = [tree.sql(dialect, comments=False)]
-    statements += [
-        f"COMMENT ON COLUMN {table}.{_quoted(column)} IS '{kind}'" for table, column, kind in declared
-    ]
+    statements += [f"COMMENT ON COLUMN {table}.{_quoted(column)} IS '{kind}'" for table, column, kind in declared]
     return Translated(
         tuple(statements),
         has_rows=isinstance(tree, exp.Query),

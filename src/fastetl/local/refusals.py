@@ -74,19 +74,19 @@ def _assignments(clauses: list[exp.Expr]) -> Iterator[exp.EQ]:
             yield from (item for item in update.expressions if isinstance(item, exp.EQ))
 
 
+def _refused_create(node: exp.Expr) -> str | None:
+    refused = {"INDEX", "TRIGGER", "SEQUENCE"}
+    return f"CREATE {node.args['kind']} is not supported" if node.args.get("kind") in refused else None
+
+
 _UNSUPPORTED: dict[type[exp.Expr], Callable[[exp.Expr], str | None]] = {
     exp.OnConflict: lambda _: 'syntax error at or near "ON": Redshift has no INSERT … ON CONFLICT',
     exp.Returning: lambda _: 'syntax error at or near "RETURNING"',
     exp.Lock: lambda _: "SELECT FOR UPDATE is not supported",
     exp.Distinct: lambda node: "SELECT DISTINCT ON is not supported" if node.args.get("on") else None,
     exp.Lateral: lambda _: "LATERAL is not supported",
-    exp.Create: lambda node: _refused_create(node),
+    exp.Create: _refused_create,
 }
-
-
-def _refused_create(node: exp.Expr) -> str | None:
-    refused = {"INDEX", "TRIGGER", "SEQUENCE"}
-    return f"CREATE {node.args['kind']} is not supported" if node.args.get("kind") in refused else None
 
 
 def _unsupported(tree: exp.Expr) -> Iterator[str]:
