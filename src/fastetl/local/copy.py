@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_ROW_BYTES = 4 * 1024 * 1024
-"""A single input row (Redshift Database Developer Guide, COPY)."""
+"""A single input row (Redshift Database Developer Guide, COPY); counted in characters here."""
 
 _GZIP_WINDOW_BITS = 31
 
-# The row is limited to 4 MB, so that no field is longer; the limit of the csv module is the process's.
-csv.field_size_limit(MAX_ROW_BYTES)
+# The csv module's own limit is the process's, and lower.
+csv.field_size_limit(2 * MAX_ROW_BYTES)
 
 
 class LoadError(msgspec.Struct, frozen=True):
@@ -191,10 +191,12 @@ def _read_file(
     # Tuples of text, unlike lists, are no work for the garbage collector.
     lines: list[tuple[int, tuple[str, ...]]] = []
     for line, fields in _lines(text, url, command, errors):
-        if len(fields) == len(columns):
-            lines.append((line, tuple(fields)))
-        else:
+        if len(fields) != len(columns):
             errors.append(_miscounted(url, line, len(fields), columns))
+        elif sum(map(len, fields)) > MAX_ROW_BYTES:
+            errors.append(LoadError(url, line, "", "", "", 0, 1216, "The row is longer than 4 MB"))
+        else:
+            lines.append((line, tuple(fields)))
     if not lines:
         return [], errors
     try:
@@ -228,15 +230,14 @@ def _read_row_by_row(
 
 
 def _lines(text: str, url: str, command: CopyCommand, errors: list[LoadError]) -> Iterator[tuple[int, list[str]]]:
-    """The rows with the number of the line that they begin on; what is no CSV ends the file with an error."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=command.delimiter, quotechar=command.quote, strict=True
-    )
+    """Yield rows with the number of the line that they begin on; what is no CSV ends the file with an error."""
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=command.delimiter, quotechar=command.quote, strict=True)
     begins = 1
     try:
         for fields in reader:
-            if fields and begins > command.ignore_header:
-                yield begins, fields
+            if begins > command.ignore_header:
+                yield begins, fields or [""]
             begins = reader.line_num + 1
     except csv.Error as error:
         errors.append(LoadError(url, begins, "", "", "", 0, 1216, f"Invalid quote formatting for CSV: {error}"))
