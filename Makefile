@@ -23,6 +23,7 @@ test: lint ## Lint, then run every test
 
 lint: $(INSTALLED) ## Check style
 	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 
 lock: $(INSTALLED) ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \

@@ -16,7 +16,7 @@ ids = st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1
 
 def make_file(file_id: str, **changes: object) -> FileItem:
     known = {
-        "file_id": file_id, "pipeline": "p", "key": f"data/p/{file_id}.csv.gz", "layout_id": "l", "checksum": "AAAAAA==",
+        "file_id": file_id, "pipeline": "p", "key": f"data/p/{file_id}.csv.gz", "layout_id": "l", "checksum": "",
         "bytes": 10, "rows": 3, "rejects": 0, "rejects_key": "", "version_min": "1", "version_max": "2",
         "changed_min": "2026-01-01 00:00:00.000000", "changed_max": "2026-01-02 00:00:00.000000", "created": 1,
     }  # fmt: skip

@@ -35,7 +35,7 @@ def test_types_are_read_as_people_write_them(text: str, canonical: str) -> None:
      "char(4097)", "varbyte(16777217)", "varchar(1,2)", "varchar(-1)", "varchar(1); drop table x"],
 )  # fmt: skip
 def test_what_redshift_refuses_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         RedshiftType.parse(text)
 
 

@@ -60,7 +60,9 @@ def every_statement(pipeline: Pipeline) -> list[statements.Statement]:
 VARIANTS = [
     make_pipeline(),
     make_pipeline(outputs=frozenset({"log"})),
-    make_pipeline(outputs=frozenset({"mirror"}), redshift=RedshiftTarget(iam_role="arn:aws:iam::123456789012:role/copy")),
+    make_pipeline(
+        outputs=frozenset({"mirror"}), redshift=RedshiftTarget(iam_role="arn:aws:iam::123456789012:role/copy")
+    ),
     make_pipeline(schema='we"ird', target="Select"),
 ]
 
@@ -68,7 +70,11 @@ VARIANTS = [
 @pytest.mark.parametrize("pipeline", VARIANTS)
 def test_every_statement_parses_as_redshift(pipeline: Pipeline) -> None:
     for statement in every_statement(pipeline):
-        errors = [found for found in sqlfluff.lint(statement.sql + "\n", dialect="redshift", rules=["LT12"]) if found["code"] == "PRS"]
+        errors = [
+            found
+            for found in sqlfluff.lint(statement.sql + "\n", dialect="redshift", rules=["LT12"])
+            if found["code"] == "PRS"
+        ]
         assert not errors, (statement.step, errors, statement.sql)
         parsed = sqlglot.parse_one(statement.sql, dialect="redshift")
         assert statement.step == "lock" or not isinstance(parsed, expressions.Command), statement.sql
@@ -78,7 +84,9 @@ def test_every_statement_parses_as_redshift(pipeline: Pipeline) -> None:
 def test_nothing_that_linters_let_pass_and_redshift_refuses(pipeline: Pipeline) -> None:
     for statement in every_statement(pipeline):
         words = re.sub(r"'[^']*'|\"[^\"]*\"|/\*.*?\*/", "", statement.sql).upper()
-        assert not re.search(r"WHEN MATCHED AND|TRUNCATE|QUALIFY|ON CONFLICT|RETURNING|BEGIN|COMMIT|;", words), statement.sql
+        assert not re.search(r"WHEN MATCHED AND|TRUNCATE|QUALIFY|ON CONFLICT|RETURNING|BEGIN|COMMIT|;", words), (
+            statement.sql
+        )
 
 
 def test_steps_keep_the_order_of_the_protocol() -> None:

@@ -96,8 +96,8 @@ _MISSING_OBJECT = re.compile(
 )
 _TRANSIENT = re.compile(r"\b1023\b|serializ|deadlock|terminat|connection|timed? ?out|restart|SlowDown", re.IGNORECASE)
 _SURROUNDINGS = re.compile(
-    r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|relation|column .* (?:does not exist|of)|schema"
-    r"|paused|resiz|unavailable|memory",
+    r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|paused|resiz|unavailable|memory"
+    r"|relation|schema|column .* (?:does not exist|of)",
     re.IGNORECASE,
 )
 

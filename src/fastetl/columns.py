@@ -69,7 +69,11 @@ class RedshiftType(msgspec.Struct, frozen=True):
             return cls(kind, precision=precision, scale=scale)
         if second is not None or (first is not None and kind not in {"CHAR", "VARCHAR", "VARBYTE"}):
             raise ValueError(f"{text!r}: {kind} takes no such argument")
-        limits = {"CHAR": (1, MAX_CHAR_BYTES), "VARCHAR": (256, MAX_VARCHAR_BYTES), "VARBYTE": (64_000, MAX_VARBYTE_BYTES)}
+        limits = {
+            "CHAR": (1, MAX_CHAR_BYTES),
+            "VARCHAR": (256, MAX_VARCHAR_BYTES),
+            "VARBYTE": (64_000, MAX_VARBYTE_BYTES),
+        }
         if kind not in limits:
             return cls(kind)
         default, most = limits[kind]

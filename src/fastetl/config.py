@@ -141,7 +141,7 @@ class Config(msgspec.Struct, frozen=True):
         Raises:
             EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
         """
-        table = event_source_arn.split(":table/")[-1].split("/")[0]
+        table = event_source_arn.rpartition(":table/")[2].partition("/")[0]
         for pipeline in self.pipelines:
             if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table):
                 return pipeline

@@ -34,6 +34,7 @@ LOADED_FILES_KEPT_SECONDS = 90 * 24 * 3600
 
 OPEN_STATES: frozenset[BatchState] = frozenset({"FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY"})
 
+_WITHOUT_TABLE = {"batch_get_item", "transact_write_items"}
 _PAGE = 1000
 _AT_ONCE = 32
 _BATCH_GET = 100
@@ -58,7 +59,7 @@ class Ledger:
             await self._call(
                 "put_item", Item=write_item(row), **_if_absent(), ReturnValuesOnConditionCheckFailure="ALL_OLD"
             )
-        except _ConditionFailed as failure:
+        except _ConditionFailedError as failure:
             return parse_item(failure.item, FileItem) if failure.item else await self._file(item.file_id)
         return item
 
@@ -71,7 +72,7 @@ class Ledger:
             keys = [write_item({"pk": f"F#{file_id}"}) for file_id in chunk]
             while keys:
                 wanted = {self._table: {"Keys": keys, "ConsistentRead": True}}
-                answer = await self._call("batch_get_item", RequestItems=wanted, table=False)
+                answer = await self._call("batch_get_item", RequestItems=wanted)
                 for row in answer["Responses"].get(self._table, []):
                     item = parse_item(row, FileItem)
                     found[item.file_id] = item
@@ -106,7 +107,7 @@ class Ledger:
                     remove=("q", "qk"),
                     only_if={"state": "PENDING"},
                 )
-            except _ConditionFailed:
+            except _ConditionFailedError:
                 # Marked before; or gone with a ledger that was restored, and then registered anew and refused
                 # by the gate. A quarantined file is in no batch.
                 return
@@ -118,7 +119,7 @@ class Ledger:
         changes = {"state": "QUARANTINED", "batch_id": batch_id, "reason": reason}
         try:
             await self._update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
-        except _ConditionFailed:
+        except _ConditionFailedError:
             return
 
     # --- head and batches ----------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ class Ledger:
         return parse_item(row, Head) if row else None
 
     async def create_head(self, pipeline: str, installation: str) -> Head:
-        """Make HEAD where there is none, with the open batches that the ledger still knows should HEAD have been lost."""
+        """Make HEAD where there is none; should it have been lost, with the batches that are still open."""
         surviving = [batch.batch_id async for batch in self._open_batches(pipeline)]
         head = Head(pipeline, generation=1, open=tuple(surviving), installation=installation)
         row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
@@ -181,7 +182,7 @@ class Ledger:
         changes["generation"] = head.generation + 1
         swap = self._writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
         updates = [{"Update": {"TableName": self._table, **write}} for write in [swap, *writes]]
-        await self._call("transact_write_items", TransactItems=updates, table=False)
+        await self._call("transact_write_items", TransactItems=updates)
         return msgspec.structs.replace(head, **changes)
 
     def _form(self, batch: Batch) -> dict[str, Any]:
@@ -272,8 +273,8 @@ class Ledger:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    async def _call(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
-        if table:
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        if operation not in _WITHOUT_TABLE:
             arguments["TableName"] = self._table
         try:
             return await getattr(self._client, operation)(**arguments)
@@ -283,7 +284,7 @@ class Ledger:
             raise LedgerError(f"{operation}: {error}") from error
 
 
-class _ConditionFailed(StaleStepError):
+class _ConditionFailedError(StaleStepError):
     """A condition was not met; `item` is what stands in the way, where DynamoDB gave it."""
 
     def __init__(self, operation: str, item: Mapping[str, Any] | None) -> None:
@@ -292,11 +293,12 @@ class _ConditionFailed(StaleStepError):
 
 
 def _explained(operation: str, error: ClientError) -> LedgerError:
-    code = error.response["Error"].get("Code", "")
-    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}  # type: ignore[attr-defined]
+    response: Any = error.response
+    code = response["Error"].get("Code", "")
+    reasons = {reason.get("Code") for reason in response.get("CancellationReasons", [])}
     if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
-        return _ConditionFailed(operation, error.response.get("Item"))  # type: ignore[arg-type]
-    return LedgerError(f"{operation}: {code}: {error.response['Error'].get('Message', '')}")
+        return _ConditionFailedError(operation, response.get("Item"))
+    return LedgerError(f"{operation}: {code}: {response['Error'].get('Message', '')}")
 
 
 def _if_absent() -> dict[str, str]:

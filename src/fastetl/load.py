@@ -34,9 +34,15 @@ RUN_LIMIT_SECONDS = 2 * 3600
 """A transaction that runs or queues longer is cancelled and tried again; somebody may hold the gate's lock."""
 
 RESUBMIT_LIMIT_SECONDS = 4 * 3600
-"""The Data API remembers a client token for 8 hours: well before that, an attempt is resolved rather than resubmitted."""
+"""The Data API remembers a client token for 8 hours: well before that, an attempt is resolved instead."""
 
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 30, 3600
+
+QUARANTINE_AFTER = 2
+"""Failures of the data, of a file on its own, with another batch loaded in between."""
+
+PAUSE_AFTER = 2
+"""Other files that failed like this one, with nothing loaded in between: then it is probably not the data."""
 
 _RUNNING = {"SUBMITTING", "SUBMITTED", "RESOLVING"}
 
@@ -107,7 +113,7 @@ class Loader:
         if any(batch.state in _RUNNING for batch in open_batches):
             return Step("waiting")
         if due := self._due(head, open_batches):
-            return await self._start(head, due)
+            return await self._start(due)
         return await self._open_next(head, open_batches)
 
     async def waiting(self, most: int = 20_000) -> Waiting:
@@ -183,7 +189,7 @@ class Loader:
         retries = [batch for batch in open_batches if batch.state == "RETRY" and batch.not_before <= self._now()]
         return formed[-1] if formed else min(retries, key=lambda batch: batch.not_before, default=None)
 
-    async def _start(self, head: Head, batch: Batch) -> Step:
+    async def _start(self, batch: Batch) -> Step:
         planned = await self._load_sql(msgspec.structs.replace(batch, attempt=batch.attempt + 1))
         batch = await self._ledger.advance(
             batch,
@@ -325,7 +331,8 @@ class Loader:
 
     async def _judge(self, head: Head, batch: Batch, open_batches: Sequence[Batch]) -> Step:
         steps = [statement.step for statement in self._resolve_sql(batch)]
-        verdict = dict(await self._warehouse.rows(batch.statement_id, steps.index("verdict")))
+        rows = await self._warehouse.rows(batch.statement_id, steps.index("verdict"))
+        verdict = {row[0]: row[1] for row in rows}
         if "loaded" in verdict:
             if verdict["loaded"] == batch.manifest_checksum:
                 return await self._finish(head, batch)
@@ -378,14 +385,19 @@ class Loader:
             return await self._split(head, batch)
         loads_seen = batch.loads_seen if batch.data_failures else head.loads
         failures = batch.data_failures + 1
-        if failures >= 2 and head.loads > loads_seen:
+        if failures >= QUARANTINE_AFTER and head.loads > loads_seen:
             for member in await self._members(batch):
                 await self._ledger.mark_quarantined(member.file_id, batch.batch_id, batch.error)
             await self._ledger.close_batch(head, batch, "QUARANTINED")
             return Step("quarantined", batch)
         # Nothing else has loaded since it failed first: perhaps it is not the file's fault.
-        alike = [other for other in open_batches if other.data_failures >= 2 and other.loads_seen == head.loads]
-        reason = "every file that was tried alone failed: " + batch.error if failures >= 2 and len(alike) >= 2 else ""
+        alike = [
+            other
+            for other in open_batches
+            if other.data_failures >= QUARANTINE_AFTER and other.loads_seen == head.loads
+        ]
+        hopeless = failures >= QUARANTINE_AFTER and len(alike) >= PAUSE_AFTER
+        reason = f"every file that was tried alone failed: {batch.error}" if hopeless else ""
         if reason:
             await self._pause(head, reason)
         return await self._retry(batch, fenced, paused=reason, data_failures=failures, loads_seen=loads_seen)

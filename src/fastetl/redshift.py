@@ -56,7 +56,7 @@ class Warehouse:
         """
         if len(statements) > MAX_STATEMENTS:
             raise WarehouseError(
-                f"{name}: {len(statements)} statements, at most {MAX_STATEMENTS} fit in one transaction; shorten pre_sql or post_sql"
+                f"{name}: {len(statements)} statements, and {MAX_STATEMENTS} fit; shorten pre_sql or post_sql"
             )
         answer = await self._call(
             "batch_execute_statement",
