@@ -46,7 +46,7 @@ class Ledger:
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
-        self._table = table
+        self.table = table
 
     # --- files ---------------------------------------------------------------------------------------------------
 
@@ -71,12 +71,12 @@ class Ledger:
         async def read(chunk: Sequence[str]) -> None:
             keys = [write_item({"pk": f"F#{file_id}"}) for file_id in chunk]
             while keys:
-                wanted = {self._table: {"Keys": keys, "ConsistentRead": True}}
+                wanted = {self.table: {"Keys": keys, "ConsistentRead": True}}
                 answer = await self._call("batch_get_item", RequestItems=wanted)
-                for row in answer["Responses"].get(self._table, []):
+                for row in answer["Responses"].get(self.table, []):
                     item = parse_item(row, FileItem)
                     found[item.file_id] = item
-                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
 
         await _each(chunks, read)
         return found
@@ -181,7 +181,7 @@ class Ledger:
     async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
         changes["generation"] = head.generation + 1
         swap = self._writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
-        updates = [{"Update": {"TableName": self._table, **write}} for write in [swap, *writes]]
+        updates = [{"Update": {"TableName": self.table, **write}} for write in [swap, *writes]]
         await self._call("transact_write_items", TransactItems=updates)
         return msgspec.structs.replace(head, **changes)
 
@@ -275,7 +275,7 @@ class Ledger:
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         if operation not in _WITHOUT_TABLE:
-            arguments["TableName"] = self._table
+            arguments["TableName"] = self.table
         try:
             return await getattr(self._client, operation)(**arguments)
         except ClientError as error:

@@ -1,0 +1,69 @@
+"""Real clients against moto's server: S3 and DynamoDB over HTTP on 127.0.0.1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aioboto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fastetl.ledger import INDEX, Ledger
+
+CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+_numbers = itertools.count()
+
+
+class Aws:
+    """Clients of one test, and names that no other test uses."""
+
+    def __init__(self, endpoint_url: str, stack: AsyncExitStack) -> None:
+        self.endpoint_url = endpoint_url
+        self._stack = stack
+        self._session = aioboto3.Session()
+
+    async def client(self, service: str, **changes: Any) -> Any:
+        return await self._stack.enter_async_context(
+            self._session.client(service, **({"endpoint_url": self.endpoint_url} | CREDENTIALS | changes))
+        )
+
+    async def new_bucket(self) -> str:
+        name = f"bucket-{next(_numbers)}"
+        await (await self.client("s3")).create_bucket(Bucket=name)
+        return name
+
+    async def new_ledger(self) -> Ledger:
+        client, name = await self.client("dynamodb"), f"ledger-{next(_numbers)}"
+        await client.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **LEDGER_SCHEMA)
+        return Ledger(client, name)
+
+
+LEDGER_SCHEMA: dict[str, Any] = {
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "q", "qk")],
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": INDEX,
+            "KeySchema": [{"AttributeName": "q", "KeyType": "HASH"}, {"AttributeName": "qk", "KeyType": "RANGE"}],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["bytes", "layout_id"]},
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+async def aws(moto_url: str) -> AsyncIterator[Aws]:
+    async with AsyncExitStack() as stack:
+        yield Aws(moto_url, stack)
