@@ -1,0 +1,207 @@
+"""S3, as far as fastetl uses it: conditional writes, multipart uploads, metadata, full-object CRC32."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tests.simulation.faults import client_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MIN_PART_BYTES = 5 * 1024 * 1024
+
+
+class StoredBody:
+    """The body of an answer: read once, as a stream."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, amount: int | None = None) -> bytes:
+        """All that is left, or so many bytes of it."""
+        amount = len(self._content) if amount is None else amount
+        piece, self._content = self._content[:amount], self._content[amount:]
+        return piece
+
+    async def __aenter__(self) -> StoredBody:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._content = b""
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._content = b""
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    """One object."""
+
+    content: bytes
+    metadata: dict[str, str]
+    crc32: str
+    etag: str
+
+
+class Upload(msgspec.Struct):
+    """A multipart upload that is under way."""
+
+    bucket: str
+    key: str
+    metadata: dict[str, str]
+    parts: dict[int, bytes] = {}
+
+
+class FakeS3:
+    """All buckets of one account. `min_part_bytes` may be lowered, so that small files go up in parts as well."""
+
+    NAME = "s3"
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0, min_part_bytes: int = MIN_PART_BYTES) -> None:
+        self.objects: dict[tuple[str, str], StoredObject] = {}
+        self.uploads: dict[str, Upload] = {}
+        self._min_part_bytes = min_part_bytes
+        self._clock = clock
+        self._begun = 0
+
+    def create_bucket(self, **_: Any) -> dict[str, Any]:
+        """Buckets exist by being used."""
+        return {}
+
+    def put_object(
+        self,
+        *,
+        Bucket: str,
+        Key: str,
+        Body: bytes = b"",
+        Metadata: dict[str, str] | None = None,
+        IfNoneMatch: str = "",
+        ChecksumCRC32: str = "",
+        **_: Any,
+    ) -> dict[str, Any]:
+        content = bytes(Body)
+        if ChecksumCRC32 and ChecksumCRC32 != crc32(content):
+            raise client_error("put_object", "BadDigest", "The CRC32 you specified did not match")
+        return self._store("put_object", Bucket, Key, content, Metadata or {}, IfNoneMatch)
+
+    def head_object(self, *, Bucket: str, Key: str, ChecksumMode: str = "", **_: Any) -> dict[str, Any]:
+        found = self._found("head_object", Bucket, Key, "404")
+        answer = {
+            "ContentLength": len(found.content),
+            "Metadata": dict(found.metadata),
+            "ETag": found.etag,
+        }
+        return answer | ({"ChecksumCRC32": found.crc32, "ChecksumType": "FULL_OBJECT"} if ChecksumMode else {})
+
+    def get_object(self, *, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
+        found = self._found("get_object", Bucket, Key, "NoSuchKey")
+        return {
+            "Body": StoredBody(found.content),
+            "ContentLength": len(found.content),
+            "Metadata": dict(found.metadata),
+            "ETag": found.etag,
+        }
+
+    def delete_object(self, *, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
+        self.objects.pop((Bucket, Key), None)
+        return {}
+
+    def delete_objects(self, *, Bucket: str, Delete: dict[str, Any], **_: Any) -> dict[str, Any]:
+        for entry in Delete["Objects"]:
+            self.objects.pop((Bucket, entry["Key"]), None)
+        return {"Deleted": [{"Key": entry["Key"]} for entry in Delete["Objects"]]}
+
+    def list_objects_v2(
+        self,
+        *,
+        Bucket: str,
+        Prefix: str = "",
+        ContinuationToken: str = "",
+        StartAfter: str = "",
+        MaxKeys: int = 1000,
+        **_: Any,
+    ) -> dict[str, Any]:
+        after = ContinuationToken or StartAfter
+        keys = sorted(k for b, k in self.objects if b == Bucket and k.startswith(Prefix) and k > after)
+        page, more = keys[:MaxKeys], len(keys) > MaxKeys
+        answer: dict[str, Any] = {"KeyCount": len(page), "IsTruncated": more}
+        if page:
+            answer["Contents"] = [{"Key": key, "Size": len(self.objects[Bucket, key].content)} for key in page]
+        return answer | ({"NextContinuationToken": page[-1]} if more else {})
+
+    def create_multipart_upload(
+        self, *, Bucket: str, Key: str, Metadata: dict[str, str] | None = None, **_: Any
+    ) -> dict[str, Any]:
+        self._begun += 1
+        upload_id = f"upload-{self._begun}"
+        self.uploads[upload_id] = Upload(Bucket, Key, Metadata or {}, {})
+        return {"UploadId": upload_id, "Bucket": Bucket, "Key": Key}
+
+    def upload_part(
+        self, *, UploadId: str, PartNumber: int, Body: bytes, ChecksumCRC32: str = "", **_: Any
+    ) -> dict[str, Any]:
+        content = bytes(Body)
+        if ChecksumCRC32 and ChecksumCRC32 != crc32(content):
+            raise client_error("upload_part", "BadDigest", "The CRC32 you specified did not match")
+        self._upload("upload_part", UploadId).parts[PartNumber] = content
+        return {"ETag": etag(content), "ChecksumCRC32": crc32(content)}
+
+    def complete_multipart_upload(
+        self, *, UploadId: str, MultipartUpload: dict[str, Any], IfNoneMatch: str = "", **_: Any
+    ) -> dict[str, Any]:
+        operation = "complete_multipart_upload"
+        upload = self._upload(operation, UploadId)
+        listed = MultipartUpload["Parts"]
+        numbers = [part["PartNumber"] for part in listed]
+        if numbers != sorted(numbers):
+            raise client_error(operation, "InvalidPartOrder", "parts must be in ascending order")
+        for part in listed:
+            content = upload.parts.get(part["PartNumber"])
+            if content is None or part["ETag"] != etag(content):
+                raise client_error(operation, "InvalidPart", "a part could not be found")
+        pieces = [upload.parts[number] for number in numbers]
+        if any(len(piece) < self._min_part_bytes for piece in pieces[:-1]):
+            raise client_error(operation, "EntityTooSmall", "a part is smaller than the minimum")
+        answer = self._store(operation, upload.bucket, upload.key, b"".join(pieces), upload.metadata, IfNoneMatch)
+        del self.uploads[UploadId]
+        return answer
+
+    def abort_multipart_upload(self, *, UploadId: str, **_: Any) -> dict[str, Any]:
+        self._upload("abort_multipart_upload", UploadId)
+        del self.uploads[UploadId]
+        return {}
+
+    def _store(
+        self, operation: str, bucket: str, key: str, content: bytes, metadata: dict[str, str], if_none_match: str
+    ) -> dict[str, Any]:
+        if if_none_match == "*" and (bucket, key) in self.objects:
+            raise client_error(operation, "PreconditionFailed", "At least one of the pre-conditions failed", 412)
+        stored = StoredObject(content, dict(metadata), crc32(content), etag(content))
+        self.objects[bucket, key] = stored
+        return {"ETag": stored.etag, "ChecksumCRC32": stored.crc32, "ChecksumType": "FULL_OBJECT"}
+
+    def _found(self, operation: str, bucket: str, key: str, missing: str) -> StoredObject:
+        if (found := self.objects.get((bucket, key))) is None:
+            raise client_error(operation, missing, "The specified key does not exist.", 404)
+        return found
+
+    def _upload(self, operation: str, upload_id: str) -> Upload:
+        if upload_id not in self.uploads:
+            raise client_error(operation, "NoSuchUpload", "The specified upload does not exist.", 404)
+        return self.uploads[upload_id]
+
+
+def crc32(content: bytes) -> str:
+    """A CRC32 as S3 writes it."""
+    return base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
+
+
+def etag(content: bytes) -> str:
+    """An ETag: opaque, quoted."""
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'

@@ -1,0 +1,493 @@
+"""A warehouse that interprets the statements of `fastetl.statements`, step by step, with real transactions.
+
+Rows are versions under snapshot isolation, as Redshift's are: writers of one table queue on its lock until the other
+transaction ends, and who then finds that a row of his snapshot was changed fails with error 1023. Whether the
+snapshot begins before or after the first lock is granted is not documented; both are simulated (`early_snapshot`).
+
+The statements' texts are read, not guessed: tables, literals, and the clauses that the protocol rests on. What a text
+no longer says is no longer done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.simulation.fake_s3 import FakeS3
+
+Row = dict[str, Any]
+Answer = list[tuple[Any, ...]]
+"""The rows that a statement gives."""
+
+POISON, SWALLOW = "<poison>", "<swallow>"
+"""Values that COPY refuses, and that make it lose the line after, as an unbalanced quote does."""
+
+_TABLE = r'("(?:[^"]|"")+"(?:\."(?:[^"]|"")+")?)'
+_STEP = re.compile(r"/\* fastetl (\S+) \S* \*/\n")
+
+
+class SqlError(Exception):
+    """A statement failed, and its transaction with it."""
+
+
+class Lock:
+    """A table's write lock: held to the end of a transaction, granted in the order of asking."""
+
+    def __init__(self) -> None:
+        self.holder: Transaction | None = None
+        self.waiting: deque[tuple[Transaction, asyncio.Future[None]]] = deque()
+
+    async def acquire(self, transaction: Transaction) -> None:
+        if self.holder in {None, transaction}:
+            self.holder = transaction
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append((transaction, turn))
+        await turn
+
+    def release(self) -> None:
+        self.holder = None
+        while self.waiting:
+            transaction, turn = self.waiting.popleft()
+            if not turn.cancelled():
+                self.holder = transaction
+                turn.set_result(None)
+                return
+
+
+class FakeWarehouse:
+    """One database. `trouble` may raise `SqlError` before a step: permissions, full disks, dropped sessions."""
+
+    def __init__(
+        self,
+        s3: FakeS3,
+        clock: Callable[[], float] = lambda: 0.0,
+        *,
+        early_snapshot: bool = False,
+        serializable: bool = False,
+        names_errors: bool = True,
+        trouble: Callable[[str, str], None] = lambda _step, _sql: None,
+        watch: Callable[[FakeWarehouse], None] = lambda _: None,
+    ) -> None:
+        self.tables: dict[str, list[Row]] = {}
+        self.load_errors: list[Row] = []
+        self.conflicts: Counter[str] = Counter()
+        """Errors 1023, by table."""
+        self.s3 = s3
+        self.clock = clock
+        self.early_snapshot = early_snapshot
+        self.serializable = serializable
+        self.names_errors = names_errors
+        self.trouble = trouble
+        self.watch = watch
+        self._locks: dict[str, Lock] = {}
+        self._parsed: dict[tuple[str, str], list[list[str]]] = {}
+
+    def rows(self, table: str) -> list[Row]:
+        """What is committed in a table, by its quoted name; empty where there is none."""
+        return self.tables.get(table, [])
+
+    def lock(self, table: str) -> Lock:
+        """The lock of one table."""
+        return self._locks.setdefault(table, Lock())
+
+    def parse(self, url: str, delimiter: str, compression: str) -> list[list[str]]:
+        """An object's lines, as fields; parsed once."""
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        stored = self.s3.objects.get((bucket, key))
+        if stored is None:
+            raise SqlError(f"The specified S3 prefix '{key}' does not exist")
+        if (lines := self._parsed.get((stored.etag, compression))) is None:
+            try:
+                lines = list(csv.reader(_decompress(stored.content, compression).split("\n"), delimiter=delimiter))
+            except (OSError, EOFError, zlib.error, UnicodeDecodeError, zstd.ZstdError) as error:
+                raise SqlError(f"Load into table failed: invalid compressed data in {key}: {error}") from error
+            self._parsed[stored.etag, compression] = lines = [line for line in lines if line]
+        return lines
+
+
+def _decompress(content: bytes, compression: str) -> str:
+    match compression:
+        case "gzip":
+            return gzip.decompress(content).decode()
+        case "zstd":
+            return zstd.decompress(content).decode()
+        case _:
+            return content.decode()
+
+
+class Transaction:
+    """One transaction: statements in order, then `commit`, or `rollback` at any point."""
+
+    def __init__(self, warehouse: FakeWarehouse) -> None:
+        self._warehouse = warehouse
+        self._snapshot: dict[str, list[Row]] | None = None
+        self._inserted: dict[str, list[Row]] = {}
+        self._removed: dict[str, set[int]] = {}
+        self._temporary: dict[str, list[Row]] = {}
+        self._read: set[str] = set()
+        self._locks: list[Lock] = []
+
+    async def run(self, sql: str, query_id: int = 0) -> Answer | None:
+        """Run one statement; its rows where it is a query.
+
+        Raises:
+            SqlError: it failed; the transaction is to be rolled back.
+        """
+        match = _STEP.match(sql)
+        step = match[1] if match else "sql"
+        self._warehouse.trouble(step, sql)
+        if self._warehouse.early_snapshot or step != "lock":
+            self._begin_snapshot()
+        do = getattr(self, f"_{step}", None)
+        if do is None:
+            raise SqlError(f"the fake warehouse does not know the step {step!r}")
+        body = sql[match.end() :] if match else sql
+        if step in _WRITING:
+            await self._acquire(_table(body, _WRITING[step]))
+        if step == "copy":
+            self._copy(body, query_id)
+            return None
+        answer: Answer | None = do(body)
+        return answer
+
+    def commit(self) -> None:
+        """Make everything visible at once.
+
+        Raises:
+            SqlError: another transaction has changed what this one rests on.
+        """
+        tables = self._warehouse.tables
+        for name in {*self._inserted, *self._removed}:
+            self._check_conflict(name)
+        for name in {*self._inserted, *self._removed}:
+            gone = self._removed.get(name, set())
+            tables[name] = [row for row in tables.get(name, []) if id(row) not in gone] + self._inserted.get(name, [])
+        changed = bool(self._inserted or self._removed)
+        self.rollback()
+        if changed:
+            self._warehouse.watch(self._warehouse)
+
+    def rollback(self) -> None:
+        """Forget everything, and let others go on."""
+        self._inserted, self._removed, self._temporary = {}, {}, {}
+        for lock in self._locks:
+            lock.release()
+        self._locks = []
+
+    # --- locks and versions --------------------------------------------------------------------------------------
+
+    def _begin_snapshot(self) -> None:
+        if self._snapshot is None:
+            self._snapshot = dict(self._warehouse.tables)
+
+    async def _acquire(self, table: str) -> None:
+        lock = self._warehouse.lock(table)
+        if lock.holder is not self:
+            await lock.acquire(self)
+            self._locks.append(lock)
+
+    def _check_conflict(self, table: str) -> None:
+        now = self._warehouse.tables.get(table, [])
+        changed = now is not (self._snapshot or {}).get(table, now)
+        lost = changed and not self._removed.get(table, set()) <= {id(row) for row in now}
+        if lost or (changed and self._warehouse.serializable and table in self._read):
+            self._warehouse.conflicts[table] += 1
+            raise SqlError(f"ERROR: 1023 DETAIL: Serializable isolation violation on table {table}")
+
+    def _rows(self, table: str) -> list[Row]:
+        if table in self._temporary:
+            return self._temporary[table]
+        self._read.add(table)
+        gone = self._removed.get(table, set())
+        found = (self._snapshot or {}).get(table)
+        if found is None:
+            raise SqlError(f"relation {table} does not exist")
+        return [row for row in found if id(row) not in gone] + self._inserted.get(table, [])
+
+    def _insert(self, table: str, rows: list[Row]) -> None:
+        self._inserted.setdefault(table, []).extend(rows)
+
+    def _replace(self, table: str, row: Row, new: Row) -> None:
+        mine = self._inserted.get(table, [])
+        if row in mine:
+            mine.remove(row)
+        else:
+            self._removed.setdefault(table, set()).add(id(row))
+            self._check_conflict(table)
+        self._insert(table, [new])
+
+    # --- the gate ------------------------------------------------------------------------------------------------
+
+    def _lock(self, sql: str) -> None:
+        """Taken before, as every writing statement's lock is."""
+
+    def _bump(self, sql: str) -> None:
+        gate = _table(sql, "UPDATE")
+        for row in self._rows(gate):
+            self._replace(gate, row, {"n": row["n"] + 1})
+
+    def _gate_batch(self, sql: str) -> Answer:
+        return self._refuse(sql, _matching(self._rows(_table(sql, "FROM")), sql))
+
+    _gate_fence = _gate_batch
+
+    def _gate_files(self, sql: str) -> Answer:
+        ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
+        return self._refuse(sql, [row for row in self._rows(_table(sql, "FROM")) if row["file_id"] in ids])
+
+    def _count(self, sql: str) -> Answer:
+        expected = {row["file_id"]: int(row["row_count"]) for row in self._rows('"fastetl_files"')}
+        found = Counter(row["_file"] for row in self._rows('"fastetl_staged"'))
+        different = [name for name in {*expected, *found} if expected.get(name, -1) != found.get(name, -1)]
+        return self._refuse(sql, different)
+
+    def _refuse(self, sql: str, rows: list[Any]) -> Answer:
+        if rows:
+            why = re.search(r"ELSE '([^']*)'", sql)
+            raise SqlError(f'invalid input syntax for integer: "{why[1] if why else ""}"')
+        return [(0,)]
+
+    # --- staging -------------------------------------------------------------------------------------------------
+
+    def _stage(self, sql: str) -> None:
+        name = _table(sql, "CREATE TEMP TABLE")
+        if name in self._temporary:
+            raise SqlError(f"relation {name} already exists")
+        self._temporary[name] = []
+
+    _stage_files = _stage
+
+    def _copy_files(self, sql: str) -> None:
+        self._copy(sql, 0)
+
+    def _copy(self, sql: str, query_id: int) -> None:
+        head = re.match(r'COPY ("[^"]+") \(([^)]*)\) FROM \'([^\']+)\'', sql)
+        if head is None:
+            raise SqlError(f"syntax error: {sql[:60]}")
+        columns = re.findall(r'"([^"]+)"', head[2])
+        delimiter = _quoted(sql, "DELIMITER").replace(r"\t", "\t")
+        compression = "gzip" if " GZIP" in sql else "zstd" if " ZSTD" in sql else "none"
+        null = _quoted(sql, "NULL AS")
+        staged = self._temporary[head[1]]
+        for url in self._urls(head[3], manifest=" MANIFEST " in sql):
+            lines = self._warehouse.parse(url, delimiter, compression)
+            staged += self._convert(url, lines, columns, null, query_id)
+
+    def _urls(self, url: str, *, manifest: bool) -> Iterator[str]:
+        if not manifest:
+            yield url
+            return
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        stored = self._warehouse.s3.objects.get((bucket, key))
+        if stored is None:
+            raise SqlError(f"The specified S3 prefix '{key}' does not exist")
+        for entry in json.loads(stored.content)["entries"]:
+            entry_bucket, _, entry_key = entry["url"].removeprefix("s3://").partition("/")
+            if entry.get("mandatory") or (entry_bucket, entry_key) in self._warehouse.s3.objects:
+                yield entry["url"]
+
+    def _convert(
+        self, url: str, lines: list[list[str]], columns: list[str], null: str, query_id: int
+    ) -> Iterator[Row]:
+        swallowed = False
+        for number, line in enumerate(lines, 1):
+            if swallowed:
+                swallowed = False
+                continue
+            if POISON in line or len(line) != len(columns):
+                if self._warehouse.names_errors:
+                    error = {"query_id": query_id, "file_name": url, "column_name": "payload", "error_code": 1204}
+                    self._warehouse.load_errors.append(error | {"line_number": number})
+                raise SqlError("Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail' for details.")
+            swallowed = SWALLOW in line
+            yield {name: None if field == null else field for name, field in zip(columns, line, strict=True)}
+
+    # --- log and mirror ------------------------------------------------------------------------------------------
+
+    def _log(self, sql: str) -> None:
+        if sql.startswith("CREATE TABLE"):
+            self._bookkeeping(sql)
+            return
+        log = _table(sql, "INSERT INTO")
+        bounds = re.search(r"BETWEEN '([^']*)' AND '([^']*)'", sql)
+        low, high = bounds.groups() if bounds else ("", "\uffff")
+        seen = {row["_event_id"] for row in self._rows(log) if low <= row["_changed_at"] <= high}
+        added: dict[str, Row] = {}
+        for row in sorted(self._rows('"fastetl_staged"'), key=lambda row: row["_file"]):
+            added.setdefault(row["_event_id"], row)
+        self._insert(log, [dict(row) for event_id, row in added.items() if event_id not in seen])
+
+    def _winners(self, sql: str) -> None:
+        mirror = {row["_key"]: row["_version"] for row in self._rows(_table(sql, "LEFT JOIN"))}
+        newest_wins = 'ORDER BY "_version" DESC' in sql
+        guarded = '"mirror"."_version" <' in sql
+        best: dict[str, Row] = {}
+        for row in self._rows('"fastetl_staged"'):
+            known = best.get(row["_key"])
+            if known is None or (newest_wins and row["_version"] > known["_version"]):
+                best[row["_key"]] = row
+        self._temporary[_table(sql, "CREATE TEMP TABLE")] = [
+            dict(row)
+            for row in best.values()
+            if row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"]
+        ]
+
+    def _merge(self, sql: str) -> None:
+        mirror = _table(sql, "MERGE INTO")
+        there = {row["_key"]: row for row in self._rows(mirror)}
+        for winner in self._rows('"fastetl_winners"'):
+            if winner["_key"] in there:
+                self._replace(mirror, there[winner["_key"]], winner)
+            else:
+                self._insert(mirror, [winner])
+
+    def _purge(self, sql: str) -> None:
+        mirror = _table(sql, "DELETE FROM")
+        for row in self._rows(mirror):
+            if row["_deleted"] == "true":
+                self._removed.setdefault(mirror, set()).add(id(row))
+        self._inserted[mirror] = [row for row in self._inserted.get(mirror, []) if row["_deleted"] != "true"]
+
+    def _drop_staged(self, sql: str) -> None:
+        del self._temporary[_table(sql, "DROP TABLE")]
+
+    _drop_files = _drop_winners = _drop_staged
+
+    # --- bookkeeping ---------------------------------------------------------------------------------------------
+
+    def _load_files(self, sql: str) -> None:
+        batch_id = _literals(sql)[0]
+        rows = [{"file_id": row["file_id"], "row_count": int(row["row_count"])} for row in self._rows('"fastetl_files"')]
+        self._insert(_table(sql, "INSERT INTO"), [row | {"batch_id": batch_id, **self._loaded_at()} for row in rows])
+
+    def _loads(self, sql: str) -> None:
+        found = re.search(r"SELECT '([^']*)', (\d+), '([^']*)'", sql)
+        if found is None:
+            raise SqlError("syntax error")
+        row = {"batch_id": found[1], "attempt": int(found[2]), "manifest_checksum": found[3]}
+        self._insert(_table(sql, "INSERT INTO"), [row | self._loaded_at()])
+
+    def _loaded_at(self) -> Row:
+        return {"loaded_at": self._warehouse.clock()}
+
+    def _fence(self, sql: str) -> None:
+        fences = _table(sql, "INSERT INTO")
+        loads, others = re.findall(rf"(?:FROM|UNION ALL SELECT \"batch_id\" FROM) {_TABLE} WHERE", sql)
+        found = re.search(r"SELECT '([^']*)', (\d+)", sql)
+        if found is None:
+            raise SqlError("syntax error")
+        batch_id, attempt = found[1], int(found[2])
+        standing = [row for row in self._rows(loads) if row["batch_id"] == batch_id]
+        standing += [row for row in self._rows(others) if row["batch_id"] == batch_id and row["attempt"] >= attempt]
+        if not standing:
+            self._insert(fences, [{"batch_id": batch_id, "attempt": attempt}])
+
+    def _verdict(self, sql: str) -> Answer:
+        loads, fences = re.findall(rf"FROM {_TABLE} WHERE", sql)
+        loaded = _matching(self._rows(loads), sql)
+        fenced = [row["attempt"] for row in _matching(self._rows(fences), sql)]
+        rows: Answer = [("loaded", row["manifest_checksum"]) for row in loaded]
+        return [*rows, ("fenced", str(max(fenced)) if fenced else None)]
+
+    def _verdict_files(self, sql: str) -> Answer:
+        ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
+        batch_id = _literals(sql)[-1]
+        found = [row for row in self._rows(_table(sql, "FROM")) if row["file_id"] in ids]
+        return [(row["file_id"], row["batch_id"]) for row in found if row["batch_id"] != batch_id]
+
+    def _load_errors(self, sql: str) -> Answer:
+        query_id = int(sql.rsplit("=", 1)[1])
+        found = [row for row in self._warehouse.load_errors if row["query_id"] == query_id]
+        return [(row["file_name"], row["column_name"], row["error_code"]) for row in found]
+
+    def _loaded_files(self, sql: str) -> Answer:
+        rows = self._rows(_table(sql, "FROM"))
+        return [(row["file_id"], row["batch_id"], row["row_count"]) for row in rows]
+
+    def _bookkeeping(self, sql: str) -> None:
+        if sql.startswith("INSERT"):
+            gate = _table(sql, "INSERT INTO")
+            if not self._warehouse.tables[gate]:
+                self._warehouse.tables[gate] = [{"n": 0}]
+        else:
+            self._warehouse.tables.setdefault(_table(sql, "CREATE TABLE IF NOT EXISTS"), [])
+
+    _mirror = _bookkeeping
+
+    def _schema(self, sql: str) -> None:
+        """Schemas, views and grants hold nothing."""
+
+    _current = _history = _grant = _schema
+
+
+_WRITING = {
+    "lock": "LOCK",
+    "bump": "UPDATE",
+    "fence": "INSERT INTO",
+    "load_files": "INSERT INTO",
+    "loads": "INSERT INTO",
+    "merge": "MERGE INTO",
+}
+"""Steps that write to a table that stays, and the words before its name."""
+
+
+def _table(sql: str, before: str) -> str:
+    if (found := re.search(rf"{before} {_TABLE}", sql)) is None:
+        raise SqlError(f"syntax error: no table after {before} in {sql[:80]!r}")
+    return found[1]
+
+
+def _literals(sql: str) -> list[str]:
+    return re.findall(r"'([^']*)'", sql)
+
+
+def _quoted(sql: str, before: str) -> str:
+    found = re.search(rf"{before} '([^']*)'", sql)
+    return found[1] if found else ""
+
+
+def _matching(rows: list[Row], sql: str) -> list[Row]:
+    """Rows of the batch, and of the attempts, that a WHERE clause names."""
+    batch = re.search(r"\"batch_id\" = '([^']*)'", sql)
+    attempt = re.search(r'"attempt" >= (\d+)', sql)
+    return [
+        row
+        for row in rows
+        if (batch is None or row["batch_id"] == batch[1]) and (attempt is None or row["attempt"] >= int(attempt[1]))
+    ]
+
+
+class Rows(msgspec.Struct):
+    """The rows of an answer as the Data API writes them."""
+
+    records: list[list[dict[str, Any]]]
+
+    @classmethod
+    def of(cls, answer: Answer) -> Rows:
+        """Write an answer."""
+        return cls([[_field(value) for value in row] for row in answer])
+
+
+def _field(value: Any) -> dict[str, Any]:
+    match value:
+        case None:
+            return {"isNull": True}
+        case bool():
+            return {"booleanValue": value}
+        case int():
+            return {"longValue": value}
+        case _:
+            return {"stringValue": str(value)}
