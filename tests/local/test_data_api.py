@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import TARGET, Warehouse
 
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
+from tests.local.warehouse_client import TARGET, Warehouse
 
 TOO_LONG = "SELECT 1 /* " + "x" * 100_000 + " */"
 

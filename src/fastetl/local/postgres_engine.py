@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 import psycopg
 from psycopg import pq
+from psycopg.pq.abc import PGresult
 
 from fastetl.columns import RedshiftType
 from fastetl.local.engine import (
@@ -140,7 +141,7 @@ class PostgresSession:
             return Answer(touched=cursor.rowcount)
         types = [self._type_name(column.type_code) for column in cursor.description or ()]
         names = [column.name for column in cursor.description or ()]
-        rows = _text_rows(cast("pq.PGresult", cursor.pgresult), types)
+        rows = _text_rows(cast("PGresult", cursor.pgresult), types)
         return Answer(columns=tuple(zip(names, types, strict=True)), rows=rows)
 
     def column_types(self, table: Table) -> dict[str, RedshiftType]:
@@ -199,7 +200,7 @@ def _unprivileged_user() -> str:
     return "postgres" if "postgres" in known else "nobody"
 
 
-def _text_rows(result: pq.PGresult, types: Sequence[str]) -> tuple[tuple[str | None, ...], ...]:
+def _text_rows(result: PGresult, types: Sequence[str]) -> tuple[tuple[str | None, ...], ...]:
     """Take the rows as the server wrote them: exact, and with no Python types in between."""
     return tuple(
         tuple(_text(result.get_value(row, place), kind) for place, kind in enumerate(types))

@@ -91,6 +91,7 @@ _UNSUPPORTED: dict[type[exp.Expr], Callable[[exp.Expr], str | None]] = {
 
 def _unsupported(tree: exp.Expr) -> Iterator[str]:
     for node in tree.walk():
-        why = _UNSUPPORTED.get(type(node), lambda _: None)(node)
+        rule = _UNSUPPORTED.get(type(node))
+        why = rule(node) if rule else None
         if why:
             yield why
