@@ -1,0 +1,338 @@
+"""How `fastetl.toml` is read: every problem is found in one pass, each with its place and what mends it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from fastetl.columns import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, TimeFormat
+from fastetl.config import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.errors import ConfigError, Problem
+from fastetl.toml_tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ENVIRONMENT = {
+    "bucket": "FASTETL_BUCKET",
+    "ledger_table": "FASTETL_LEDGER_TABLE",
+    "prefix": "FASTETL_PREFIX",
+    "redshift.database": "FASTETL_REDSHIFT_DATABASE",
+    "redshift.workgroup": "FASTETL_REDSHIFT_WORKGROUP",
+    "redshift.cluster": "FASTETL_REDSHIFT_CLUSTER",
+    "redshift.db_user": "FASTETL_REDSHIFT_DB_USER",
+    "redshift.secret_arn": "FASTETL_REDSHIFT_SECRET_ARN",
+    "redshift.iam_role": "FASTETL_REDSHIFT_IAM_ROLE",
+}
+"""Settings that differ between deployments of one configuration, and the variables that set them."""
+
+MAX_IDENTIFIER_BYTES = 127
+"""Amazon Redshift Database Developer Guide, "Names and identifiers"."""
+
+LONGEST_SUFFIX = "_load_files"
+"""What the longest name beside the target's adds to it."""
+
+MIN_PART_BYTES, MAX_PART_BYTES = 5 * 1024**2, 5 * 1024**3
+"""Amazon S3 User Guide, "Multipart upload limits"."""
+
+MAX_USER_STATEMENTS = 20
+"""pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 18."""
+
+_UNITS = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_QUANTITY = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_ENDS_TRANSACTION = re.compile(
+    r"^\s*(truncate|commit|end|rollback|abort|begin|start|vacuum|call|(create|drop)\s+database|alter\s+table\s.*append)\b",
+    re.IGNORECASE,
+)
+
+
+def read_config(text: str, environ: Mapping[str, str]) -> Config:
+    """Read a configuration; see `fastetl.config.parse_config`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((Problem("fastetl.toml", f"not TOML: {error}", "Mend the line that is named"),)) from error
+    reader = _Reader()
+    config = reader.config(Table(reader.problems, _override(document, environ), ""))
+    if reader.problems:
+        raise ConfigError(tuple(reader.problems))
+    return config
+
+
+def _override(document: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the environment says, over what the file says; an empty variable says nothing."""
+    document = dict(document)
+    for setting, variable in ENVIRONMENT.items():
+        if not (value := environ.get(variable)):
+            continue
+        section, _, name = setting.rpartition(".")
+        if section:
+            document[section] = {**document.get(section, {}), name: value}
+        else:
+            document[name] = value
+    return document
+
+
+class _Reader:
+    """Walks the file and gathers what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def problem(self, place: str, message: str, remedy: str) -> None:
+        self.problems.append(Problem(place, message, remedy.rstrip(".")))
+
+    def config(self, table: Table) -> Config:
+        shared = table.table("redshift")
+        defaults = shared.rest()
+        bucket = self._needed(table, "bucket", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "an S3 bucket's name")
+        ledger_table = self._needed(table, "ledger_table", r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB table's name")
+        prefix = table.take("prefix", str, "")
+        if prefix and not re.fullmatch(r"([A-Za-z0-9_.=-]+/)+", prefix):
+            self.problem("prefix", f"{prefix!r} is no prefix", 'Write it like "fastetl/": letters, digits, a closing /')
+        region = table.take("region", str, "")
+        pipelines = [self._pipeline(each, defaults) for each in table.tables("pipelines")]
+        table.done()
+        if not pipelines:
+            self.problem("pipelines", "there is none", "Add a [[pipelines]] table")
+        self._distinct(pipelines)
+        return Config(bucket, ledger_table, tuple(pipelines), prefix, region)
+
+    def _needed(self, table: Table, name: str, pattern: str, what: str) -> str:
+        value: str = table.take(name, str, "")
+        if not re.fullmatch(pattern, value):
+            message = f"{value!r} is not {what}" if value else "missing"
+            self.problem(name, message, f"Set {name}, or {ENVIRONMENT[name]} in the environment")
+        return value
+
+    def _distinct(self, pipelines: list[Pipeline]) -> None:
+        self._unique("pipelines", "name", (pipeline.name for pipeline in pipelines))
+        sources = (pipeline.table for pipeline in pipelines)
+        self._unique(
+            "pipelines", "table", sources, "Two pipelines cannot read one table: give one of them both outputs"
+        )
+        targets = (f"{pipeline.schema}.{pipeline.target}".lower() for pipeline in pipelines)
+        self._unique("pipelines", "target", targets)
+
+    def _unique(self, place: str, name: str, values: Iterable[str], remedy: str = "Give it a name of its own") -> None:
+        seen: dict[str, int] = {}
+        for n, value in enumerate(values):
+            if value and value in seen:
+                self.problem(f"{place}[{n}].{name}", f"{value!r} is at {place}[{seen[value]}] already", remedy)
+            seen.setdefault(value, n)
+
+    def _pipeline(self, table: Table, redshift: dict[str, Any]) -> Pipeline:
+        name = table.take("name", str)
+        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+            self.problem(table.at("name"), f"{name!r} cannot be part of S3's keys", "Use letters, digits, - and _")
+        stream_arn = table.take("stream_arn", str, "")
+        source = table.take("table", str, stream_arn.rpartition(":table/")[2].partition("/")[0])
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", source):
+            self.problem(table.at("table"), f"{source!r} is no DynamoDB table", "Name the table, or give stream_arn")
+        columns = tuple(self._column(each) for each in table.tables("columns"))
+        schema, target = self._target(table)
+        pipeline = Pipeline(
+            name=name,
+            table=source,
+            stream_arn=stream_arn,
+            source=table.take("source", Literal["stream", "kinesis"], "stream"),
+            keys=table.take("keys", tuple[str, ...]),
+            schema=schema,
+            target=target,
+            columns=columns,
+            outputs=table.take("outputs", frozenset[Output], frozenset({"mirror"})),
+            enrichments=tuple(self._enrichment(each) for each in table.tables("enrichments")),
+            undeclared=table.take("undeclared", Literal["ignore", "extra", "reject"], "ignore"),
+            extra_column=table.take("extra_column", str, "_extra"),
+            file=self._file(table.table("file")),
+            load=self._load(table.table("load")),
+            redshift=self._redshift(table.table("redshift"), redshift),
+        )
+        table.done()
+        self._check_columns(table.place, pipeline)
+        return pipeline
+
+    def _target(self, table: Table) -> tuple[str, str]:
+        schema, _, target = table.take("target", str).partition(".")
+        if not schema or not target or len((target + LONGEST_SUFFIX).encode()) > MAX_IDENTIFIER_BYTES:
+            self.problem(table.at("target"), "no table's name", 'Write it like "analytics.orders", not too long')
+        self._identifier(table.at("target"), schema)
+        self._identifier(table.at("target"), target)
+        return schema, target
+
+    def _identifier(self, place: str, name: str) -> None:
+        if len(name.encode()) > MAX_IDENTIFIER_BYTES or any(ord(letter) < ord(" ") for letter in name):
+            message = f"{name!r} is no identifier of Redshift's"
+            self.problem(place, message, f"At most {MAX_IDENTIFIER_BYTES} bytes, no control characters")
+
+    def _column(self, table: Table) -> Column:
+        name = table.take("name", str)
+        column = Column(
+            name=name,
+            path=table.parse("path", (name,), _parse_path),
+            type=self._type(table, "type"),
+            on_misfit=table.take("on_misfit", Misfit, "reject"),
+            time_format=table.take("time_format", TimeFormat, "iso8601"),
+        )
+        table.done()
+        self._identifier(table.at("name"), name)
+        if column.on_misfit == "truncate" and column.type.kind not in {"CHAR", "VARCHAR"}:
+            self.problem(table.at("on_misfit"), "only text can be truncated", 'Use "reject", "null" or "fail"')
+        if column.time_format != "iso8601" and column.type.kind not in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}:
+            self.problem(table.at("time_format"), f"{column.type} is no time", "Leave it out")
+        return column
+
+    def _type(self, table: Table, name: str) -> RedshiftType:
+        text = table.take(name, str)
+        try:
+            return RedshiftType.parse(text)
+        except ValueError as error:
+            if text:
+                near = difflib.get_close_matches(text.upper().split("(")[0], _TYPES, 1)
+                hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(_TYPES)}"
+                self.problem(table.at(name), str(error), hint)
+            return RedshiftType("VARCHAR", length=256)
+
+    def _check_columns(self, place: str, pipeline: Pipeline) -> None:
+        if not 1 <= len(pipeline.keys) <= 2:  # noqa: PLR2004 - DynamoDB's keys: a partition key, perhaps a sort key
+            self.problem(f"{place}.keys", "a table has one or two key attributes", 'Write keys = ["id"]')
+        paths = {column.path for column in pipeline.columns}
+        for key in pipeline.keys:
+            if (key,) not in paths:
+                remedy = f'Add a column with path = "{key}"'
+                self.problem(f"{place}.keys", f"no column carries the key attribute {key!r}", remedy)
+        names = [column.name for column in pipeline.columns]
+        for n, name in enumerate(names):
+            if name.startswith("_"):
+                self.problem(f"{place}.columns[{n}].name", f"{name!r}: names with _ are fastetl's", "Rename it")
+        self._unique(f"{place}.columns", "name", (name.lower() for name in names))
+        known = {name for name, _ in SYSTEM_COLUMNS} | set(names)
+        for n, enrichment in enumerate(pipeline.enrichments):
+            for name in enrichment.inputs:
+                if name not in known:
+                    message = f"no column {name!r} is there before this enrichment"
+                    self.problem(f"{place}.enrichments[{n}].inputs", message, "Declare the column, or mend the name")
+            known |= {name for name, _ in enrichment.outputs}
+
+    def _enrichment(self, table: Table) -> Enrichment:
+        kind = table.take("kind", _ENRICHMENT_KINDS)
+        inputs = table.take("inputs", tuple[str, ...], ())
+        outputs = tuple(self._output(each) for each in table.tables("outputs"))
+        function = table.take("function", str, "")
+        if kind == "function" and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", function):
+            self.problem(table.at("function"), f"{function!r} names no function", 'Write it "package.module:function"')
+        on_error = table.take("on_error", Literal["fail", "null"], "fail")
+        return Enrichment(kind or "function", inputs, outputs, function, on_error, table.rest())
+
+    def _output(self, table: Table) -> tuple[str, RedshiftType]:
+        name = table.take("name", str)
+        self._identifier(table.at("name"), name)
+        output = (name, self._type(table, "type"))
+        table.done()
+        return output
+
+    def _file(self, table: Table) -> FileFormat:
+        default = FileFormat()
+        file = FileFormat(
+            delimiter=table.take("delimiter", str, default.delimiter),
+            compression=table.take("compression", Literal["gzip", "zstd", "none"], default.compression),
+            null_marker=table.take("null", str, default.null_marker),
+            part_size_bytes=table.parse("part_size", default.part_size_bytes, _parse_bytes),
+            max_parts_in_flight=table.take("max_parts_in_flight", int, default.max_parts_in_flight),
+        )
+        table.done()
+        if len(file.delimiter) != 1 or not file.delimiter.isascii() or file.delimiter in '"\r\n\0\\':
+            message = f"{file.delimiter!r} is no delimiter"
+            self.problem(table.at("delimiter"), message, "Use one ASCII character, not the quote, CR, LF or backslash")
+        marker = file.null_marker
+        if marker != r"\N" and not re.fullmatch(r"[A-Za-z0-9_.<>-]+", marker):
+            self.problem(table.at("null"), f"{marker!r} is no null marker", r"Use \N, or letters, digits and _.<>-")
+        if file.delimiter in marker:
+            self.problem(table.at("null"), "it holds the delimiter", "Choose another marker or another delimiter")
+        if not MIN_PART_BYTES <= file.part_size_bytes <= MAX_PART_BYTES:
+            self.problem(table.at("part_size"), "out of S3's range", "Choose from 5 MiB to 5 GiB")
+        if not 1 <= file.max_parts_in_flight <= 64:  # noqa: PLR2004 - more connections than a Lambda has use for
+            self.problem(table.at("max_parts_in_flight"), "out of range", "Choose from 1 to 64")
+        return file
+
+    def _load(self, table: Table) -> LoadPolicy:
+        default = LoadPolicy()
+        policy = LoadPolicy(
+            max_bytes=table.parse("max_bytes", default.max_bytes, _parse_bytes),
+            max_age_seconds=table.parse("max_age", default.max_age_seconds, _parse_seconds),
+            max_files=table.take("max_files", int, default.max_files),
+            pre_sql=table.take("pre_sql", tuple[str, ...], ()),
+            post_sql=table.take("post_sql", tuple[str, ...], ()),
+        )
+        table.done()
+        if not 1 <= policy.max_files <= default.max_files:
+            self.problem(table.at("max_files"), "out of range", f"Choose from 1 to {default.max_files:,}")
+        for name, number in (("max_bytes", policy.max_bytes), ("max_age", policy.max_age_seconds)):
+            if number < 1:
+                self.problem(table.at(name), "must be more than nothing", "Leave it out for the default")
+        for name in ("pre_sql", "post_sql"):
+            for sql in getattr(policy, name):
+                if _ENDS_TRANSACTION.search(sql) or ";" in sql.rstrip("; \n"):
+                    remedy = "One statement each, none that begins or ends a transaction (TRUNCATE commits: use DELETE)"
+                    self.problem(table.at(name), f"{sql[:40]!r} cannot run inside the load's transaction", remedy)
+        if len(policy.pre_sql) + len(policy.post_sql) > MAX_USER_STATEMENTS:
+            self.problem(table.at("pre_sql"), "too many statements", f"At most {MAX_USER_STATEMENTS} with post_sql")
+        return policy
+
+    def _redshift(self, table: Table, shared: dict[str, Any]) -> RedshiftTarget:
+        merged = Table(self.problems, {**shared, **table.rest()}, table.place)
+        target = RedshiftTarget(
+            **{name: merged.take(name, str, getattr(RedshiftTarget(), name)) for name in _TARGET_TEXTS},
+            grant_to=merged.take("grant_to", tuple[str, ...], ()),
+        )
+        merged.done()
+        if bool(target.workgroup) == bool(target.cluster):
+            remedy = "Name a workgroup (Redshift Serverless) or a cluster, or set FASTETL_REDSHIFT_WORKGROUP"
+            self.problem(merged.place, "exactly one of workgroup and cluster is needed", remedy)
+        if target.db_user and target.secret_arn:
+            self.problem(merged.at("db_user"), "db_user and secret_arn exclude each other", "Keep one")
+        if target.iam_role != "default" and not re.fullmatch(
+            r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", target.iam_role
+        ):
+            self.problem(merged.at("iam_role"), "no role's ARN", 'Give an ARN, or "default"')
+        return target
+
+
+_TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role")
+_TYPES: tuple[str, ...] = get_args(Kind)
+_ENRICHMENT_KINDS = Literal["function", "geoip", "lookup", "mask", "expression", "filter"]
+
+
+def _parse_path(value: Any) -> tuple[str | int, ...]:
+    parts = value.split(".") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts or not isinstance(parts[0], str):
+        raise ValueError('a path is "a.b", or a list of names and list positions that begins with a name')
+    for part in parts:
+        if (
+            isinstance(part, bool)
+            or not isinstance(part, str | int)
+            or part == ""
+            or (isinstance(part, int) and part < 0)
+        ):
+            raise ValueError(f"{part!r} is neither a name nor a list position")
+    return tuple(parts)
+
+
+def _parse_bytes(value: Any) -> int:
+    return _quantity(value, _UNITS, "a size is a number of bytes, or like 128 MiB")
+
+
+def _parse_seconds(value: Any) -> int:
+    return _quantity(value, _SECONDS, "an age is a number of seconds, or like 15m")
+
+
+def _quantity(value: Any, units: dict[str, int], expected: str) -> int:
+    match = _QUANTITY.fullmatch(str(value).strip())
+    if isinstance(value, bool) or match is None or match[2].lower() not in units:
+        raise ValueError(expected)
+    return int(match[1]) * units[match[2].lower()]

@@ -1,0 +1,240 @@
+"""A good configuration is read whole; of a bad one every problem is told at once, with its place and its remedy."""
+
+from __future__ import annotations
+
+import tomllib
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastetl.columns import RedshiftType
+from fastetl.config import Config, parse_config
+from fastetl.config_reading import ENVIRONMENT
+from fastetl.errors import ConfigError, EventError, Problem
+
+GOOD = r"""
+bucket = "staging-bucket"
+ledger_table = "fastetl-ledger"
+prefix = "etl/"
+
+[redshift]
+workgroup = "analytics"
+database = "warehouse"
+grant_to = ["analysts"]
+
+[[pipelines]]
+name = "flights"
+table = "flights"
+keys = ["day", "flight"]
+target = "public.flights"
+outputs = ["mirror", "log"]
+undeclared = "extra"
+
+[pipelines.file]
+delimiter = "\t"
+compression = "zstd"
+null = "NULL"
+part_size = "16 MiB"
+
+[pipelines.load]
+max_bytes = "1 GiB"
+max_age = "5m"
+post_sql = ["DELETE FROM public.cache"]
+
+[[pipelines.columns]]
+name = "day"
+type = "DATE"
+
+[[pipelines.columns]]
+name = "flight"
+type = "varchar(8)"
+on_misfit = "truncate"
+
+[[pipelines.columns]]
+name = "wind"
+path = "weather.wind.0"
+type = "numeric(38, 10)"
+
+[[pipelines.columns]]
+name = "first_tag"
+path = ["tags.all", 0]
+type = "text"
+
+[[pipelines.enrichments]]
+kind = "expression"
+inputs = ["wind"]
+sql = "wind * 2"
+outputs = [{ name = "double_wind", type = "DECIMAL(38,10)" }]
+
+[[pipelines]]
+name = "orders"
+stream_arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+keys = ["id"]
+target = "public.orders"
+
+[pipelines.redshift]
+database = "other"
+
+[[pipelines.columns]]
+name = "id"
+type = "BIGINT"
+"""
+
+
+@pytest.fixture(scope="module")
+def good() -> Config:
+    return parse_config(GOOD, {})
+
+
+def test_everything_that_is_said_is_read(good: Config) -> None:
+    flights = good.pipeline("flights")
+    assert (good.bucket, good.ledger_table, good.prefix) == ("staging-bucket", "fastetl-ledger", "etl/")
+    assert flights.outputs == {"mirror", "log"}
+    assert (flights.schema, flights.target, flights.keys) == ("public", "flights", ("day", "flight"))
+    assert (flights.file.delimiter, flights.file.compression, flights.file.null_marker) == ("\t", "zstd", "NULL")
+    assert flights.file.part_size_bytes == 16 * 1024**2
+    assert (flights.load.max_bytes, flights.load.max_age_seconds) == (1024**3, 300)
+    assert [column.path for column in flights.columns] == [
+        ("day",), ("flight",), ("weather", "wind", "0"), ("tags.all", 0),
+    ]  # fmt: skip
+    assert flights.columns[2].type == RedshiftType("DECIMAL", precision=38, scale=10)
+    assert flights.enrichments[0].options == {"sql": "wind * 2"}
+    assert flights.redshift.workgroup == "analytics"
+
+
+def test_a_pipelines_redshift_table_overrides_the_shared_one(good: Config) -> None:
+    orders = good.pipeline("orders").redshift
+    assert (orders.workgroup, orders.database, orders.grant_to) == ("analytics", "other", ("analysts",))
+
+
+def test_the_layout_has_system_declared_extra_and_enriched_columns(good: Config) -> None:
+    names = [name for name, _ in good.pipeline("flights").layout.columns]
+    assert names == [
+        "_key", "_version", "_op", "_event_id", "_changed_at", "_deleted", "_file",
+        "day", "flight", "wind", "first_tag", "_extra", "double_wind",
+    ]  # fmt: skip
+
+
+def test_an_event_finds_its_pipeline_by_its_table(good: Config) -> None:
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/flights/stream/2030-01-01T00:00:00.000"
+    assert good.pipeline_for(arn).name == "flights"
+    assert good.pipeline_for(good.pipeline("orders").stream_arn).name == "orders"
+    with pytest.raises(EventError, match="no pipeline reads"):
+        good.pipeline_for(arn.replace("flights", "flight"))
+    with pytest.raises(KeyError):
+        good.pipeline("nowhere")
+
+
+def test_the_environment_wins(good: Config) -> None:
+    environ = dict.fromkeys(ENVIRONMENT.values(), "") | {
+        "FASTETL_BUCKET": "other-bucket", "FASTETL_LEDGER_TABLE": "other", "FASTETL_REDSHIFT_WORKGROUP": "blue",
+    }  # fmt: skip
+    config = parse_config(GOOD, environ)
+    assert (config.bucket, config.ledger_table, config.prefix) == ("other-bucket", "other", good.prefix)
+    assert {pipeline.redshift.workgroup for pipeline in config.pipelines} == {"blue"}
+
+
+BAD = [
+    ('bucket = "staging-bucket"', "", "bucket: missing. Set bucket, or FASTETL_BUCKET"),
+    ('prefix = "etl/"', 'prefix = "/etl"', "prefix: '/etl' is no prefix"),
+    ('prefix = "etl/"', 'prefx = "etl/"', "prefx: unknown setting. Did you mean prefix?"),
+    ('workgroup = "analytics"', "", "pipelines[0].redshift: exactly one of workgroup and cluster"),
+    ('name = "flights"', 'name = "a/b"', "pipelines[0].name: 'a/b' cannot be part of S3's keys"),
+    ('table = "flights"', "", "pipelines[0].table: '' is no DynamoDB table"),
+    ('table = "flights"', 'table = "orders"', "pipelines[1].table: 'orders' is at pipelines[0] already"),
+    ('name = "orders"', 'name = "flights"', "pipelines[1].name: 'flights' is at pipelines[0] already"),
+    ('target = "public.orders"', 'target = "Public.Flights"', "pipelines[1].target: 'public.flights' is at"),
+    ('target = "public.flights"', 'target = "flights"', "pipelines[0].target: no table's name"),
+    ('keys = ["day", "flight"]', 'keys = ["day", "number"]', "no column carries the key attribute 'number'"),
+    ('keys = ["day", "flight"]', 'keys = ["day", "flight", "wind"]', "one or two key attributes"),
+    ('keys = ["day", "flight"]', "keys = 3", "pipelines[0].keys: Expected `array`, got `int`"),
+    ('outputs = ["mirror", "log"]', 'outputs = ["miror"]', "pipelines[0].outputs: Invalid enum value 'miror'"),
+    ('undeclared = "extra"', 'undeclared = "extras"', "Did you mean 'extra'?"),
+    ('type = "DATE"', 'type = "DAT"', "pipelines[0].columns[0].type: 'DAT' is not a Redshift type"),
+    ('type = "DATE"', "", "pipelines[0].columns[0].type: missing"),
+    ('type = "DATE"', 'type = "DATE"\non_misfit = "truncate"', "only text can be truncated"),
+    ('type = "varchar(8)"', 'type = "varchar(8)"\ntime_format = "epoch_s"', "VARCHAR(8) is no time"),
+    ('name = "wind"', 'name = "_wind"', "names with _ are fastetl's"),
+    ('name = "wind"', 'name = "DAY"', "pipelines[0].columns[2].name: 'day' is at pipelines[0].columns[0] already"),
+    ('path = ["tags.all", 0]', "path = [0]", "a path is"),
+    ('path = ["tags.all", 0]', 'path = ["tags", -1]', "-1 is neither a name nor a list position"),
+    ('inputs = ["wind"]', 'inputs = ["storm"]', "no column 'storm' is there before this enrichment"),
+    (r'delimiter = "\t"', 'delimiter = ",,"', "pipelines[0].file.delimiter: ',,' is no delimiter"),
+    (r'delimiter = "\t"', "delimiter = '\"'", "is no delimiter"),
+    (r'delimiter = "\t"', r'delimiter = "\n"', "is no delimiter"),
+    (r'delimiter = "\t"', 'delimiter = "é"', "is no delimiter"),
+    (r'delimiter = "\t"', 'delimiter = "U"', "pipelines[0].file.null: it holds the delimiter"),
+    ('null = "NULL"', 'null = "a b"', "is no null marker"),
+    ('part_size = "16 MiB"', 'part_size = "1 MiB"', "pipelines[0].file.part_size: out of S3's range"),
+    ('part_size = "16 MiB"', 'part_size = "16 MB of it"', "a size is a number of bytes, or like 128 MiB"),
+    ('max_age = "5m"', 'max_age = "5 fortnights"', "an age is a number of seconds, or like 15m"),
+    ('max_age = "5m"', "max_age = 0", "must be more than nothing"),
+    ('max_age = "5m"', "max_files = 10001", "max_files: out of range"),
+    ("DELETE FROM public.cache", "TRUNCATE public.cache", "cannot run inside the load's transaction"),
+    ("DELETE FROM public.cache", "DELETE FROM a; COMMIT", "cannot run inside the load's transaction"),
+    ('database = "other"', 'database = "other"\niam_role = "admin"', "pipelines[1].redshift.iam_role: no role's ARN"),
+    ('database = "other"', 'database = "other"\ndb_user = "a"\nsecret_arn = "b"', "exclude each other"),
+    ('database = "other"', 'cluster = "c"', "pipelines[1].redshift: exactly one of workgroup and cluster"),
+]
+
+
+@pytest.mark.parametrize(("said", "instead", "told"), BAD)
+def test_a_mistake_is_told_with_its_place(said: str, instead: str, told: str) -> None:
+    assert said in GOOD
+    with pytest.raises(ConfigError) as error:
+        parse_config(GOOD.replace(said, instead, 1), {})
+    assert told in str(error.value)
+    assert all(problem.place and problem.message and problem.remedy for problem in error.value.problems)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    text = GOOD
+    chosen = [BAD[0], BAD[4], BAD[15], BAD[24], BAD[37]]
+    for said, instead, _ in chosen:
+        text = text.replace(said, instead, 1)
+    with pytest.raises(ConfigError) as error:
+        parse_config(text, {})
+    assert all(told in str(error.value) for _, _, told in chosen)
+
+
+def test_what_is_not_toml_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"fastetl.toml: not TOML: "):
+        parse_config("bucket = ", {})
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=5,
+)
+
+
+def _places(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place] * bool(place) + [deeper for name, part in items for deeper in _places(part, (*place, name))]
+
+
+@given(st.data(), values)
+def test_no_value_anywhere_ends_in_anything_but_a_configuration_or_its_problems(
+    data: st.DataObject, value: object
+) -> None:
+    document = tomllib.loads(GOOD)
+    *way, last = data.draw(st.sampled_from(_places(document)))
+    target = document
+    for name in way:
+        target = target[name]  # type: ignore[index]
+    target[last] = value  # type: ignore[index]
+    # TOML has no writer in the standard library, so what was parsed already is handed over.
+    with patch("tomllib.loads", return_value=document):
+        problems = problems_of("")
+    assert all(problem.place and problem.message and problem.remedy for problem in problems)
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    try:
+        parse_config(text, {})
+    except ConfigError as error:
+        return error.problems
+    return ()
