@@ -13,8 +13,8 @@ import pytest_asyncio
 from fastetl import statements
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.postgres_engine import Isolation, PostgresEngine
-from tests.local.warehouse_client import TARGET, Warehouse
 from tests.local.product import Batch, make_pipeline
+from tests.local.warehouse_client import TARGET, Warehouse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

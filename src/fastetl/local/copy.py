@@ -1,19 +1,17 @@
-"""COPY, emulated: objects and manifest from S3, fields checked as Redshift checks them, load errors kept."""
+"""COPY, emulated: fields checked as Redshift checks them, load errors kept."""
 
 from __future__ import annotations
 
 import csv
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from backports import zstd
-from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.columns import RedshiftType
 from fastetl.local.copy_command import CopyCommand
+from fastetl.local.copy_source import UnreadableObjectError, find_urls, read_object
 from fastetl.local.copy_values import FieldError, convert_column
 from fastetl.local.engine import Session, SqlError
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 MAX_ROW_BYTES = 4 * 1024 * 1024
 """A single input row (Redshift Database Developer Guide, COPY); counted in characters here."""
-
-_GZIP_WINDOW_BITS = 31
 
 # The csv module's own limit is the process's, and lower.
 csv.field_size_limit(2 * MAX_ROW_BYTES)
@@ -50,19 +46,6 @@ class CopyFailedError(SqlError):
         super().__init__(message)
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One line of a manifest."""
-
-    url: str
-    mandatory: bool = False
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """A manifest: `{"entries": [{"url": "s3://…", "mandatory": true}]}`."""
-
-    entries: tuple[Entry, ...]
-
-
 def copy(command: CopyCommand, session: Session, s3: S3Client) -> tuple[int, tuple[LoadError, ...]]:
     """Load every file that the command names, in the session's transaction.
 
@@ -76,8 +59,11 @@ def copy(command: CopyCommand, session: Session, s3: S3Client) -> tuple[int, tup
     columns = _target_columns(command, session)
     errors: list[LoadError] = []
     loaded = 0
-    for url in _urls(command, s3):
-        rows, failed = _read_file(_decompress(_get(s3, url), command, url), url, command, columns)
+    for url in find_urls(command, s3):
+        try:
+            rows, failed = _read_file(read_object(command, s3, url), url, command, columns)
+        except UnreadableObjectError as error:
+            rows, failed = [], [LoadError(url, 0, "", "", "", 0, 1216, str(error))]
         errors += failed
         # 0 and 1 mean the same: the first error ends the load.
         if errors and len(errors) >= command.max_error:
@@ -97,83 +83,6 @@ def _target_columns(command: CopyCommand, session: Session) -> tuple[tuple[str, 
         if name not in types or names.count(name) > 1:
             raise SqlError(f'column "{name}" of relation "{command.table.name}" does not exist, or is named twice')
     return tuple((name, types[name]) for name in names)
-
-
-def _urls(command: CopyCommand, s3: S3Client) -> Iterator[str]:
-    """The objects to load: a manifest's entries as often as it lists them, or all names with the prefix."""
-    if not command.manifest:
-        bucket, prefix = _split(command.url)
-        try:
-            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            found = [f"s3://{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", ())]
-        except (ClientError, BotoCoreError) as error:
-            raise _storage_error(error, command.url) from error
-        if not found:
-            raise SqlError(f"The specified S3 prefix '{prefix}' does not exist")
-        yield from found
-        return
-    try:
-        manifest = msgspec.json.decode(_get(s3, command.url), type=Manifest)
-    except msgspec.DecodeError as error:
-        raise SqlError(f"Problem reading manifest file - {command.url} is not a manifest: {error}") from error
-    present = [entry.url for entry in manifest.entries if entry.mandatory or _exists(s3, entry.url)]
-    if not present:
-        raise SqlError(f"No files found in the manifest {command.url}")
-    yield from present
-
-
-def _split(url: str) -> tuple[str, str]:
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def _exists(s3: S3Client, url: str) -> bool:
-    bucket, key = _split(url)
-    try:
-        s3.head_object(Bucket=bucket, Key=key)
-    except ClientError:
-        return False
-    return True
-
-
-def _get(s3: S3Client, url: str) -> bytes:
-    bucket, key = _split(url)
-    try:
-        body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except (ClientError, BotoCoreError) as error:
-        raise _storage_error(error, url) from error
-    return body
-
-
-def _storage_error(error: ClientError | BotoCoreError, url: str) -> SqlError:
-    if isinstance(error, BotoCoreError):
-        return SqlError(f"S3CurlException: {error}, {url}")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    details = error.response.get("Error", {})
-    return SqlError(f"S3ServiceException:{details.get('Message')},Status {status},Error {details.get('Code')}, {url}")
-
-
-def _decompress(body: bytes, command: CopyCommand, url: str) -> bytes:
-    """Undo the compression, of exactly one member or frame: no document says that COPY reads several."""
-    try:
-        if command.compression == "gzip":
-            member = zlib.decompressobj(_GZIP_WINDOW_BITS)
-            content, finished, rest = member.decompress(body), member.eof, member.unused_data
-        elif command.compression == "zstd":
-            frame = zstd.ZstdDecompressor()
-            content, finished, rest = frame.decompress(body), frame.eof, frame.unused_data
-        else:
-            return body
-    except (zlib.error, zstd.ZstdError) as error:
-        raise _unreadable(url, command, f"Invalid {command.compression} data") from error
-    if not finished or rest:
-        raise _unreadable(url, command, f"{command.compression}: one whole member or frame is expected")
-    return content
-
-
-def _unreadable(url: str, command: CopyCommand, why: str) -> CopyFailedError:
-    error = LoadError(url, 0, "", "", "", 0, 1216, why)
-    return CopyFailedError(f"Load into table '{command.table.name}' failed.  {why}", [error])
 
 
 def _read_file(

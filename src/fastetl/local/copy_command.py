@@ -19,7 +19,7 @@ MAX_MAXERROR = 100_000
 
 _TOKEN = re.compile(r"""\s*(?:(?P<string>'(?:[^']|'')*')|(?P<name>"(?:[^"]|"")*")|(?P<word>[A-Za-z_][\w$]*)
                         |(?P<number>\d+)|(?P<mark>[(),.;]))""", re.VERBOSE)  # fmt: skip
-_OCTAL = re.compile(r"\\([0-7]{1,3})")
+_ESCAPE = re.compile(r"\\(t|\\|[0-7]{1,3})")
 
 
 class CopyCommand(msgspec.Struct, frozen=True):
@@ -132,8 +132,8 @@ def _parse_target(tokens: _Tokens) -> tuple[Table, tuple[str, ...]]:
 def _parse_text(tokens: _Tokens) -> str:
     r"""An option's value, `AS` before it or not, with COPY's escapes: `\t`, `\\`, and `\ddd` in octal."""
     tokens.skip("AS")
-    text = _OCTAL.sub(lambda match: chr(int(match[1], 8)), tokens.take("string"))
-    return text.replace(r"\t", "\t").replace("\\\\", "\\")
+    known = {"t": "\t", "\\": "\\"}
+    return _ESCAPE.sub(lambda match: known.get(match[1]) or chr(int(match[1], 8)), tokens.take("string"))
 
 
 def _parse_character(field: str) -> Callable[[_Tokens], dict[str, object]]:

@@ -154,7 +154,7 @@ def _convert_super(_: RedshiftType, field: str) -> str:
         value = orjson.loads(field)
     except orjson.JSONDecodeError as error:
         raise FieldError(1224, f"Invalid JSON for SUPER: {error.msg}") from error
-    if len(field) > MAX_VARCHAR_BYTES and _longest_string(value) > MAX_VARCHAR_BYTES:
+    if len(field) * _MAX_CHARACTER_BYTES > MAX_VARCHAR_BYTES and _longest_string(value) > MAX_VARCHAR_BYTES:
         raise FieldError(1224, "String value exceeds the max size of 65535 bytes")
     return field
 

@@ -61,7 +61,7 @@ class PostgresEngine:
     def start(self) -> None:
         """Make the cluster and start it."""
         # A socket's path has about 100 bytes (sun_path), which deep temporary directories exceed.
-        self._directory = Path(tempfile.mkdtemp(prefix="fastetl-pg-", dir="/tmp"))  # noqa: S108
+        self._directory = Path(tempfile.mkdtemp(prefix="fastetl-pg-", dir="/tmp"))
         if os.geteuid() == 0:
             shutil.chown(self._directory, _unprivileged_user())
         cluster = self._directory / "cluster"

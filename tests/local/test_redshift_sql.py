@@ -1,0 +1,127 @@
+"""Each rewrite on the module's list, and each refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastetl.local.engine import Dialect, SqlError, Table
+from fastetl.local.redshift_sql import Translated, strip_comments, translate
+
+MERGE = "MERGE INTO t USING w ON t.k = w.k"
+UPDATE = "WHEN MATCHED THEN UPDATE SET v = w.v"
+INSERT = "WHEN NOT MATCHED THEN INSERT (k, v) VALUES (w.k, w.v)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "duckdb", "postgres"),
+    [
+        ('SELECT "Key" FROM Public."T"', 'SELECT "key" FROM public."t"', 'SELECT "key" FROM public."t"'),
+        (
+            'CREATE TABLE t DISTSTYLE KEY DISTKEY ("k") SORTKEY ("k") BACKUP NO AS SELECT 1 AS k',
+            "CREATE TABLE t AS SELECT 1 AS k",
+            "CREATE TABLE t AS SELECT 1 AS k",
+        ),
+        (
+            "CREATE VIEW v AS SELECT 1 AS k WITH NO SCHEMA BINDING",
+            "CREATE VIEW v AS SELECT 1 AS k",
+            "CREATE VIEW v AS SELECT 1 AS k",
+        ),
+        (
+            "SELECT JSON_PARSE(a), JSON_SERIALIZE(b), CAST(c AS SUPER), TO_HEX(d) FROM t",
+            "SELECT CAST(a AS JSON), CAST(b AS TEXT), CAST(c AS JSON), lower(hex(d)) FROM t",
+            "SELECT CAST(a AS JSON), CAST(b AS TEXT), CAST(c AS JSON), encode(d, 'hex') FROM t",
+        ),
+        (
+            "SELECT GETDATE()",
+            "SELECT date_trunc('second', CAST(get_current_timestamp() AS TIMESTAMP))",
+            "SELECT date_trunc('second', statement_timestamp() AT TIME ZONE 'UTC')",
+        ),
+        (
+            "SELECT SYSDATE",
+            "SELECT CAST(get_current_timestamp() AS TIMESTAMP)",
+            "SELECT (transaction_timestamp() AT TIME ZONE 'UTC')",
+        ),
+        (
+            'LOCK TABLE a, "B"',
+            'DELETE FROM "a" WHERE FALSE|DELETE FROM "b" WHERE FALSE',
+            'LOCK TABLE "a", "b" IN ACCESS EXCLUSIVE MODE',
+        ),
+        ('GRANT SELECT ON t TO "Reader"', "", 'GRANT SELECT ON t TO "reader"'),
+    ],
+)
+def test_rewrites(sql: str, duckdb: str, postgres: str) -> None:
+    assert "|".join(translate(sql, "duckdb").sql) == duckdb
+    assert "|".join(translate(sql, "postgres").sql) == postgres
+
+
+@pytest.mark.parametrize(("dialect", "measure"), [("duckdb", "strlen"), ("postgres", "octet_length")])
+def test_columns_keep_their_declared_types(dialect: Dialect, measure: str) -> None:
+    translated = translate(
+        'CREATE TABLE IF NOT EXISTS s.t ("K" VARCHAR(64) COLLATE CASE_SENSITIVE ENCODE zstd NOT NULL PRIMARY KEY,'
+        ' c CHAR(2) UNIQUE, s SUPER, d DECIMAL(38,10), UNIQUE ("K")) DISTSTYLE KEY DISTKEY ("K")',
+        dialect,
+    )
+    assert translated.unless_exists == Table("t", "s")
+    create, *comments = translated.sql
+    assert create == (
+        f'CREATE TABLE IF NOT EXISTS s.t ("k" TEXT NOT NULL CHECK ({measure}("k") <= 64),'
+        f' c TEXT CHECK ({measure}("c") <= 2), s JSON, d DECIMAL(38, 10))'
+    )
+    assert comments == [
+        'COMMENT ON COLUMN "s"."t"."k" IS \'VARCHAR(64)\'',
+        'COMMENT ON COLUMN "s"."t"."c" IS \'CHAR(2)\'',
+        'COMMENT ON COLUMN "s"."t"."s" IS \'SUPER\'',
+        'COMMENT ON COLUMN "s"."t"."d" IS \'DECIMAL(38,10)\'',
+    ]
+
+
+def test_what_an_answer_will_have() -> None:
+    assert translate("SELECT 1 UNION ALL SELECT 2", "duckdb") == Translated(
+        ("SELECT 1 UNION ALL SELECT 2",), has_rows=True
+    )
+    assert translate("WITH a AS (SELECT 1) SELECT * FROM a", "postgres").has_rows
+    assert translate("DELETE FROM t", "duckdb") == Translated(("DELETE FROM t",), has_rows=False, counts=True)
+    assert translate(f"{MERGE} {UPDATE} {INSERT}", "duckdb").counts
+
+
+def test_comments_before_a_statement() -> None:
+    assert strip_comments("/* a\n */ -- b\n  /**/LOCK t -- c") == "LOCK t -- c"
+    assert translate("/* a */ LOCK t", "postgres").sql == ('LOCK TABLE "t" IN ACCESS EXCLUSIVE MODE',)
+    assert translate("/* a */ SELECT 1", "postgres").sql == ("SELECT 1",)
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        (f"{MERGE} WHEN MATCHED AND w.v > 1 THEN UPDATE SET v = w.v {INSERT}", "no condition"),
+        (f"{MERGE} {UPDATE}", "exactly one"),
+        (f"{MERGE} {INSERT}", "exactly one"),
+        (f"{MERGE} {UPDATE} WHEN MATCHED THEN DELETE {INSERT}", "exactly one"),
+        (f"MERGE INTO t AS x USING w ON x.k = w.k {UPDATE} {INSERT}", "no alias"),
+        (f"MERGE INTO t USING t ON t.k = t.k {UPDATE} {INSERT}", "cannot be the same table"),
+        (f"MERGE INTO t USING (SELECT * FROM t) AS w ON t.k = w.k {UPDATE} {INSERT}", "cannot be the same table"),
+        (f"{MERGE} WHEN MATCHED THEN UPDATE SET t.v = w.v {INSERT}", "not qualified"),
+        (f"WITH x AS (SELECT 1) {MERGE} {UPDATE} {INSERT}", "WITH"),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "ON CONFLICT"),
+        ("INSERT INTO t VALUES (1) RETURNING k", "RETURNING"),
+        ("SELECT k FROM t FOR UPDATE", "FOR UPDATE"),
+        ("SELECT DISTINCT ON (k) k FROM t", "DISTINCT ON"),
+        ("CREATE INDEX i ON t (k)", "CREATE INDEX"),
+        ("SELECT 1; SELECT 2", "exactly one"),
+        ("SELECT (", "syntax error"),
+        ("BEGIN", "transaction control"),
+        ("COMMIT", "transaction control"),
+        ("ROLLBACK", "transaction control"),
+    ],
+)
+def test_refused_everywhere(sql: str, why: str) -> None:
+    with pytest.raises(SqlError) as raised:
+        translate(sql, "duckdb")
+    assert why in str(raised.value)
+
+
+@pytest.mark.parametrize("sql", ["TRUNCATE t", "TRUNCATE TABLE t", "VACUUM", "ALTER TABLE t APPEND FROM u", "CALL p()"])
+def test_refused_in_a_batch_only(sql: str) -> None:
+    with pytest.raises(SqlError):
+        translate(sql, "duckdb", in_batch=True)
+    assert translate(sql, "duckdb").sql
