@@ -1,0 +1,127 @@
+"""Frames as compressed CSV, in pieces that can go up while the next are written. Pure.
+
+What is written is what COPY reads with `FORMAT AS CSV`: a field is quoted where it holds the delimiter, a quote, CR
+or LF, or is empty; SQL NULL is the null marker, never quoted. One gzip member or zstd frame in all, since nothing
+documents that COPY reads concatenated ones.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+import polars as pl
+from isal import isal_zlib
+
+from fastetl.errors import EnrichmentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fastetl.columns import RedshiftType
+    from fastetl.model import Layout, Reject
+
+GZIP_LEVEL = 1
+ZSTD_LEVEL = 3
+GZIP_WBITS = 31
+"""A gzip container (zlib manual, `deflateInit2`), whose header igzip writes without a time."""
+
+SLICE_BYTES = 4 * 1024 * 1024
+"""Of a frame in memory, written as CSV at once: the CSV of a large frame is never whole."""
+
+
+class _Compressor(Protocol):
+    def compress(self, text: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def encode(frames: Iterable[pl.DataFrame], layout: Layout, part_size_bytes: int) -> Iterator[bytes]:
+    """Yield one file in pieces, every one but the last of at least `part_size_bytes`; the same bytes each time.
+
+    Nothing is encoded before it is asked for, and no more than a piece and a slice of CSV are held.
+
+    Raises:
+        EnrichmentError: a column has a dtype that no Redshift type stands for.
+    """
+    compressor = _compressor(layout.compression)
+    chunks: list[bytes] = []
+    size = 0
+    for frame in frames:
+        for text in _csv(frame, layout):
+            chunk = compressor.compress(text)
+            chunks.append(chunk)
+            size += len(chunk)
+            if size >= part_size_bytes:
+                yield b"".join(chunks)
+                chunks, size = [], 0
+    chunks.append(compressor.flush())
+    if last := b"".join(chunks):
+        yield last
+
+
+def encode_rejects(rejects: Iterable[Reject]) -> tuple[bytes, int]:
+    """Rejects as gzipped JSON lines, and the CRC32 of the lines themselves, which names them."""
+    lines = b"".join(msgspec.json.encode(reject) + b"\n" for reject in rejects)
+    return isal_zlib.compress(lines, GZIP_LEVEL, GZIP_WBITS), isal_zlib.crc32(lines)
+
+
+def _compressor(compression: Literal["gzip", "zstd", "none"]) -> _Compressor:
+    match compression:
+        case "gzip":
+            gzip: _Compressor = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, GZIP_WBITS)
+            return gzip
+        case "zstd":
+            from backports import zstd  # noqa: PLC0415 - only pipelines that write zstd pay for it
+
+            frame: _Compressor = zstd.ZstdCompressor(ZSTD_LEVEL)
+            return frame
+        case "none":
+            return _Verbatim()
+
+
+class _Verbatim:
+    def compress(self, text: bytes, /) -> bytes:
+        return text
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[bytes]:
+    """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
+    if frame.is_empty():
+        return
+    texts = [_text(frame.schema[name], name, kind) for name, kind in layout.columns]
+    rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
+    for part in frame.iter_slices(rows):
+        csv = io.BytesIO()
+        part.select(texts).write_csv(
+            csv,
+            include_header=False,
+            separator=layout.delimiter,
+            null_value=layout.null_marker,
+            quote_style="necessary",
+        )
+        yield csv.getvalue()
+
+
+def _text(dtype: pl.DataType, name: str, kind: RedshiftType) -> pl.Expr:
+    """A column as exactly the text that COPY is to read; only text is quoted with any delimiter there may be."""
+    column = pl.col(name)
+    if dtype == pl.String:
+        return column
+    if dtype.is_float():
+        spelled = column.cast(pl.String).replace({"inf": "Infinity", "-inf": "-Infinity"})
+        return spelled.alias(name)
+    if isinstance(dtype, pl.Datetime):
+        suffix = "+00" if kind.kind == "TIMESTAMPTZ" else ""
+        utc = column.dt.convert_time_zone("UTC") if dtype.time_zone else column
+        return utc.dt.strftime("%Y-%m-%d %H:%M:%S%.6f" + suffix)
+    if dtype == pl.Date:
+        return column.dt.strftime("%Y-%m-%d")
+    if dtype == pl.Binary:
+        return column.bin.encode("hex")
+    if dtype in {pl.Boolean, pl.Null} or dtype.is_integer() or dtype.is_decimal() or dtype in {pl.Categorical, pl.Enum}:
+        return column.cast(pl.String)
+    raise EnrichmentError(f"column {name}: {dtype} cannot be written as {kind}; give text, a number or a point in time")
