@@ -1,0 +1,253 @@
+"""The edge to S3: one bucket. Objects are written once; who comes second is told what is there already.
+
+Every body travels with its CRC32, worked out here, so that the SDK neither hashes it again nor sends it in chunks with
+a trailer. Limits: Amazon S3 User Guide, "Multipart upload limits"; conditional writes: "How to prevent object
+overwrites with conditional writes".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from isal import isal_zlib
+
+from fastetl.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from types_aiobotocore_s3 import S3Client
+
+MIN_PART_BYTES = 5 * 1024**2
+MAX_PART_BYTES = 5 * 1024**3
+MAX_PARTS = 10_000
+
+ATTEMPTS = 3
+"""Of each call, on top of the SDK's own."""
+FIRST_DELAY_SECONDS = 0.2
+
+ABORT_LIMIT_SECONDS = 5.0
+"""An upload that cannot be aborted in this time is left to the bucket's lifecycle rule."""
+
+_TRANSIENT = {
+    "ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable",
+    "SlowDown", "Throttling", "ThrottlingException", "500", "502", "503", "504",
+}  # fmt: skip
+
+_PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchUpload"}
+"""Answers to a conditional write that an object of this name may explain: an earlier attempt's, or one's own whose
+answer was lost (a multipart upload that was completed is unknown afterwards)."""
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    """What S3 holds under a key."""
+
+    key: str
+    bytes: int
+    checksum: str
+    """CRC32 of the whole object, base64, as S3 gives it."""
+    metadata: dict[str, str]
+    created: bool
+    """False: it was there before."""
+
+
+class _RefusedError(StorageError):
+    """S3 answered with an error; `code` is its own, empty where no answer came."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Bucket:
+    """One bucket. Every method raises `StorageError` when S3 does not do what was asked."""
+
+    def __init__(self, client: S3Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    async def put(
+        self, key: str, pieces: Iterator[bytes], metadata: Mapping[str, str], *, max_parts_in_flight: int = 4
+    ) -> StoredObject:
+        """Write an object unless there is one of this name; give what is there now.
+
+        A single piece goes up as it is; several as the parts of a multipart upload, up to `max_parts_in_flight` of them
+        at once, while the next are still being made. Whatever interrupts it, no upload is left open.
+        """
+        first_two = list(itertools.islice(pieces, 2))
+        try:
+            if len(first_two) < 2:
+                return await self._put_whole(key, b"".join(first_two), metadata)
+            return await _Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
+        except _RefusedError as error:
+            if error.code in _PERHAPS_THERE and (there := await self.head(key)):
+                return there
+            raise
+
+    async def replace(self, key: str, body: bytes) -> None:
+        """Write an object whether or not there is one of this name."""
+        await self.call("put_object", Key=key, Body=body, ChecksumCRC32=_base64(isal_zlib.crc32(body)))
+
+    async def head(self, key: str) -> StoredObject | None:
+        """Tell of an object without reading it; None where there is none."""
+        try:
+            answer = await self.call("head_object", Key=key, ChecksumMode="ENABLED")
+        except _RefusedError as error:
+            if error.code in {"404", "NoSuchKey"}:
+                return None
+            raise
+        checksum = answer.get("ChecksumCRC32", "")
+        return StoredObject(key, answer["ContentLength"], checksum, dict(answer["Metadata"]), created=False)
+
+    async def get(self, key: str) -> bytes:
+        """Read a whole object; the SDK compares it with its checksum."""
+        try:
+            answer = await self.call("get_object", Key=key)
+            async with answer["Body"] as body:
+                content: bytes = await body.read()
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
+        return content
+
+    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys that begin so, in the order of their UTF-8 bytes."""
+        page: dict[str, str] = {}
+        while True:
+            answer = await self.call("list_objects_v2", Prefix=prefix, **page)
+            for entry in answer.get("Contents", []):
+                yield entry["Key"]
+            if not answer.get("NextContinuationToken"):
+                return
+            page = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    async def delete(self, key: str) -> None:
+        """Delete an object; that there is none is no error."""
+        await self.call("delete_object", Key=key)
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """Make one S3 call, again where that may help: every operation used here may be repeated."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await getattr(self._client, operation)(Bucket=self._name, **arguments)
+            except ClientError as error:
+                code = error.response["Error"].get("Code", "")
+                message = error.response["Error"].get("Message", "")
+                failure, transient = error, code in _TRANSIENT
+                refused = _RefusedError(f"{operation} {self._where(arguments)}: {code}: {message}", code)
+            except (BotoCoreError, OSError, TimeoutError) as error:
+                failure, transient = error, True  # type: ignore[assignment]
+                refused = _RefusedError(f"{operation} {self._where(arguments)}: {type(error).__name__}: {error}")
+            if not transient or attempt == ATTEMPTS - 1:
+                raise refused from failure
+            await asyncio.sleep(FIRST_DELAY_SECONDS * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _put_whole(self, key: str, body: bytes, metadata: Mapping[str, str]) -> StoredObject:
+        checksum = _base64(isal_zlib.crc32(body))
+        await self.call("put_object", Key=key, Body=body, Metadata=metadata, ChecksumCRC32=checksum, IfNoneMatch="*")
+        return StoredObject(key, len(body), checksum, dict(metadata), created=True)
+
+    def _where(self, arguments: Mapping[str, Any]) -> str:
+        return f"s3://{self._name}/{arguments.get('Key', arguments.get('Prefix', ''))}"
+
+
+class _Upload:
+    """One multipart upload, from its beginning to its completion or its abortion."""
+
+    def __init__(self, bucket: Bucket, key: str, metadata: Mapping[str, str], max_parts_in_flight: int) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._metadata = metadata
+        self._slots = asyncio.Semaphore(max_parts_in_flight)
+        self._parts: dict[int, dict[str, Any]] = {}
+        self._bytes = 0
+        self._crc32 = 0
+
+    async def run(self, first_two: list[bytes], tail: Iterator[bytes]) -> StoredObject:
+        begun = await self._bucket.call(
+            "create_multipart_upload",
+            Key=self._key,
+            Metadata=self._metadata,
+            ChecksumAlgorithm="CRC32",
+            ChecksumType="FULL_OBJECT",
+        )
+        upload_id = begun["UploadId"]
+        try:
+            await self._send(upload_id, first_two, tail)
+            return await self._complete(upload_id)
+        except BaseException as error:
+            await self._abort(upload_id)
+            if isinstance(error, BaseExceptionGroup):
+                raise error.exceptions[0] from error.exceptions[0].__cause__
+            raise
+
+    async def _send(self, upload_id: str, waiting: list[bytes], tail: Iterator[bytes]) -> None:
+        async with asyncio.TaskGroup() as parts:
+            part_number = 0
+            piece: bytes | None = waiting.pop(0)
+            while piece is not None:
+                following = waiting.pop(0) if waiting else await asyncio.to_thread(next, tail, None)
+                part_number += 1
+                check_part(part_number, len(piece), last=following is None)
+                self._bytes += len(piece)
+                self._crc32 = isal_zlib.crc32(piece, self._crc32)
+                await self._slots.acquire()
+                parts.create_task(self._send_part(upload_id, part_number, piece))
+                piece = following
+
+    async def _send_part(self, upload_id: str, part_number: int, body: bytes) -> None:
+        checksum = _base64(isal_zlib.crc32(body))
+        answer = await self._bucket.call(
+            "upload_part",
+            Key=self._key,
+            UploadId=upload_id,
+            PartNumber=part_number,
+            Body=body,
+            ChecksumCRC32=checksum,
+        )
+        self._parts[part_number] = {"PartNumber": part_number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+        self._slots.release()
+
+    async def _complete(self, upload_id: str) -> StoredObject:
+        checksum = _base64(self._crc32)
+        await self._bucket.call(
+            "complete_multipart_upload",
+            Key=self._key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": [self._parts[number] for number in sorted(self._parts)]},
+            ChecksumType="FULL_OBJECT",
+            ChecksumCRC32=checksum,
+            MpuObjectSize=self._bytes,
+            IfNoneMatch="*",
+        )
+        return StoredObject(self._key, self._bytes, checksum, dict(self._metadata), created=True)
+
+    async def _abort(self, upload_id: str) -> None:
+        # Its own failure must not hide why the upload was given up, and the bucket's lifecycle aborts what is left.
+        with contextlib.suppress(StorageError, TimeoutError):
+            async with asyncio.timeout(ABORT_LIMIT_SECONDS):
+                await self._bucket.call("abort_multipart_upload", Key=self._key, UploadId=upload_id)
+
+
+def check_part(part_number: int, size_bytes: int, *, last: bool) -> None:
+    """Hold a part to S3's limits before it is sent, rather than learn of them when the upload is completed.
+
+    Raises:
+        StorageError: there are too many parts, or this one is too large, or too small without being the last.
+    """
+    if part_number > MAX_PARTS:
+        raise StorageError(f"part {part_number}: an upload has at most {MAX_PARTS} parts; raise part_size")
+    if size_bytes > MAX_PART_BYTES:
+        raise StorageError(f"part {part_number}: {size_bytes} bytes, at most {MAX_PART_BYTES}; lower part_size")
+    if size_bytes < MIN_PART_BYTES and not last:
+        raise StorageError(f"part {part_number}: {size_bytes} bytes, at least {MIN_PART_BYTES}; raise part_size")
+
+
+def _base64(crc32: int) -> str:
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
