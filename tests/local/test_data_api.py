@@ -210,3 +210,19 @@ async def test_the_number_of_active_statements_is_limited(
 async def test_statements_that_start_late_still_run(warehouse: Warehouse) -> None:
     warehouse.server.start_delay_seconds = 0.05
     assert await warehouse.rows("SELECT 1") == [(1,)]
+
+
+async def test_stopping_ends_what_waits_and_what_runs(s3: Any) -> None:
+    server = WarehouseServer(DuckDBEngine(), s3, time.time)
+    await server.start()
+    warehouse = Warehouse(server)
+    endless = "SELECT COUNT(*) FROM " + " CROSS JOIN ".join(f"GENERATE_SERIES(1, 1000) AS s{n}" for n in range(9))
+    running = await warehouse.call("execute_statement", Sql=endless, **TARGET)
+    while (await warehouse.call("describe_statement", Id=running["Id"]))["Status"] != "STARTED":
+        await asyncio.sleep(0.01)
+    await warehouse.call("execute_statement", Sql="SELECT 1", **TARGET)
+    server.start_delay_seconds = 3600
+    await warehouse.call("execute_statement", Sql="SELECT 1", **TARGET)
+    await asyncio.wait_for(server.stop(), timeout=20)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", int(server.endpoint_url.rpartition(":")[2]))

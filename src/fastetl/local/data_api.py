@@ -92,10 +92,12 @@ class WarehouseServer:
             await self._web.cleanup()
         for execution in self._executions.values():
             await asyncio.to_thread(self._runner.cancel, execution)
-        self._may_start.set()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._threads is not None:
-            self._threads.shutdown()
+            # What still runs has been interrupted, and ends before the database does.
+            await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._engine.stop)
 
     async def __aenter__(self) -> Self:

@@ -104,9 +104,11 @@ class Runner:
             ended = ("FAILED", str(error))
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is how this statement ended
             ended = ("FAILED", f"ERROR: {error}")
-        # The log of load errors outlives the rollback, as Redshift's system tables do.
-        self._log(execution, load_errors)
-        self._end(execution, *ended)
+        try:
+            # The log of load errors outlives the rollback, as Redshift's system tables do.
+            self._log(execution, load_errors)
+        finally:
+            self._end(execution, *ended)
 
     def cancel(self, execution: Execution) -> None:
         """Stop it where it is; the outcome shows whether that was in time."""
@@ -114,7 +116,7 @@ class Runner:
             execution.cancelled = True
             if execution.session is not None:
                 execution.session.interrupt()
-            elif execution.status not in ENDED:
+            elif execution.status in {"SUBMITTED", "PICKED"}:
                 self._end(execution, "ABORTED", "Query cancelled on user's request")
 
     def _start(self, execution: Execution) -> bool:
