@@ -13,6 +13,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from isal import isal_zlib
@@ -82,9 +83,9 @@ class Bucket:
         """
         first_two = list(itertools.islice(pieces, 2))
         try:
-            if len(first_two) < 2:
-                return await self._put_whole(key, b"".join(first_two), metadata)
-            return await _Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
+            if first_two[1:]:
+                return await _Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
+            return await self._put_whole(key, b"".join(first_two), metadata)
         except _RefusedError as error:
             if error.code in _PERHAPS_THERE and (there := await self.head(key)):
                 return there
@@ -111,7 +112,7 @@ class Bucket:
             answer = await self.call("get_object", Key=key)
             async with answer["Body"] as body:
                 content: bytes = await body.read()
-        except (BotoCoreError, OSError, TimeoutError) as error:
+        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
             raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
         return content
 

@@ -1,0 +1,81 @@
+"""What both functions find around them: the configuration and the AWS clients. Only this module reads `os.environ`.
+
+`FASTETL_CONFIG` is the path of the configuration (default: `fastetl.toml` in the function's own folder);
+`FASTETL_TRACING=true` asks for X-Ray; what else the configuration takes from the environment is listed in
+`config_reading.ENVIRONMENT`. Endpoints, credentials and the region are the SDK's own variables.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+from fastetl.config import Config, parse_config
+from fastetl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CONFIG_VARIABLE = "FASTETL_CONFIG"
+TRACING_VARIABLE = "FASTETL_TRACING"
+
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 20
+"""Until the next byte comes; a part of 8 MiB takes well under a second inside a region."""
+
+SDK_ATTEMPTS = 4
+"""Of each request, in the SDK's standard mode: exponential backoff with jitter, up to 20 seconds."""
+
+
+def read_config(environ: Mapping[str, str] = os.environ) -> Config:
+    """Find and read the configuration.
+
+    Raises:
+        ConfigError: there is none, or it has problems.
+    """
+    path = Path(environ.get(CONFIG_VARIABLE) or Path(environ.get("LAMBDA_TASK_ROOT", ""), "fastetl.toml"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = Problem(str(path), f"cannot be read: {error}", f"Add it, or set {CONFIG_VARIABLE}")
+        raise ConfigError((problem,)) from error
+    return parse_config(text, environ)
+
+
+async def open_clients(config: Config, *services: str) -> tuple[Any, ...]:
+    """Open AWS clients that live as long as this process; connections are made when they are first needed."""
+    session, stack = aioboto3.Session(region_name=config.region or None), AsyncExitStack()
+    return tuple(
+        [
+            await stack.enter_async_context(session.client(service, config=_client_config(service)))
+            for service in services
+        ]
+    )
+
+
+def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) -> Callable[..., Any]:
+    """Wrap a handler in an X-Ray subsegment where tracing is asked for; never with what it is given or returns."""
+    if environ.get(TRACING_VARIABLE) != "true":
+        return handler
+    from aws_lambda_powertools import Tracer  # noqa: PLC0415 - brings in the X-Ray SDK, which few deployments need
+
+    tracer = Tracer(service="fastetl", auto_patch=False)
+    traced: Callable[..., Any] = tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False)
+    return traced
+
+
+def _client_config(service: str) -> AioConfig:
+    # Bodies carry their CRC32 and travel over TLS: hashing them with SHA-256 as well would cost as much again.
+    only_s3 = {"s3": {"payload_signing_enabled": False}} if service == "s3" else {}
+    return AioConfig(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": SDK_ATTEMPTS},
+        tcp_keepalive=True,
+        **only_s3,
+    )

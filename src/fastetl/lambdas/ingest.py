@@ -1,0 +1,114 @@
+"""The ingest function: events of DynamoDB Streams (or Kinesis) become files on S3. Wiring only; the story is `ingest`.
+
+Lambda is told of success when object and FILE item exist, and of everything else by an exception: the batch comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from fastetl.decode import parse_source_arn
+from fastetl.enrich import Enricher
+from fastetl.errors import FastetlError
+from fastetl.ingest import Ingest, Outcome
+from fastetl.lambdas.environment import open_clients, read_config, trace
+from fastetl.lambdas.raw_events import install_raw_events
+from fastetl.ledger import Ledger
+from fastetl.s3 import ABORT_LIMIT_SECONDS, Bucket
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+NAMESPACE = "fastetl"
+
+DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
+"""Kept of the time that Lambda gives, to abort an upload and to say what happened."""
+
+NAMES_LOGGED = 20
+"""Of undeclared attributes, in one line."""
+
+logger = Logger(service="ingest")
+metrics = Metrics(service="ingest", namespace=NAMESPACE)
+
+_raw_events = install_raw_events()
+_config = read_config()
+_runner = asyncio.Runner()
+_s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
+_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_ingests = {
+    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, Enricher(pipeline), clock=time.time)
+    for pipeline in _config.pipelines
+}
+logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
+
+# What is here now stays: the collector need not look through it again. It pauses while an event is worked on, where
+# it would walk through thousands of records that are all still needed, and catches up in between.
+gc.collect()
+gc.freeze()
+
+
+@trace
+@logger.inject_lambda_context(log_event=False, clear_state=True)
+def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -> dict[str, list[Any]]:
+    """Ingest one event; see `Ingest.ingest` for what it raises."""
+    gc.disable()
+    try:
+        _report(_runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000)))
+    except (FastetlError, TimeoutError):
+        raise
+    except Exception as error:
+        # The message of an error that is not fastetl's own may quote an item; where it happened does not.
+        frames = traceback.extract_tb(error.__traceback__)
+        logger.error("unexpected error", error=type(error).__name__, at=[f"{f.filename}:{f.lineno}" for f in frames])
+        raise RuntimeError(f"unexpected {type(error).__name__}; the log says where") from None
+    finally:
+        gc.enable()
+    return {"batchItemFailures": []}
+
+
+async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> Outcome:
+    pipeline = _config.pipeline_for(parse_source_arn(event))
+    logger.append_keys(pipeline=pipeline.name)
+    async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
+        return await _ingests[pipeline.name].ingest(event)
+
+
+def _report(outcome: Outcome) -> None:
+    file = outcome.file
+    counts = {
+        "Records": outcome.records,
+        "Rows": file.rows if file else 0,
+        "Rejects": sum(outcome.rejects.values()),
+        "Misfits": sum(outcome.misfits.values()),
+        "IgnoredAttributes": sum(outcome.ignored.values()),
+        "DecodedFast": outcome.decoded_fast,
+        "DecodedGeneral": outcome.decoded_general,
+        "AlreadyThere": int(outcome.already_there),
+    }
+    logger.info(
+        "ingested",
+        file_id=outcome.file_id,
+        key=file.key if file else "",
+        bytes=file.bytes if file else 0,
+        **counts,
+        rejects_by_reason={"/".join(what): count for what, count in outcome.rejects.items()},
+        misfits_by_reason={"/".join(what): count for what, count in outcome.misfits.items()},
+        ignored=sorted(outcome.ignored)[:NAMES_LOGGED],
+        enrichment=outcome.enrichment,
+    )
+    metrics.add_dimension("pipeline", outcome.pipeline)
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    metrics.add_metric("Bytes", MetricUnit.Bytes, file.bytes if file else 0)
+    metrics.flush_metrics()
+    for (column, reason), count in outcome.rejects.items():
+        with single_metric("RejectsByReason", MetricUnit.Count, count, namespace=NAMESPACE) as metric:
+            for name, value in (("pipeline", outcome.pipeline), ("column", column or "-"), ("reason", reason)):
+                metric.add_dimension(name, value)
