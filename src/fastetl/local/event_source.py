@@ -1,0 +1,361 @@
+"""A stand-in for Lambda's event source mapping on a DynamoDB stream.
+
+It follows the stream's shards, parents before children, cuts what they hold into batches, and invokes the function
+until each batch is acknowledged, given up, or too old: as the developer guide says for DynamoDB (*Using AWS Lambda with
+Amazon DynamoDB*). Where the guide is silent: retries wait with doubling delays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
+from fastetl.local.lambda_runtime import InvokeResult
+from fastetl.local.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
+from fastetl.local.stream_records import StreamRecord, build_event, build_record
+
+__all__ = ["Counts", "EventSource", "FailedBatch", "MappingSettings"]
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from types_aiobotocore_dynamodbstreams import DynamoDBStreamsClient
+    from types_aiobotocore_dynamodbstreams.type_defs import GetRecordsOutputTypeDef, ShardTypeDef
+
+GET_RECORDS_LIMIT = 1000
+"""Records that one GetRecords gives (DynamoDB API reference)."""
+
+POLL_SECONDS = 0.25
+"""Lambda polls a shard four times a second."""
+
+READ_AHEAD_BYTES = 4 * MAX_PAYLOAD_BYTES
+"""How much of a shard is held in memory."""
+
+Condition = Literal["RetryAttemptsExhausted", "RecordAgeExceeded"]
+"""Why records were given up."""
+
+Invoke = Callable[[bytes], Awaitable[InvokeResult]]
+
+
+class FailedBatch(msgspec.Struct, frozen=True):
+    """Records that were given up."""
+
+    condition: Condition
+    shard_id: str
+    stream_arn: str
+    records: tuple[StreamRecord, ...]
+    invoke_count: int
+    result: InvokeResult | None
+    """Of the last invocation, if there was one."""
+
+
+OnFailure = Callable[[FailedBatch], Awaitable[None]]
+
+
+class Counts(msgspec.Struct):
+    """What a mapping has done so far."""
+
+    read: int = 0
+    acknowledged: int = 0
+    dropped: int = 0
+    """Given up, with or without a destination."""
+    invocations: int = 0
+    failed_invocations: int = 0
+    repeated: int = 0
+    """Invocations with records that had been acknowledged before."""
+
+    @property
+    def outstanding(self) -> int:
+        """Read, and neither acknowledged nor given up."""
+        return self.read - self.acknowledged - self.dropped
+
+
+class EventSource:
+    """One stream's mapping to one function.
+
+    ```
+    async with EventSource(streams, stream_arn, ingest.invoke, settings, clock=time.time) as source:
+        await source.drain()
+    ```
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBStreamsClient,
+        stream_arn: str,
+        invoke: Invoke,
+        settings: MappingSettings,
+        *,
+        clock: Callable[[], float],
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        """Describe a mapping.
+
+        Args:
+            client: reads the stream.
+            stream_arn: which.
+            invoke: runs the function.
+            settings: as of Lambda.
+            clock: unix seconds.
+            on_failure: gets what is given up; without it, that is lost, as with Lambda.
+        """
+        self.stream_arn = stream_arn
+        self.counts = Counts()
+        self._client = client
+        self._invoke = invoke
+        self._settings = settings
+        self._clock = clock
+        self._on_failure = on_failure
+        self._random = random.Random(settings.seed)  # noqa: S311 - which batches come twice
+        self._changed = asyncio.Condition()
+        self._shards: dict[str, Shard] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._round = 0
+        """Raised by each `drain`: what was read in an earlier round may lack what was written since."""
+        self._discovered_in_round = -1
+        self._draining = 0
+        self._repeating = 0
+
+    async def __aenter__(self) -> Self:
+        self._spawn(self._discover())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Wait until all that was written before this call is acknowledged or given up. Windows are cut short."""
+        self._round += 1
+        called_in = self._round
+        async with self._changed:
+            self._draining += 1
+            self._changed.notify_all()
+            try:
+                await self._changed.wait_for(lambda: self._broken or self._is_drained(called_in))
+            finally:
+                self._draining -= 1
+        if self._broken is not None:
+            raise self._broken
+
+    def _is_drained(self, called_in: int) -> bool:
+        return (
+            self._discovered_in_round >= called_in
+            and all(shard.closed or shard.empty_in_round >= called_in for shard in self._shards.values())
+            and self.counts.outstanding == self._repeating == 0
+        )
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def _discover(self) -> None:
+        """Find shards, as long as there may be new ones."""
+        while True:
+            this_round = self._round
+            for described in await self._describe_shards():
+                if described["ShardId"] not in self._shards:
+                    shard = Shard(described["ShardId"], described.get("ParentShardId", ""), self._settings)
+                    self._shards[shard.id] = shard
+                    self._spawn(self._follow(shard))
+                    for lane in shard.lanes:
+                        self._spawn(self._serve(shard, lane))
+            async with self._notifying():
+                self._discovered_in_round = this_round
+            await self._pause(this_round)
+
+    async def _follow(self, shard: Shard) -> None:
+        """Read a shard to its end, after its parent has been dealt with."""
+        parent = self._shards.get(shard.parent_id)
+        if parent is not None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: parent.finished)
+        while not shard.closed:
+            this_round = self._round
+            answer = await self._read(shard)
+            records, ends = answer["Records"], not answer.get("NextShardIterator")
+            mended = shard.mender.mend(records) + (shard.mender.mend(()) if ends else [])
+            async with self._changed:
+                self.counts.read += len(mended)
+                shard.take([build_record(record, self.stream_arn) for record in mended])
+                shard.closed = ends
+                if not records and not shard.mender.holds:
+                    shard.empty_in_round = this_round
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: shard.buffered_bytes < READ_AHEAD_BYTES)
+            if not records:
+                await self._pause(this_round)
+
+    async def _read(self, shard: Shard) -> GetRecordsOutputTypeDef:
+        """The next records of a shard; without an iterator for more where it ends.
+
+        Every read asks for a new iterator: moto's do not outlive a cancelled transaction, which replaces its tables.
+        """
+        position: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
+        if shard.last_read:
+            position = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": shard.last_read}
+        iterator = await self._persist(
+            self._client.get_shard_iterator, StreamArn=self.stream_arn, ShardId=shard.id, **position
+        )
+        answer: GetRecordsOutputTypeDef = await self._persist(
+            self._client.get_records, ShardIterator=iterator["ShardIterator"], Limit=GET_RECORDS_LIMIT
+        )
+        if answer["Records"]:
+            shard.last_read = answer["Records"][-1]["dynamodb"]["SequenceNumber"]
+        return answer
+
+    async def _describe_shards(self) -> list[ShardTypeDef]:
+        shards: list[ShardTypeDef] = []
+        start: dict[str, Any] = {}
+        while True:
+            answer = await self._persist(self._client.describe_stream, StreamArn=self.stream_arn, **start)
+            described = answer["StreamDescription"]
+            shards += described.get("Shards", ())
+            if not described.get("LastEvaluatedShardId"):
+                return shards
+            start = {"ExclusiveStartShardId": described["LastEvaluatedShardId"]}
+
+    async def _persist(self, call: Callable[..., Awaitable[Any]], **members: Any) -> Any:
+        """Call until it succeeds: a mapping outlives the failures of what it polls."""
+        while True:
+            try:
+                return await call(**members)
+            except (BotoCoreError, ClientError):
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _pause(self, this_round: int) -> None:
+        """Wait until the next poll; not at all where somebody has called `drain` meanwhile."""
+        if self._round == this_round:
+            await asyncio.sleep(POLL_SECONDS if not self._draining else POLL_SECONDS / 10)
+
+    # --- delivering ----------------------------------------------------------------------------------------------
+
+    async def _serve(self, shard: Shard, lane: Lane) -> None:
+        """Deliver a lane's records batch by batch, in order."""
+        while True:
+            batch = await self._next_batch(lane)
+            await self._deliver(shard, batch)
+            async with self._notifying():
+                lane.in_hand = ()
+
+    async def _next_batch(self, lane: Lane) -> Sequence[StreamRecord]:
+        """Wait for a full batch, or for a first record and then for the end of the window."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: lane.records)
+            try:
+                async with asyncio.timeout(self._settings.maximum_batching_window_in_seconds):
+                    await self._changed.wait_for(lambda: lane.is_full or self._draining)
+            except TimeoutError:
+                pass
+            lane.in_hand = lane.cut()
+            self._changed.notify_all()
+            return lane.in_hand
+
+    async def _deliver(self, shard: Shard, batch: Sequence[StreamRecord]) -> None:
+        """Invoke the function until every record of a batch is acknowledged or given up."""
+        pieces = deque([Piece(batch)])
+        while pieces:
+            piece = await self._give_up_old(shard, pieces.popleft())
+            if not piece.records:
+                continue
+            result = await self._call(piece.records)
+            place = self._find_checkpoint(piece.records, result)
+            acknowledged, failed = piece.records[:place], piece.records[place:]
+            await self._acknowledge(acknowledged)
+            if not failed:
+                continue
+            self.counts.failed_invocations += 1
+            again = piece.after_failure(place, result, bisect=self._settings.bisect_batch_on_function_error)
+            if 0 <= self._settings.maximum_retry_attempts < again[0].retries:
+                await self._give_up("RetryAttemptsExhausted", shard, again[0])
+                continue
+            pieces.extendleft(reversed(again))
+            delay = self._settings.retry_delay_seconds
+            await asyncio.sleep(min(delay * 2.0 ** (again[0].invoke_count - 1), delay * 100))
+
+    async def _call(self, records: Sequence[StreamRecord]) -> InvokeResult:
+        self.counts.invocations += 1
+        return await self._invoke(build_event(records))
+
+    def _find_checkpoint(self, records: Sequence[StreamRecord], result: InvokeResult) -> int:
+        """How many records, from the first on, need not be delivered again."""
+        if result.error:
+            return 0
+        if not self._settings.report_batch_item_failures:
+            return len(records)
+        return find_checkpoint(result.payload, [record.sequence_number for record in records])
+
+    async def _acknowledge(self, records: Sequence[StreamRecord]) -> None:
+        if not records:
+            return
+        for repeated in self._choose_repeats(records):
+            self._repeating += 1
+            self._spawn(self._repeat(repeated))
+        async with self._notifying():
+            self.counts.acknowledged += len(records)
+
+    async def _repeat(self, records: Sequence[StreamRecord]) -> None:
+        """Deliver once more, beside whatever comes next; what becomes of it is nobody's concern."""
+        await self._call(records)
+        async with self._notifying():
+            self.counts.repeated += 1
+            self._repeating -= 1
+
+    def _choose_repeats(self, records: Sequence[StreamRecord]) -> Iterator[Sequence[StreamRecord]]:
+        if self._random.random() < self._settings.repeat_share:
+            yield records
+        if self._random.random() < self._settings.recut_share:
+            start = self._random.randrange(len(records))
+            yield records[start : self._random.randint(start + 1, len(records))]
+
+    async def _give_up_old(self, shard: Shard, piece: Piece) -> Piece:
+        """Give up what is older than the mapping allows; the rest."""
+        limit = self._settings.maximum_record_age_in_seconds
+        if limit < 0:
+            return piece
+        oldest = self._clock() - limit
+        old = [record for record in piece.records if record.created_at < oldest]
+        if old:
+            await self._give_up("RecordAgeExceeded", shard, msgspec.structs.replace(piece, records=old))
+        rest = [record for record in piece.records if record.created_at >= oldest]
+        return msgspec.structs.replace(piece, records=rest)
+
+    async def _give_up(self, condition: Condition, shard: Shard, piece: Piece) -> None:
+        if self._on_failure is not None:
+            records = tuple(piece.records)
+            failed = FailedBatch(condition, shard.id, self.stream_arn, records, piece.invoke_count, piece.result)
+            await self._on_failure(failed)
+        async with self._notifying():
+            self.counts.dropped += len(piece.records)
+
+    # --- tasks ---------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _notifying(self) -> AsyncIterator[None]:
+        async with self._changed:
+            yield
+            self._changed.notify_all()
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._report_breakage(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _report_breakage(self, work: Awaitable[None]) -> None:
+        """Let whoever drains see an exception, rather than wait for a task that is no more."""
+        try:
+            await work
+        except Exception as error:
+            async with self._notifying():
+                self._broken = error
+            raise

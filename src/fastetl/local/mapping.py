@@ -1,0 +1,138 @@
+"""What an event source mapping is set to, and how it cuts a shard into batches and batches into pieces."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+import orjson
+
+from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
+from fastetl.local.lambda_runtime import InvokeResult
+from fastetl.local.stream_records import Mender, StreamRecord, build_event
+
+
+class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An event source mapping's settings, with Lambda's names, ranges and defaults; then what only this one can do.
+
+    The starting position is always TRIM_HORIZON: LATEST may miss changes.
+    """
+
+    batch_size: int = 100
+    maximum_batching_window_in_seconds: float = 0
+    parallelization_factor: int = 1
+    maximum_retry_attempts: int = -1
+    """-1: without end."""
+    maximum_record_age_in_seconds: float = -1
+    """-1: without end."""
+    bisect_batch_on_function_error: bool = False
+    report_batch_item_failures: bool = False
+
+    repeat_share: float = 0.0
+    """This share of acknowledged batches is delivered once more: Lambda promises at least once, not once."""
+    recut_share: float = 0.0
+    """This share is delivered once more in part, as a batch cut anew."""
+    seed: int = 0
+    retry_delay_seconds: float = 0.1
+    """Before the first retry; doubles, to at most 100 times as much."""
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Records that are invoked together, and what happened to them so far."""
+
+    records: Sequence[StreamRecord]
+    retries: int = 0
+    invoke_count: int = 0
+    result: InvokeResult | None = None
+
+    def after_failure(self, place: int, result: InvokeResult, *, bisect: bool) -> list[Piece]:
+        """What to invoke instead, after a failure from `place` on. A split does not use up a retry."""
+        rest = self.records[place:]
+        failed = msgspec.structs.replace(self, records=rest, invoke_count=self.invoke_count + 1, result=result)
+        if not bisect or len(self.records) == 1:
+            return [msgspec.structs.replace(failed, retries=self.retries + 1)]
+        if place > 0:
+            return [failed]
+        middle = len(rest) // 2
+        return [msgspec.structs.replace(failed, records=half) for half in (rest[:middle], rest[middle:])]
+
+
+class Lane:
+    """Records of one shard that are delivered one batch after the other; an item's are all in one lane."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.records: deque[StreamRecord] = deque()
+        self.bytes = 0
+        self.in_hand: Sequence[StreamRecord] = ()
+        self._batch_size = batch_size
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.records) >= self._batch_size or self.bytes >= MAX_PAYLOAD_BYTES
+
+    def put(self, record: StreamRecord) -> None:
+        self.records.append(record)
+        self.bytes += _size(record)
+
+    def cut(self) -> Sequence[StreamRecord]:
+        """Take a batch: as many as its size and the payload's limit allow, and at least one."""
+        batch: list[StreamRecord] = []
+        room = MAX_PAYLOAD_BYTES - len(build_event(()))
+        while self.records and len(batch) < self._batch_size and (not batch or _size(self.records[0]) <= room):
+            record = self.records.popleft()
+            room -= _size(record)
+            self.bytes -= _size(record)
+            batch.append(record)
+        return batch
+
+
+class Shard:
+    """A shard, how far it was read, and what waits of it."""
+
+    def __init__(self, shard_id: str, parent_id: str, settings: MappingSettings) -> None:
+        self.id = shard_id
+        self.parent_id = parent_id
+        self.mender = Mender()
+        self.lanes = [Lane(settings.batch_size) for _ in range(settings.parallelization_factor)]
+        self.last_read = ""
+        self.closed = False
+        self.empty_in_round = -1
+
+    @property
+    def buffered_bytes(self) -> int:
+        return sum(lane.bytes for lane in self.lanes)
+
+    @property
+    def finished(self) -> bool:
+        """Read to its end and delivered: its children may be read."""
+        return self.closed and not any(lane.records or lane.in_hand for lane in self.lanes)
+
+    def take(self, records: Sequence[StreamRecord]) -> None:
+        for record in records:
+            self.lanes[record.key_hash % len(self.lanes)].put(record)
+
+
+def find_checkpoint(payload: bytes, sequence_numbers: Sequence[str]) -> int:
+    """How many records of a batch a partial batch response acknowledges, from the first on.
+
+    Everything from the lowest reported sequence number on is delivered again. An answer without failures
+    acknowledges all; one that cannot be understood, or names a record that is not in the batch, none.
+    """
+    try:
+        answer = orjson.loads(payload or b"null")
+    except orjson.JSONDecodeError:
+        return 0
+    failures = (answer.get("batchItemFailures") or []) if isinstance(answer, dict) else answer
+    if failures is None or failures == []:
+        return len(sequence_numbers)
+    places = {number: place for place, number in enumerate(sequence_numbers)}
+    try:
+        return min(places[failure["itemIdentifier"]] for failure in failures)
+    except (KeyError, TypeError):
+        return 0
+
+
+def _size(record: StreamRecord) -> int:
+    """Its bytes in an event, with the comma."""
+    return len(record.body) + 1
