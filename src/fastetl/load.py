@@ -258,6 +258,8 @@ class Loader:
             return await self._wait(batch)
         step = batch.steps[run.failed_index] if 0 <= run.failed_index < len(batch.steps) else ""
         suspects = await self._blamed(batch, run) if step == "copy" else ()
+        if suspects is None:
+            return Step("waiting", batch)
         failure = batches.classify(step, run.error, named=bool(suspects))
         return await self._to_resolve(batch, failure, f"{step}: {run.error}" if step else run.error, suspects)
 
@@ -266,16 +268,19 @@ class Loader:
             await self._warehouse.cancel(batch.statement_id)
         return Step("waiting", batch)
 
-    async def _blamed(self, batch: Batch, run: Run) -> tuple[str, ...]:
-        """The batch's files that the warehouse's load errors name. Without an answer halving finds them as well."""
+    async def _blamed(self, batch: Batch, run: Run) -> tuple[str, ...] | None:
+        """The batch's files that the warehouse's load errors name; None while they are still being asked for.
+
+        Nothing depends on the answer: without it halving finds the files as well.
+        """
         if not run.query_id:
             return ()
         asked = statements.load_errors_sql(run.query_id)
         token = batches.build_token(batch.batch_id, batch.attempt, "errors")
         statement_id = await self._warehouse.submit(asked, name=f"{_name(batch)}/errors", token=token)
         answer = await self._warehouse.describe(statement_id)
-        if answer.state == "RUNNING":
-            raise WarehouseError("load errors: not answered yet; ask again", transient=True)
+        if answer.state == "RUNNING" and not self._older_than(batch, RUN_LIMIT_SECONDS):
+            return None
         if answer.state != "FINISHED":
             return ()
         named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in await self._warehouse.rows(statement_id, 0)}
