@@ -347,6 +347,10 @@ async def test_lock_and_time(warehouse: Warehouse, schema: str) -> None:
     assert (await warehouse.execute(f"LOCK {schema}.nothing"))["Status"] == "FAILED"
 
 
+async def test_integers_divide_to_integers(warehouse: Warehouse) -> None:
+    assert await warehouse.rows("SELECT 7 / 2, CAST(7 AS DOUBLE PRECISION) / 2") == [(3, 3.5)]
+
+
 async def test_refusals_reach_the_client(warehouse: Warehouse, schema: str) -> None:
     finished(await warehouse.execute(f"CREATE TABLE {schema}.t (a INTEGER)"))
     described = await warehouse.batch("SELECT 1", f"TRUNCATE {schema}.t")

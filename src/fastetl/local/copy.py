@@ -5,18 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastetl.columns import RedshiftType
 from fastetl.local.copy_command import CopyCommand
-from fastetl.local.copy_source import UnreadableObjectError, find_urls, read_object
+from fastetl.local.copy_source import S3Client, UnreadableObjectError, find_urls, read_object
 from fastetl.local.copy_values import FieldError, convert_column
 from fastetl.local.engine import Session, SqlError
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 MAX_ROW_BYTES = 4 * 1024 * 1024
 """A single input row (Redshift Database Developer Guide, COPY); counted in characters here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgspec
 from backports import zstd
@@ -13,10 +13,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fastetl.local.copy_command import CopyCommand
 from fastetl.local.engine import SqlError
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
 _GZIP_WINDOW_BITS = 31
+
+
+class S3Client(Protocol):
+    """What COPY calls of boto3's blocking client, which is safe to share between threads."""
+
+    def get_object(self, *, Bucket: str, Key: str) -> Any: ...  # noqa: N803
+
+    def head_object(self, *, Bucket: str, Key: str) -> Any: ...  # noqa: N803
+
+    def get_paginator(self, operation_name: str) -> Any: ...
 
 
 class UnreadableObjectError(Exception):

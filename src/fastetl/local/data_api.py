@@ -7,19 +7,17 @@ import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import msgspec
 import orjson
 from aiohttp import web
 
 from fastetl.local import data_api_wire as wire
+from fastetl.local.copy_source import S3Client
 from fastetl.local.data_api_wire import ApiError
 from fastetl.local.engine import Engine
 from fastetl.local.executions import ENDED, Execution, Runner
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 MAX_ACTIVE_STATEMENTS = 500
 TOKEN_SECONDS = 8 * 3600

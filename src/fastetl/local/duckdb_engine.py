@@ -72,6 +72,8 @@ class DuckDBSession:
         self._in_transaction = False
         self.run(f"SET search_path = 'public,{SYSTEM_SCHEMA}'", has_rows=False)
         self.run("SET TimeZone = 'UTC'", has_rows=False)
+        # As in Redshift, an integer divided by an integer is one.
+        self.run("SET integer_division = true", has_rows=False)
 
     def begin(self) -> None:
         """Open a transaction."""

@@ -6,18 +6,16 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from fastetl.columns import RedshiftType
 from fastetl.local.copy import CopyFailedError, LoadError, copy
 from fastetl.local.copy_command import is_copy, parse_copy
+from fastetl.local.copy_source import S3Client
 from fastetl.local.engine import SYSTEM_SCHEMA, Answer, Engine, Session, SqlError, StatementCancelledError, Table
 from fastetl.local.redshift_sql import translate
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 Status = Literal["SUBMITTED", "PICKED", "STARTED", "FINISHED", "FAILED", "ABORTED"]
 
