@@ -49,7 +49,8 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
 
 async def open_clients(config: Config, *services: str) -> tuple[Any, ...]:
     """Open AWS clients that live as long as this process; connections are made when they are first needed."""
-    session, stack = aioboto3.Session(region_name=config.region or None), AsyncExitStack()
+    session: Any = aioboto3.Session(region_name=config.region or None)
+    stack = AsyncExitStack()
     return tuple(
         [
             await stack.enter_async_context(session.client(service, config=_client_config(service)))
@@ -71,7 +72,7 @@ def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) 
 
 def _client_config(service: str) -> AioConfig:
     # Bodies carry their CRC32 and travel over TLS: hashing them with SHA-256 as well would cost as much again.
-    only_s3 = {"s3": {"payload_signing_enabled": False}} if service == "s3" else {}
+    only_s3: dict[str, Any] = {"s3": {"payload_signing_enabled": False}} if service == "s3" else {}
     return AioConfig(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,

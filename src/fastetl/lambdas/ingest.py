@@ -1,6 +1,6 @@
 """The ingest function: events of DynamoDB Streams (or Kinesis) become files on S3. Wiring only; the story is `ingest`.
 
-Lambda is told of success when object and FILE item exist, and of everything else by an exception: the batch comes again.
+Lambda is told of success when object and FILE item exist, of everything else by an exception: the batch comes again.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
         _report(_runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000)))
     except (FastetlError, TimeoutError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - to keep its message, not the error, to itself
         # The message of an error that is not fastetl's own may quote an item; where it happened does not.
         frames = traceback.extract_tb(error.__traceback__)
-        logger.error("unexpected error", error=type(error).__name__, at=[f"{f.filename}:{f.lineno}" for f in frames])
+        where = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+        logger.error("unexpected error", error=type(error).__name__, where=where)  # noqa: TRY400 - likewise
         raise RuntimeError(f"unexpected {type(error).__name__}; the log says where") from None
     finally:
         gc.enable()
@@ -82,7 +83,7 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: 
 
 def _report(outcome: Outcome) -> None:
     file = outcome.file
-    counts = {
+    counts: dict[str, Any] = {
         "Records": outcome.records,
         "Rows": file.rows if file else 0,
         "Rejects": sum(outcome.rejects.values()),
