@@ -447,4 +447,5 @@ def _name(batch: Batch) -> str:
 
 
 def _delay_seconds(failures: int) -> int:
-    return min(FIRST_DELAY_SECONDS * 2 ** min(failures, 10), LAST_DELAY_SECONDS)
+    delay: int = FIRST_DELAY_SECONDS * 2 ** min(failures, 10)
+    return min(delay, LAST_DELAY_SECONDS)

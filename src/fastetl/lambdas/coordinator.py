@@ -1,0 +1,125 @@
+"""The coordinator function: every wake-up moves each pipeline's load on. Wiring only; the story is `load`.
+
+It is woken by the schedule, by the Data API's completion events, and by hand, all alike: what is due is read from the
+ledger, never from the event. Two wake-ups at once do no harm, so that its concurrency needs no limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from fastetl.errors import FastetlError, StaleStepError
+from fastetl.lambdas.environment import open_clients, read_config, trace
+from fastetl.ledger import Ledger
+from fastetl.load import Loader
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from fastetl.load import Step
+
+NAMESPACE = "fastetl"
+
+DEADLINE_MARGIN_SECONDS = 10
+"""A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
+
+logger = Logger(service="coordinator")
+metrics = Metrics(service="coordinator", namespace=NAMESPACE)
+
+_config = read_config()
+_runner = asyncio.Runner()
+_s3, _dynamodb, _redshift = _runner.run(open_clients(_config, "s3", "dynamodb", "redshift-data"))
+_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_loaders = {
+    pipeline.name: Loader(
+        _config,
+        pipeline,
+        _bucket,
+        _ledger,
+        Warehouse(_redshift, pipeline.redshift),
+        clock=time.time,
+        new_installation=lambda: uuid.uuid4().hex,
+    )
+    for pipeline in _config.pipelines
+}
+logger.info("ready", pipelines=sorted(_loaders))
+
+
+@trace
+@logger.inject_lambda_context(log_event=False, clear_state=True)
+def handler(_event: Any, context: LambdaContext) -> dict[str, list[str]]:
+    """Take, for every pipeline, the steps that are due; give their names.
+
+    Raises:
+        RuntimeError: some pipelines could not be moved on; the others were.
+    """
+    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - DEADLINE_MARGIN_SECONDS
+    taken: dict[str, list[str]] = {}
+    failed = []
+    for name, loader in _loaders.items():
+        try:
+            taken[name] = _runner.run(_move_on(name, loader, deadline))
+        except (FastetlError, TimeoutError) as error:
+            logger.error("cannot move on", pipeline=name, error=f"{type(error).__name__}: {error}")  # noqa: TRY400
+            failed.append(name)
+    if failed:
+        raise RuntimeError(f"cannot move on: {', '.join(failed)}; the log says why")
+    return taken
+
+
+async def _move_on(name: str, loader: Loader, deadline: float) -> list[str]:
+    """Wake the loader up until nothing is due right away, or time is nearly up."""
+    actions: list[str] = []
+    async with asyncio.timeout(max(0.0, deadline + DEADLINE_MARGIN_SECONDS / 2 - time.monotonic())):
+        while time.monotonic() < deadline:
+            try:
+                step = await loader.wake_up()
+            except StaleStepError:
+                # Somebody else is at work on this pipeline, and will go on.
+                logger.info("another coordinator was faster", pipeline=name)
+                break
+            if not step.progressed:
+                break
+            actions.append(step.action)
+            _report(name, step)
+        await _measure(name, loader)
+    return actions
+
+
+def _report(name: str, step: Step) -> None:
+    batch = step.batch
+    described: dict[str, Any] = {}
+    if batch:
+        for field in ("batch_id", "state", "attempt", "files", "rows", "bytes", "failure"):
+            described[field] = getattr(batch, field)
+        # What the warehouse says of data may quote it; the ledger keeps the whole message.
+        described["error"] = "" if batch.failure == "data" else batch.error
+    logger.info(step.action, pipeline=name, paused=bool(step.paused), **described)
+    counted = {"loaded": "Loaded", "retry": "Failed", "split": "Failed", "quarantined": "Quarantined"}
+    if metric := counted.get(step.action):
+        with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as counter:
+            counter.add_dimension("pipeline", name)
+            if step.action == "loaded" and batch:
+                counter.add_metric("LoadedRows", MetricUnit.Count, batch.rows)
+                counter.add_metric("LoadedBytes", MetricUnit.Bytes, batch.bytes)
+
+
+async def _measure(name: str, loader: Loader) -> None:
+    """Say how much waits, for alarms and the dashboard."""
+    waiting = await loader.waiting()
+    head = await _ledger.head(name)
+    metrics.add_dimension("pipeline", name)
+    metrics.add_metric("PendingFiles", MetricUnit.Count, waiting.files)
+    metrics.add_metric("PendingBytes", MetricUnit.Bytes, waiting.bytes)
+    metrics.add_metric("OldestPendingSeconds", MetricUnit.Seconds, waiting.oldest_age_seconds)
+    metrics.add_metric("OpenBatches", MetricUnit.Count, len(head.open) if head else 0)
+    metrics.add_metric("Paused", MetricUnit.Count, int(bool(head and head.paused)))
+    metrics.flush_metrics()
