@@ -1,0 +1,199 @@
+"""Values of one column, all at once, as the column's text. Pure.
+
+Looking at a whole column costs a fraction of looking at each value: the common case is that all are their own text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import polars as pl
+
+from fastetl.conversion import UnfitError, build_converter, build_json, build_plain_pattern, parse_number, plain
+from fastetl.decode_general import (
+    MAX_EVENT_ID_CHARACTERS,
+    ColumnReader,
+    escape_key,
+    format_time,
+    is_event_id,
+    is_sequence_number,
+)
+from fastetl.model import SEQUENCE_DIGITS, build_version, epoch_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fastetl.columns import Column
+    from fastetl.model import EpochStart
+
+ABSENT = msgspec.Raw(b"")
+"""Stands for an attribute that an item does not have, where its JSON would stand."""
+
+_PLAIN_NUMBERS = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\n)*")
+_INTEGERS: dict[str, Any] = {"SMALLINT": pl.Int16, "INTEGER": pl.Int32, "BIGINT": pl.Int64}
+_NUMBERS = {*_INTEGERS, "DECIMAL", "REAL", "DOUBLE PRECISION"}
+_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+
+
+def expected_tag(column: Column) -> str:
+    """The type that a column's values have as a rule; '' for SUPER, which takes any."""
+    kind = column.type.kind
+    if kind == "SUPER":
+        return ""
+    if kind in _NUMBERS or (kind in _TIMES and column.time_format != "iso8601"):
+        return "N"
+    return {"BOOLEAN": "BOOL", "VARBYTE": "B"}.get(kind, "S")
+
+
+class TypedKey:
+    """One key attribute."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        """The type it is known to have; '' where no column says, and each value is an object with all three."""
+
+    def write(self, values: Sequence[Any], bad: set[int]) -> list[str]:
+        """Give the key's part of `_key` for every row."""
+        if self._tag and None not in values:
+            joined = "".join(values)
+            if self._tag == "N" and _PLAIN_NUMBERS.fullmatch("\n".join([*values, ""])):
+                return [f"N={value};" for value in values]
+            if self._tag != "N" and not any(mark in joined for mark in "\0;\\"):
+                tag = self._tag
+                return [f"{tag}={value};" for value in values]
+        return [self._write_one(number, value, bad) for number, value in enumerate(values)]
+
+    def _write_one(self, number: int, value: Any, bad: set[int]) -> str:
+        found = {self._tag: value} if self._tag else {tag: getattr(value, tag) for tag in ("S", "N", "B")}
+        present = [(tag, content) for tag, content in found.items() if content is not None]
+        try:
+            ((tag, content),) = present
+            content = plain(parse_number(content)) if tag == "N" else content
+        except (ValueError, UnfitError):
+            tag, content = "", "\0"
+        if "\0" in content:
+            bad.add(number)
+        return f"{tag}={escape_key(content)};"
+
+
+class TypedColumn:
+    """One declared column: from its values to its text."""
+
+    def __init__(self, column: Column, raw_path: tuple[str | int, ...] | None, null_marker: str) -> None:
+        self._kind = column.type
+        self._null_marker = null_marker
+        self._tag = expected_tag(column)
+        self.absent: Any = None
+        """What stands for a missing value: values come as texts, or as the JSON that DynamoDB sent."""
+        if raw_path is not None:
+            self.absent = ABSENT
+            whole = msgspec.structs.replace(column, path=("", *raw_path))
+            self._convert_raw = ColumnReader(whole, null_marker).convert
+        convert = build_converter(column, null_marker)
+        # Days and moments repeat; what does not fit is worked out again each time, and is rare.
+        self._convert = lru_cache(maxsize=4096)(convert) if column.type.kind in _TIMES else convert
+        if column.type.kind == "DECIMAL":
+            self._plain = re.compile(rf"(?:(?:{build_plain_pattern(column.type)})\n)*")
+
+    def write(self, values: Sequence[Any], bad: set[int]) -> pl.Series:
+        """Give every row's text; adds to `bad` the rows whose value does not fit as it is."""
+        if self.absent is not None:
+            return self._write_each([raw or None for raw in values], self._load, bad)
+        if self._tag == "BOOL":
+            series = pl.Series(values=values, dtype=pl.Boolean).cast(pl.String)
+        else:
+            series = pl.Series(values=values, dtype=pl.String)
+        if self._is_plain(series, values) and not (series == self._null_marker).any():
+            return series
+        tag = self._tag
+        return self._write_each(values, lambda value: self._convert(tag, value), bad)
+
+    def _is_plain(self, series: pl.Series, values: Sequence[Any]) -> bool:
+        """Tell whether every value is its own text."""
+        kind = self._kind
+        match kind.kind:
+            case "VARCHAR":
+                longest: Any = series.str.len_bytes().max()
+                return (longest or 0) <= kind.length and "\0" not in "".join(filter(None, values))
+            case "DECIMAL":
+                return bool(self._plain.fullmatch("\n".join([*filter(None, values), ""]))) and "" not in values
+            case "SMALLINT" | "INTEGER" | "BIGINT":
+                numbers = series.cast(_INTEGERS[kind.kind], strict=False)
+                return bool((numbers.cast(pl.String).eq_missing(series)).all())
+            case "BOOLEAN":
+                return True
+        return False
+
+    def _load(self, raw: msgspec.Raw) -> str | None:
+        return self._convert_raw(orjson.loads(raw))
+
+    def _write_each(self, values: Sequence[Any], convert: Callable[[Any], str | None], bad: set[int]) -> pl.Series:
+        texts: list[str | None] = []
+        for number, value in enumerate(values):
+            try:
+                texts.append(None if value is None else convert(value))
+            except (UnfitError, orjson.JSONDecodeError):
+                texts.append(None)
+                bad.add(number)
+        return pl.Series(values=texts, dtype=pl.String)
+
+
+def unlike_event_ids(ids: Sequence[str]) -> Iterable[int]:
+    """Give the rows whose event id cannot stand in its column."""
+    joined = "".join(ids)
+    if joined.isascii() and joined.isprintable() and all(ids) and max(map(len, ids)) <= MAX_EVENT_ID_CHARACTERS:
+        return ()
+    return [number for number, text in enumerate(ids) if not is_event_id(text)]
+
+
+def unlike_sequence_numbers(texts: Sequence[str]) -> Iterable[int]:
+    """Give the rows whose sequence number a version has no room for."""
+    joined = "".join(texts)
+    if joined.isascii() and joined.isdigit() and all(texts) and max(map(len, texts)) <= SEQUENCE_DIGITS:
+        return ()
+    return [number for number, text in enumerate(texts) if not is_sequence_number(text)]
+
+
+def format_times(times: Sequence[float], bad: set[int]) -> list[str]:
+    """Give the times as timestamps; adds to `bad` the rows where there is none such."""
+    known: dict[float, str] = {}
+    for moment in set(times):
+        try:
+            known[moment] = format_time(moment)
+        except (ValueError, OverflowError):
+            bad.update(number for number, other in enumerate(times) if other == moment)
+    return [known.get(moment, "") for moment in times]
+
+
+def build_versions(
+    sequence_numbers: Sequence[str], times: Sequence[float], label: str, epochs: tuple[EpochStart, ...]
+) -> list[str]:
+    """Give the rows' versions."""
+    prefixes = {moment: build_version(epoch_at(epochs, moment), label, "")[:-40] for moment in set(times)}
+    return [
+        prefixes[moment] + number.rjust(SEQUENCE_DIGITS, "0")
+        for number, moment in zip(sequence_numbers, times, strict=True)
+    ]
+
+
+def write_extra(
+    names: Sequence[str], columns: Sequence[Sequence[msgspec.Raw]], rows: int, null_marker: str, bad: set[int]
+) -> pl.Series:
+    """Give the undeclared attributes of every row as one JSON object, sorted by name; NULL where there are none."""
+    texts: list[str | None] = [None] * rows
+    in_order = sorted(zip(names, columns, strict=True))
+    for number in range(rows):
+        present = {name: raws[number] for name, raws in in_order if raws[number]}
+        if not present:
+            continue
+        try:
+            texts[number] = build_json("M", {name: orjson.loads(raw) for name, raw in present.items()})
+        except (UnfitError, orjson.JSONDecodeError):
+            bad.add(number)
+        if texts[number] == null_marker:
+            bad.add(number)
+    return pl.Series(values=texts, dtype=pl.String)

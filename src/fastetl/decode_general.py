@@ -1,0 +1,337 @@
+"""Records of DynamoDB Streams, one at a time, as rows of text: takes whatever comes and defines what is right. Pure.
+
+Record: DynamoDB Streams API, `Record`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from fastetl.conversion import (
+    UnfitError,
+    build_converter,
+    build_json,
+    check_text,
+    only,
+    parse_number,
+    plain,
+    text_of,
+    truncate,
+)
+from fastetl.errors import EventError, MisfitError
+from fastetl.model import SEQUENCE_DIGITS, Reject, build_version, epoch_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
+    from fastetl.conversion import Converter
+    from fastetl.model import EpochStart, Op
+
+MAX_EVENT_ID_CHARACTERS = 128
+
+_ASCII_DIGITS = re.compile(r"[0-9]+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_TO_LIVE = {"principalId": "dynamodb.amazonaws.com", "type": "Service"}
+_MICROSECONDS = 1_000_000
+
+Row = tuple[str | None, ...]
+"""The system columns but `_file`, then the declared columns, then the extra column if there is one."""
+
+
+class Tally:
+    """What is counted on the way."""
+
+    def __init__(self) -> None:
+        self.misfits: dict[tuple[str, str], int] = {}
+        self.ignored: dict[str, int] = {}
+
+    def misfit(self, column: str, reason: str) -> None:
+        """Count a value that became NULL or was truncated."""
+        self.misfits[column, reason] = self.misfits.get((column, reason), 0) + 1
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Count undeclared attributes."""
+        for name in names:
+            self.ignored[name] = self.ignored.get(name, 0) + 1
+
+
+class _RejectedError(Exception):
+    def __init__(self, column: str, reason: str, detail: str) -> None:
+        self.column = column
+        self.reason = reason
+        self.detail = detail
+        super().__init__(reason)
+
+
+class GeneralDecoder:
+    """Turns records, as plain dicts, into rows or rejects: any record, whatever it holds."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._keys = pipeline.keys
+        self._columns = [ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
+        self._declared = {column.path[0] for column in pipeline.columns} | set(pipeline.keys)
+        self._undeclared = pipeline.undeclared
+        self._extra_column = pipeline.extra_column
+        self._keeps_old_images = "log" in pipeline.outputs
+
+    def decode(self, record: Any, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Row | Reject:
+        """Convert one record.
+
+        Raises:
+            EventError: it belongs to another stream than the event's first.
+            MisfitError: a value does not fit a column whose policy is `fail`.
+        """
+        try:
+            return self._row(_Envelope(record, stream_arn), epochs, tally)
+        except _RejectedError as error:
+            event_id = record.get("eventID") if isinstance(record, dict) else ""
+            return Reject(
+                event_id=event_id if isinstance(event_id, str) and event_id.isascii() else "",
+                reason=error.reason,
+                column=error.column,
+                detail=error.detail,
+                record=json.dumps(record, default=str),
+            )
+
+    def _row(self, change: _Envelope, epochs: tuple[EpochStart, ...], tally: Tally) -> Row:
+        key = build_key(change.keys, self._keys)
+        version = build_version(epoch_at(epochs, change.changed_at), change.label, change.sequence_number)
+        head = (key, version, change.op, change.event_id, format_time(change.changed_at), change.deleted)
+        if change.is_delete:
+            image = {**(change.old_image or {} if self._keeps_old_images else {}), **change.keys}
+        elif change.new_image is None:
+            raise _RejectedError("", "no_image", "a stream view type of NEW_IMAGE or NEW_AND_OLD_IMAGES")
+        else:
+            image = change.new_image
+        values = [column.read(image, change, tally) for column in self._columns]
+        return (*head, *values, *self._extra(image, change, tally))
+
+    def _extra(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> tuple[str | None, ...]:
+        undeclared = {name: value for name, value in image.items() if name not in self._declared}
+        if self._undeclared == "extra":
+            return (self._build_extra(undeclared, change, tally),)
+        if undeclared and not change.is_delete:
+            if self._undeclared == "reject":
+                raise _RejectedError(
+                    "", "undeclared", f"no attribute but the declared; there are {len(undeclared)} more"
+                )
+            tally.ignore(undeclared)
+        return ()
+
+    def _build_extra(self, undeclared: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
+        if not undeclared:
+            return None
+        try:
+            return build_json("M", dict(sorted(undeclared.items())))
+        except UnfitError as error:
+            if not change.is_delete:
+                raise _RejectedError(self._extra_column, error.reason, error.detail) from None
+            tally.misfit(self._extra_column, error.reason)
+            return None
+
+
+class _Envelope:
+    """One record's frame around the item, checked."""
+
+    def __init__(self, record: Any, stream_arn: str) -> None:
+        try:
+            change, arn = record["dynamodb"], record["eventSourceARN"]
+            self.event_id: str = record["eventID"]
+            name = record["eventName"]
+            self.keys: dict[str, Any] = change["Keys"]
+            self.sequence_number: str = change["SequenceNumber"]
+            seconds = change["ApproximateCreationDateTime"]
+            self.new_image: dict[str, Any] | None = change.get("NewImage")
+            self.old_image: dict[str, Any] | None = change.get("OldImage")
+            identity = record.get("userIdentity")
+        except (KeyError, TypeError, AttributeError):
+            raise _RejectedError("", "malformed", "a record of DynamoDB Streams") from None
+        if arn != stream_arn:
+            raise EventError("the event holds records of several streams; an event source mapping reads one")
+        self._check(name)
+        self.changed_at = parse_changed_at(seconds)
+        self.is_delete = name == "REMOVE"
+        self.deleted = "true" if self.is_delete else "false"
+        self.op: Op = "EXPIRE" if self.is_delete and is_time_to_live(identity) else name
+        self.label = stream_arn.rpartition("/")[2]
+
+    def _check(self, name: Any) -> None:
+        images = (self.new_image, self.old_image)
+        if not (
+            is_event_id(self.event_id)
+            and name in {"INSERT", "MODIFY", "REMOVE"}
+            and isinstance(self.keys, dict)
+            and is_sequence_number(self.sequence_number)
+            and all(image is None or isinstance(image, dict) for image in images)
+        ):
+            raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
+
+
+class ColumnReader:
+    """One declared column: finds its value, converts it, and does with a misfit what the column says."""
+
+    def __init__(self, column: Column, null_marker: str) -> None:
+        self._column = column
+        self._root, self._steps = str(column.path[0]), column.path[1:]
+        self._convert: Converter = build_converter(column, null_marker)
+        self._null_marker = null_marker
+
+    def read(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
+        """Give the column's text of an item."""
+        value = image.get(self._root)
+        try:
+            return self.convert(value)
+        except UnfitError as error:
+            return self._settle(error, value, change, tally)
+
+    def convert(self, value: Any) -> str | None:
+        """Give the column's text from the value of the path's first attribute.
+
+        Raises:
+            UnfitError: it does not fit.
+        """
+        for step in self._steps:
+            if not value:
+                return None
+            value = _step(*only(value), step)
+        return self._convert(*only(value)) if value else None
+
+    def _settle(self, error: UnfitError, value: Any, change: _Envelope, tally: Tally) -> str | None:
+        column, policy = self._column, self._column.on_misfit
+        if policy == "truncate" and error.reason == "too_long" and (text := self._truncate(value)) != self._null_marker:
+            tally.misfit(column.name, error.reason)
+            return text
+        # The old image of a deleted item must not keep the deletion from the mirror.
+        if policy == "null" or change.is_delete:
+            tally.misfit(column.name, error.reason)
+            return None
+        if policy == "fail":
+            raise MisfitError(f"event {change.event_id}: column {column.name}: {error.reason}; it takes {error.detail}")
+        raise _RejectedError(column.name, error.reason, error.detail)
+
+    def _truncate(self, value: Any) -> str:
+        for step in self._steps:
+            value = _step(*only(value), step)
+        return truncate(text_of(*only(value)), self._column.type)
+
+
+def _step(tag: str, content: Any, step: str | int) -> Any:
+    """One step down a path; None where there is nothing."""
+    match tag:
+        case "NULL":
+            return None
+        case "M" if isinstance(step, str) and isinstance(content, dict):
+            return content.get(step)
+        case "L" if isinstance(step, int) and isinstance(content, list):
+            return content[step] if step < len(content) else None
+    raise UnfitError("type", "a map" if isinstance(step, str) else "a list")
+
+
+def parse_records(event: bytes | bytearray | dict[str, Any]) -> list[Any]:
+    """Take an event apart into its records.
+
+    Raises:
+        EventError: it is not JSON, or has no list of records.
+    """
+    if not isinstance(event, dict):
+        event = parse_json(event)
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list):
+        raise EventError("no list of Records; invoke the function through an event source mapping")
+    return records
+
+
+def parse_json(event: bytes | bytearray) -> Any:
+    """Read JSON, lone surrogates and broken UTF-8 included.
+
+    Raises:
+        EventError: it is not JSON.
+    """
+    try:
+        return orjson.loads(event)
+    except orjson.JSONDecodeError:
+        pass
+    # Lone surrogates and broken UTF-8, which orjson refuses, are one record's trouble and must not become all records'.
+    try:
+        return json.loads(event.decode(errors="surrogateescape"))
+    except ValueError:
+        raise EventError("not JSON; invoke the function through an event source mapping") from None
+
+
+def name_record(record: Any) -> str:
+    """What a record adds to its file's name: its event id, or a hash of its content where it has none."""
+    event_id = record.get("eventID") if isinstance(record, dict) else None
+    if isinstance(event_id, str) and is_event_id(event_id):
+        return event_id
+    return hashlib.blake2b(json.dumps(record, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+def is_event_id(text: Any) -> bool:
+    """Tell whether a text may stand in `_event_id`."""
+    return isinstance(text, str) and 0 < len(text) <= MAX_EVENT_ID_CHARACTERS and text.isascii() and text.isprintable()
+
+
+def is_sequence_number(text: Any) -> bool:
+    """Tell whether a text is a sequence number that a version has room for."""
+    return isinstance(text, str) and len(text) <= SEQUENCE_DIGITS and bool(_ASCII_DIGITS.fullmatch(text))
+
+
+def is_time_to_live(identity: Any) -> bool:
+    """Tell whether DynamoDB's time to live deleted the item (DynamoDB Developer Guide, "Streams and Time to Live")."""
+    return isinstance(identity, dict) and _TIME_TO_LIVE.items() <= identity.items()
+
+
+def parse_changed_at(seconds: Any) -> float:
+    """Check `ApproximateCreationDateTime`, in Unix seconds."""
+    if isinstance(seconds, int | float | Decimal) and not isinstance(seconds, bool):
+        try:
+            format_time(moment := float(seconds))
+        except (ValueError, OverflowError):
+            pass
+        else:
+            return moment
+    raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
+
+
+@lru_cache(maxsize=1024)
+def format_time(seconds: float) -> str:
+    """Give Unix seconds as a timestamp in UTC with microseconds; a shard's records share few of them."""
+    moment = _EPOCH + timedelta(microseconds=round(seconds * _MICROSECONDS))
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Write an item's key as one text: `S=2013-01-01;N=1545;`. Different keys give different texts.
+
+    The closing `;` keeps trailing blanks from being the end of the text, where Redshift passes them over.
+    """
+    if extra := sorted(keys.keys() - set(names)):
+        raise EventError(f"the table's key has {extra} as well; name all its attributes in the pipeline's keys")
+    parts = []
+    for name in names:
+        try:
+            tag, content = only(keys.get(name))
+            if tag == "N":
+                content = plain(parse_number(content))
+            check_text(content)
+        except UnfitError as error:
+            raise _RejectedError(name, error.reason, error.detail) from None
+        if tag not in {"S", "N", "B"}:
+            raise _RejectedError(name, "type", "S, N or B")
+        parts.append(f"{tag}={escape_key(content)};")
+    return "".join(parts)
+
+
+def escape_key(text: str) -> str:
+    """Keep a key attribute's own separators apart from the key's."""
+    return text.replace("\\", "\\\\").replace(";", "\\;") if ";" in text or "\\" in text else text
