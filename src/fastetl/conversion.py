@@ -37,7 +37,7 @@ _TIME = re.compile(
 _EXACT = Context(prec=64)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
-_SMALLEST_FLOAT = {"REAL": "f", "DOUBLE PRECISION": "d"}
+_FLOAT_CODES = {"REAL": "<f", "DOUBLE PRECISION": "<d"}
 _INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 _BIGINT_PRECISION = 19
 """A DECIMAL of this precision is kept in 64 bits (Redshift Database Developer Guide, "Numeric types")."""
@@ -246,7 +246,7 @@ def _decimal(column: Column) -> Callable[[str, Any], str]:
 
 
 def _float(column: Column) -> Callable[[str, Any], str]:
-    code = _SMALLEST_FLOAT[column.type.kind]
+    code = _FLOAT_CODES[column.type.kind]
 
     def convert(tag: str, content: Any) -> str:
         number = _number(tag, content)
@@ -265,7 +265,7 @@ def _float(column: Column) -> Callable[[str, Any], str]:
 
 def _shortest(nearest: float, code: str) -> str:
     """The fewest digits that mean this float and no other of its size."""
-    if code == "d":
+    if code == "<d":
         return repr(nearest)
     spellings = (format(nearest, f".{digits}e") for digits in range(9))
     return next(text for text in spellings if struct.pack(code, float(text)) == struct.pack(code, nearest))

@@ -1,0 +1,244 @@
+"""What each column takes, as which text, and why it refuses the rest."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from decimal import Context, Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+import orjson
+import pytest
+from hypothesis import given
+
+from fastetl.columns import Column, RedshiftType
+from fastetl.conversion import UnfitError, build_converter, build_plain_pattern, parse_number, plain, truncate
+
+EXACT = Context(prec=300)
+BIGINT_PRECISION = 19
+
+
+def convert(kind: str, tag: str, content: Any, *, null_marker: str = r"\N", **changes: Any) -> str | None:
+    return build_converter(Column("c", ("c",), RedshiftType.parse(kind), **changes), null_marker)(tag, content)
+
+
+def refusal(kind: str, tag: str, content: Any, **changes: Any) -> str:
+    with pytest.raises(UnfitError) as caught:
+        convert(kind, tag, content, **changes)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+BASE64 = base64.b64encode(b"\x00\xff\x10").decode()
+
+TAKEN = [
+    ("VARCHAR(5)", "S", "", ""),
+    ("VARCHAR(5)", "S", 'a,"\r\n', 'a,"\r\n'),
+    ("VARCHAR(4)", "S", "\U0001f600", "\U0001f600"),
+    ("VARCHAR(9)", "N", "1.50", "1.50"),
+    ("VARCHAR(9)", "BOOL", False, "false"),
+    ("CHAR(3)", "S", "abc", "abc"),
+    ("SMALLINT", "N", "-32768", "-32768"),
+    ("INT", "N", "1E2", "100"),
+    ("INT", "N", "-0", "0"),
+    ("INT", "N", "7.00", "7"),
+    ("BIGINT", "N", "9223372036854775807", "9223372036854775807"),
+    ("DECIMAL(38,0)", "N", "9" * 38, "9" * 38),
+    ("DECIMAL(38,37)", "N", "1." + "1" * 37, "1." + "1" * 37),
+    ("DECIMAL(38,37)", "N", "1E-37", "0." + "0" * 36 + "1"),
+    ("DECIMAL(2,2)", "N", "-0.25", "-0.25"),
+    ("DECIMAL(10,2)", "N", "1.500", "1.5"),
+    ("DECIMAL(19,0)", "N", "9223372036854775807", "9223372036854775807"),
+    ("REAL", "N", "0.1", "0.1"),
+    ("REAL", "N", "16777216", "16777216"),
+    ("DOUBLE PRECISION", "N", "0.1", "0.1"),
+    ("DOUBLE PRECISION", "N", "1E-130", "0." + "0" * 129 + "1"),
+    ("BOOLEAN", "BOOL", True, "true"),
+    ("VARBYTE(3)", "B", BASE64, "00ff10"),
+    ("VARBYTE(3)", "B", "", ""),
+    ("DATE", "S", "2024-02-29", "2024-02-29"),
+    ("TIMESTAMP", "S", "2024-02-29", "2024-02-29 00:00:00"),
+    ("TIMESTAMP", "S", "2024-02-29T23:30:00.5-02:00", "2024-03-01 01:30:00.500000"),
+    ("TIMESTAMP", "S", "2024-02-29 10:00:00.123456000", "2024-02-29 10:00:00.123456"),
+    ("TIMESTAMPTZ", "S", "2024-02-29T10:00Z", "2024-02-29 10:00:00+00"),
+    ("TIMESTAMPTZ", "S", "2024-02-29T10:00:00+0530", "2024-02-29 04:30:00+00"),
+    ("SUPER", "S", 'a"b', '"a\\"b"'),
+    ("SUPER", "N", "1E2", "100"),
+    ("SUPER", "NULL", True, "null"),
+    ("SUPER", "NS", ["10", "9", "-1.50"], "[-1.5,9,10]"),
+    ("SUPER", "SS", ["b", "a"], '["a","b"]'),
+    ("SUPER", "BS", ["/w==", "AA=="], '["AA==","/w=="]'),
+    ("SUPER", "M", {"k": {"L": [{"BOOL": True}, {"B": BASE64}, {"NULL": True}]}}, f'{{"k":[true,"{BASE64}",null]}}'),
+    ("SUPER", "N", "1" * 38, "1" * 38),
+    ("BIGINT", "NULL", True, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "tag", "content", "text"), TAKEN)
+def test_taken(kind: str, tag: str, content: Any, text: str | None) -> None:
+    assert convert(kind, tag, content) == text
+
+
+REFUSED = [
+    ("VARCHAR(3)", "S", "\U0001f600", "too_long"),
+    ("VARCHAR(9)", "S", "a\0", "nul"),
+    ("VARCHAR(9)", "S", "\ud800", "surrogate"),
+    ("VARCHAR(9)", "S", r"\N", "null_marker"),
+    ("VARCHAR(9)", "M", {}, "type"),
+    ("VARCHAR(9)", "S", 5, "malformed"),
+    ("CHAR(3)", "S", "\u00e9", "not_ascii"),
+    ("CHAR(3)", "S", "a ", "trailing_blanks"),
+    ("SMALLINT", "N", "32768", "range"),
+    ("INT", "N", "1.5", "scale"),
+    ("INT", "S", "1", "type"),
+    ("BIGINT", "N", "9223372036854775808", "range"),
+    ("DECIMAL(38,0)", "N", "1E38", "range"),
+    ("DECIMAL(5,2)", "N", "1.234", "scale"),
+    ("DECIMAL(5,2)", "N", "1234", "range"),
+    ("DECIMAL(19,0)", "N", "9223372036854775808", "range"),
+    ("REAL", "N", "16777217", "precision"),
+    ("REAL", "N", "1E39", "range"),
+    ("REAL", "N", "1E-60", "range"),
+    ("DOUBLE PRECISION", "N", "0.12345678901234567890", "precision"),
+    ("BOOLEAN", "S", "true", "type"),
+    ("VARBYTE(2)", "B", BASE64, "too_long"),
+    ("VARBYTE(9)", "B", "*", "malformed"),
+    ("VARBYTE(9)", "S", "00", "type"),
+    ("DATE", "S", "2023-02-29", "format"),
+    ("DATE", "S", "20240229", "format"),
+    ("TIMESTAMP", "S", "2024-02-29T24:00", "format"),
+    ("TIMESTAMP", "S", "2024-02-29T10:00:00.1234567", "precision"),
+    ("TIMESTAMP", "S", "0001-01-01T00:00+01:00", "range"),
+    ("TIMESTAMP", "S", "10:00", "format"),
+    ("SUPER", "N", "1E38", "range"),
+    ("SUPER", "N", "1E-38", "range"),
+    ("SUPER", "S", "a" * 65_536, "too_long"),
+    ("SUPER", "M", {"a\0": {"S": ""}}, "nul"),
+    ("SUPER", "L", [{"S": "\ud800"}], "surrogate"),
+    ("SUPER", "L", [{}], "malformed"),
+    ("SUPER", "X", "", "malformed"),
+    ("INT", "N", "1E126", "malformed"),
+    ("INT", "N", "NaN", "malformed"),
+    ("INT", "N", "1_000", "malformed"),
+    ("INT", "N", "\u0661", "malformed"),
+    ("INT", "N", 5, "malformed"),
+]
+
+
+@pytest.mark.parametrize(("kind", "tag", "content", "reason"), REFUSED)
+def test_refused(kind: str, tag: str, content: Any, reason: str) -> None:
+    assert refusal(kind, tag, content) == reason
+
+
+@pytest.mark.parametrize(
+    ("time_format", "kind", "number", "text"),
+    [
+        ("epoch_s", "TIMESTAMP", "1767225600", "2026-01-01 00:00:00"),
+        ("epoch_s", "TIMESTAMPTZ", "1767225600.000001", "2026-01-01 00:00:00.000001+00"),
+        ("epoch_ms", "TIMESTAMP", "1767225600123", "2026-01-01 00:00:00.123000"),
+        ("epoch_us", "TIMESTAMP", "-1", "1969-12-31 23:59:59.999999"),
+        ("epoch_s", "DATE", "1767225600", "2026-01-01"),
+    ],
+)
+def test_times_as_numbers(time_format: Any, kind: str, number: str, text: str) -> None:
+    assert convert(kind, "N", number, time_format=time_format) == text
+
+
+@pytest.mark.parametrize(
+    ("time_format", "kind", "number", "reason"),
+    [
+        ("epoch_s", "TIMESTAMP", "0.0000001", "precision"),
+        ("epoch_s", "TIMESTAMP", "1E12", "range"),
+        ("epoch_s", "TIMESTAMP", "1E125", "range"),
+        ("epoch_us", "TIMESTAMP", "1234567890.12345678901234567890", "precision"),
+        ("epoch_s", "DATE", "1", "precision"),
+        ("epoch_s", "DATE", "x", "malformed"),
+    ],
+)
+def test_times_as_numbers_that_do_not_fit(time_format: Any, kind: str, number: str, reason: str) -> None:
+    assert refusal(kind, "N", number, time_format=time_format) == reason
+
+
+@pytest.mark.parametrize(("marker", "kind", "tag", "content"), [
+    ("0", "INT", "N", "0"), ("true", "BOOLEAN", "BOOL", True), ("null", "SUPER", "NULL", True), ("", "CHAR(3)", "S", ""),
+])  # fmt: skip
+def test_no_value_reads_as_null(marker: str, kind: str, tag: str, content: Any) -> None:
+    assert refusal(kind, tag, content, null_marker=marker) == "null_marker"
+
+
+NUMERALS = st.builds(
+    lambda digits, exponent: f"{digits}E{exponent}", st.integers(-(10**38) + 1, 10**38 - 1), st.integers(-130, 88)
+)
+
+
+@given(NUMERALS, st.integers(1, 38), st.integers(0, 37))
+def test_a_decimal_arrives_with_all_its_digits_or_not_at_all(numeral: str, precision: int, scale: int) -> None:
+    scale = min(scale, precision)
+    number = Decimal(numeral)
+    try:
+        text = convert(f"DECIMAL({precision},{scale})", "N", numeral)
+    except UnfitError as error:
+        if error.reason == "malformed":
+            assert number.adjusted() < -130
+            return
+        unscaled = EXACT.scaleb(number, scale)
+        whole = unscaled == EXACT.to_integral_value(unscaled)
+        assert not whole or abs(unscaled) >= (2**63 if precision == BIGINT_PRECISION else 10**precision)
+    else:
+        assert text is not None
+        assert Decimal(text) == number
+        assert "E" not in text
+        assert not text.startswith("-0") or "." in text
+
+
+@given(NUMERALS)
+def test_json_keeps_all_digits(numeral: str) -> None:
+    try:
+        text = convert("SUPER", "N", numeral)
+    except UnfitError as error:
+        assert error.reason in {"range", "malformed"}  # noqa: PT017 - both outcomes are right
+    else:
+        assert text is not None
+        assert Decimal(text) == Decimal(numeral)
+        assert math.isfinite(orjson.loads(text))
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_every_real_that_dynamodb_holds_arrives(value: float) -> None:
+    spellings = (format(value, f".{digits}e") for digits in range(9))
+    shortest = next(text for text in spellings if struct.pack("f", float(text)) == struct.pack("f", value))
+    text = convert("REAL", "N", shortest)
+    assert text is not None
+    assert struct.pack("f", float(text)) == struct.pack("f", value + 0.0 if value else 0.0)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).filter(lambda v: not v or 1e-130 <= abs(v) < 1e126))
+def test_every_double_that_dynamodb_holds_arrives(value: float) -> None:
+    text = convert("DOUBLE PRECISION", "N", repr(value))
+    assert text is not None
+    assert float(text) == value
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+def test_truncation_keeps_whole_characters(text: str, length: int) -> None:
+    kept = truncate(text, RedshiftType.parse(f"VARCHAR({length})"))
+    assert text.startswith(kept)
+    assert len(kept.encode()) <= length
+    rest = text[len(kept) :]
+    assert not rest or len((kept + rest[0]).encode()) > length
+
+
+PLAIN = NUMERALS.map(lambda numeral: plain(Decimal(numeral)))
+
+
+@pytest.mark.parametrize(
+    "kind", ["SMALLINT", "INT", "BIGINT", "DECIMAL(1,0)", "DECIMAL(2,2)", "DECIMAL(19,5)", "DECIMAL(38,10)"]
+)
+@given(numeral=st.one_of(PLAIN, st.from_regex(r"-?[0-9]{1,4}(\.[0-9]{1,3})?", fullmatch=True)))
+def test_what_looks_plain_is_its_own_text(kind: str, numeral: str) -> None:
+    pattern = build_plain_pattern(RedshiftType.parse(kind))
+    if re.fullmatch(pattern, numeral):
+        assert convert(kind, "N", numeral) == numeral == plain(parse_number(numeral))
