@@ -1,0 +1,221 @@
+"""The first story on real S3 and DynamoDB APIs: an event becomes one file and one FILE item, however often it comes."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from typing import Any
+
+import msgspec
+import orjson
+import polars as pl
+import pytest
+
+from fastetl.columns import Column, RedshiftType
+from fastetl.config import Config, FileFormat, Pipeline
+from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
+from fastetl.ingest import Ingest
+from fastetl.ledger import Ledger
+from fastetl.model import EpochStart, Layout
+from fastetl.s3 import Bucket
+from tests.conftest import Aws
+
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+NOW = 1_767_225_600.0
+
+
+class Unchanged(msgspec.Struct):
+    """An enrichment that adds nothing."""
+
+    frame: Any = None
+    counts: dict[str, int] = {}
+
+    def apply(self, frame: pl.DataFrame) -> Unchanged:
+        return Unchanged(frame, {"seen": frame.height})
+
+
+def make_pipeline(**changes: Any) -> Pipeline:
+    columns = (
+        Column("id", ("id",), RedshiftType.parse("BIGINT")),
+        Column("note", ("note",), RedshiftType.parse("VARCHAR(20)")),
+    )
+    known: dict[str, Any] = {
+        "name": "orders",
+        "table": "orders",
+        "keys": ("id",),
+        "schema": "public",
+        "target": "orders",
+    }
+    return Pipeline(**(known | {"columns": columns} | changes))
+
+
+def event_of(*notes: Any, arn: str = ARN) -> bytes:
+    records = [
+        {
+            "eventID": f"e{number}",
+            "eventName": "INSERT",
+            "eventSourceARN": arn,
+            "dynamodb": {
+                "ApproximateCreationDateTime": NOW + number,
+                "Keys": {"id": {"N": str(number)}},
+                "NewImage": {"id": {"N": str(number)}, "note": note},
+                "SequenceNumber": str(number),
+            },
+        }
+        for number, note in enumerate(notes)
+    ]
+    return orjson.dumps({"Records": records})
+
+
+class Plant:
+    def __init__(self, s3: Any, bucket: str, ledger: Ledger) -> None:
+        self.s3, self.name, self.ledger = s3, bucket, ledger
+        self.bucket = Bucket(s3, bucket)
+
+    def ingest(self, pipeline: Pipeline | None = None, *, ledger: Any = None, bucket: Any = None) -> Ingest:
+        pipeline = pipeline or make_pipeline()
+        config = Config(self.name, self.ledger.table, (pipeline,))
+        return Ingest(config, pipeline, bucket or self.bucket, ledger or self.ledger, Unchanged(), clock=lambda: NOW)
+
+    async def keys(self) -> list[str]:
+        return [key async for key in self.bucket.list_keys("")]
+
+    async def files(self) -> list[Any]:
+        return [file async for file in self.ledger.pending("orders")]
+
+
+@pytest.fixture
+async def plant(aws: Aws) -> Plant:
+    return Plant(await aws.client("s3"), await aws.new_bucket(), await aws.new_ledger())
+
+
+S = {"S": "x"}
+
+
+async def test_an_event_becomes_an_object_and_an_item(plant: Plant) -> None:
+    outcome = await plant.ingest().ingest(event_of({"S": 'a "b", c\r\n'}, {"S": ""}, {"NULL": True}))
+    file = outcome.file
+    assert file is not None
+    layout = make_pipeline().layout
+    data_key = f"data/orders/2026-01-01T00:00:00.000/2026/01/01/00/{outcome.file_id}.csv.gz"
+    layout_key = f"layouts/orders/{layout.layout_id}.json"
+    assert await plant.keys() == [data_key, layout_key]
+    body = await plant.bucket.get(data_key)
+    lines = gzip.decompress(body).decode()
+    assert lines.startswith("N=0;,0000#2026-01-01T00:00:00.000#")
+    assert f'{outcome.file_id},0,"a ""b"", c\r\n"\n' in lines
+    assert lines.endswith(f'{outcome.file_id},1,""\n' + lines.splitlines(keepends=True)[-1])
+    assert lines.endswith(f"{outcome.file_id},2,\\N\n")
+    assert file == await plant.ledger.register(file)
+    assert (file.key, file.rows, file.rejects, file.bytes, file.state) == (data_key, 3, 0, len(body), "PENDING")
+    assert file.checksum == base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    assert (file.changed_min, file.changed_max) == ("2026-01-01 00:00:00.000000", "2026-01-01 00:00:02.000000")
+    assert msgspec.json.decode(await plant.bucket.get(layout_key), type=Layout) == layout
+    assert (outcome.records, outcome.decoded_fast, outcome.already_there) == (3, 3, False)
+    assert outcome.enrichment == {"seen": 3}
+
+
+async def test_the_same_event_again_changes_nothing(plant: Plant) -> None:
+    event = event_of(S, S)
+    first = await plant.ingest().ingest(event)
+    for repeated in (event, orjson.loads(event)):  # as bytes, and as the dict that it is without raw events
+        again = await plant.ingest().ingest(repeated)
+        assert again.already_there
+        assert again.file == first.file
+    assert len(await plant.keys()) == 2
+    assert len(await plant.files()) == 1
+
+
+async def test_a_retry_after_a_deploy_registers_what_the_first_attempt_wrote(plant: Plant) -> None:
+    class Dead(Ledger):
+        async def register(self, item: Any) -> Any:
+            raise LedgerError("killed before the item was written")
+
+    event = event_of(S, S)
+    with pytest.raises(LedgerError):
+        await plant.ingest(ledger=Dead(plant.ledger._client, plant.ledger.table)).ingest(event)
+    before = [key for key in await plant.keys() if key.startswith("data/")]
+    deployed = make_pipeline(file=FileFormat(delimiter="|"), outputs=frozenset({"mirror", "log"}))
+    outcome = await plant.ingest(deployed).ingest(event)
+    assert outcome.already_there
+    assert outcome.file is not None
+    assert outcome.file.layout_id == make_pipeline().layout.layout_id != deployed.layout.layout_id
+    assert [key for key in await plant.keys() if key.startswith("data/")] == before
+
+
+async def test_a_deploy_that_changes_the_compression_leaves_no_second_object(plant: Plant) -> None:
+    event = event_of(S, S)
+    first = await plant.ingest().ingest(event)
+    deployed = make_pipeline(file=FileFormat(compression="zstd"))
+    again = await plant.ingest(deployed).ingest(event)
+    assert again.file == first.file
+    assert [key for key in await plant.keys() if key.startswith("data/")] == [first.file.key if first.file else ""]
+
+
+async def test_rejects_are_kept_with_reason_and_record(plant: Plant) -> None:
+    outcome = await plant.ingest().ingest(event_of(S, {"S": "n" * 21}, {"N": "\u0661"}))
+    assert outcome.rejects == {("note", "too_long"): 1, ("note", "malformed"): 1}
+    assert outcome.file is not None
+    assert (outcome.file.rows, outcome.file.rejects) == (1, 2)
+    lines = gzip.decompress(await plant.bucket.get(outcome.file.rejects_key)).splitlines()
+    kept = [json.loads(line) for line in lines]
+    assert [(reject["event_id"], reject["column"], reject["reason"]) for reject in kept] == [
+        ("e1", "note", "too_long"), ("e2", "note", "malformed"),
+    ]  # fmt: skip
+    assert json.loads(kept[0]["record"])["dynamodb"]["NewImage"]["note"] == {"S": "n" * 21}
+
+
+async def test_nothing_but_rejects_is_registered_without_an_object(plant: Plant) -> None:
+    event = event_of({"L": []})
+    for _ in range(2):
+        outcome = await plant.ingest().ingest(event)
+        assert outcome.file is not None
+        assert (outcome.file.state, outcome.file.key, outcome.file.rows, outcome.file.rejects) == ("REJECTED", "", 0, 1)
+    assert await plant.files() == []
+    assert [key.split("/")[0] for key in await plant.keys()] == ["rejects"]
+
+
+async def test_a_file_of_several_parts(plant: Plant) -> None:
+    file = FileFormat(part_size_bytes=5 * 1024 * 1024, compression="none")
+    columns = (Column("note", ("note",), RedshiftType.parse("VARCHAR(65535)")),)
+    note = {"S": "0123456789" * 6_000}
+    outcome = await plant.ingest(make_pipeline(file=file, columns=columns)).ingest(event_of(*[note] * 200))
+    assert outcome.file is not None
+    assert outcome.file.bytes > 12_000_000
+    head = await plant.s3.head_object(Bucket=plant.name, Key=outcome.file.key)
+    assert head["ETag"].strip('"').endswith("-2")
+    assert (await plant.bucket.get(outcome.file.key)).count(note["S"].encode()) == 200
+
+
+async def test_an_epoch_that_has_begun_is_in_the_version(plant: Plant) -> None:
+    head = await plant.ledger.create_head("orders", "installation")
+    await plant.ledger.change_head(head, epochs=(EpochStart(7, int(NOW) + 1),))
+    outcome = await plant.ingest().ingest(event_of(S, S, S))
+    assert outcome.file is not None
+    assert outcome.file.version_min.startswith("0000#")
+    assert outcome.file.version_max.startswith("0007#")
+
+
+@pytest.mark.parametrize(("broken", "error"), [("put_object", StorageError), ("put_item", LedgerError)])
+async def test_what_is_not_there_is_never_a_success(plant: Plant, broken: str, error: type[FastetlError]) -> None:
+    class Broken:
+        def __init__(self, client: Any) -> None:
+            self.client = client
+
+        def __getattr__(self, operation: str) -> Any:
+            if operation == broken:
+                raise OSError("unreachable")
+            return getattr(self.client, operation)
+
+    ledger = Ledger(Broken(plant.ledger._client), plant.ledger.table)
+    with pytest.raises(error):
+        await plant.ingest(ledger=ledger, bucket=Bucket(Broken(plant.s3), plant.name)).ingest(event_of(S))
+    assert await plant.files() == []
+
+
+async def test_an_event_of_another_shape_is_not_acknowledged(plant: Plant) -> None:
+    with pytest.raises(EventError):
+        await plant.ingest().ingest(b'{"Records": []}')
+    assert await plant.keys() == []
