@@ -7,6 +7,7 @@ nothing is rounded: a value arrives as it is, or does not fit. COPY reads every 
 from __future__ import annotations
 
 import binascii
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -250,11 +251,8 @@ def _float(column: Column) -> Callable[[str, Any], str]:
 
     def convert(tag: str, content: Any) -> str:
         number = _number(tag, content)
-        try:
-            (nearest,) = struct.unpack(code, struct.pack(code, float(number)))
-        except OverflowError:
-            raise UnfitError("range", f"what {column.type} can hold") from None
-        if number and not nearest:
+        nearest = _nearest(float(number), code)
+        if math.isinf(nearest) or (number and not nearest):
             raise UnfitError("range", f"what {column.type} can hold")
         if Decimal(_shortest(nearest, code)) != number:
             raise UnfitError("precision", f"no more digits than {column.type} keeps; DECIMAL keeps 38")
@@ -268,7 +266,14 @@ def _shortest(nearest: float, code: str) -> str:
     if code == "<d":
         return repr(nearest)
     spellings = (format(nearest, f".{digits}e") for digits in range(9))
-    return next(text for text in spellings if struct.pack(code, float(text)) == struct.pack(code, nearest))
+    return next(text for text in spellings if _nearest(float(text), code) == nearest)
+
+
+def _nearest(value: float, code: str) -> float:
+    try:
+        return float(struct.unpack(code, struct.pack(code, value))[0])
+    except OverflowError:
+        return math.inf
 
 
 def _boolean(_: Column) -> Callable[[str, Any], str]:
