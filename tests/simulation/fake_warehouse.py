@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
@@ -111,7 +112,8 @@ class FakeWarehouse:
             raise SqlError(f"The specified S3 prefix '{key}' does not exist")
         if (lines := self._parsed.get((stored.etag, compression))) is None:
             try:
-                lines = list(csv.reader(_decompress(stored.content, compression).split("\n"), delimiter=delimiter))
+                text = io.StringIO(_decompress(stored.content, compression), newline="")
+                lines = list(csv.reader(text, delimiter=delimiter))
             except (OSError, EOFError, zlib.error, UnicodeDecodeError, zstd.ZstdError) as error:
                 raise SqlError(f"Load into table failed: invalid compressed data in {key}: {error}") from error
             self._parsed[stored.etag, compression] = lines = [line for line in lines if line]
@@ -430,7 +432,7 @@ class Transaction:
     def _schema(self, sql: str) -> None:
         """Schemas, views and grants hold nothing."""
 
-    _current = _history = _grant = _schema
+    _current = _history = _drop_current = _drop_history = _grant = _schema
 
 
 _WRITING = {

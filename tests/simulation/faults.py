@@ -38,7 +38,7 @@ class FaultPlan:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"faults {seed}")
         self._rates: list[tuple[Kind, float]] = [
-            (kind, self._random.choice((0.003, 0.02, 0.08))) for kind in KINDS if self._random.random() < 0.4
+            (kind, self._random.choice((0.002, 0.01, 0.03))) for kind in KINDS if self._random.random() < 0.4
         ]
         self.active = bool(self._rates)
         self.met: dict[str, int] = {}
