@@ -57,7 +57,7 @@ def build_converter(column: Column, null_marker: str) -> Converter:
     """Build the function that turns a value into the column's text.
 
     It raises `UnfitError` with one of these reasons: `type`, `malformed`, `range`, `scale`, `precision`, `format`,
-    `too_long`, `not_ascii`, `trailing_blanks`, `nul`, `surrogate`, `null_marker`.
+    `too_long`, `empty`, `not_ascii`, `trailing_blanks`, `nul`, `surrogate`, `null_marker`.
     """
     convert = _BUILDERS[column.type.kind](column)
     if column.type.kind == "SUPER":
@@ -292,6 +292,9 @@ def _varbyte(column: Column) -> Callable[[str, Any], str]:
         if tag != "B":
             raise UnfitError("type", "B")
         binary = decode_binary(content)
+        if not binary:
+            # COPY, EMPTYASNULL: "Empty fields for other data types are always loaded with NULL".
+            raise UnfitError("empty", "at least one byte, since COPY reads an empty VARBYTE as NULL")
         if len(binary) > length:
             raise UnfitError("too_long", f"at most {length} bytes")
         return binary.hex()
