@@ -21,6 +21,9 @@ from fastetl.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+ENVIRON: Mapping[str, str] = os.environ
+"""Where enrichments find the secrets that the configuration names."""
+
 CONFIG_VARIABLE = "FASTETL_CONFIG"
 TRACING_VARIABLE = "FASTETL_TRACING"
 

@@ -18,7 +18,7 @@ from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import FastetlError
 from fastetl.ingest import Ingest, Outcome
-from fastetl.lambdas.environment import open_clients, read_config, trace
+from fastetl.lambdas.environment import ENVIRON, open_clients, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.ledger import Ledger
 from fastetl.s3 import ABORT_LIMIT_SECONDS, Bucket
@@ -43,7 +43,7 @@ _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _ingests = {
-    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, Enricher(pipeline), clock=time.time)
+    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, Enricher(pipeline, ENVIRON), clock=time.time)
     for pipeline in _config.pipelines
 }
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
