@@ -12,7 +12,7 @@ import aioboto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fastetl.ledger import INDEX, Ledger
+from fastetl.ledger import TABLE_SCHEMA, Ledger
 
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 _numbers = itertools.count()
@@ -38,21 +38,8 @@ class Aws:
 
     async def new_ledger(self) -> Ledger:
         client, name = await self.client("dynamodb"), f"ledger-{next(_numbers)}"
-        await client.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **LEDGER_SCHEMA)
+        await client.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
         return Ledger(client, name)
-
-
-LEDGER_SCHEMA: dict[str, Any] = {
-    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "q", "qk")],
-    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-    "GlobalSecondaryIndexes": [
-        {
-            "IndexName": INDEX,
-            "KeySchema": [{"AttributeName": "q", "KeyType": "HASH"}, {"AttributeName": "qk", "KeyType": "RANGE"}],
-            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["bytes", "layout_id"]},
-        }
-    ],
-}
 
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)

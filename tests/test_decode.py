@@ -366,3 +366,25 @@ def test_both_ways_give_the_same(
             assert getattr(found, field) == getattr(expected, field), field
         assert all(dtype == pl.String for dtype in found.frame.dtypes)
         assert found.decoded_fast + found.decoded_general == found.received == len(each)
+
+
+def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
+    image = {
+        "text": {"S": "x"}, "short": {"S": "abc"}, "small": {"N": "1"}, "whole": {"N": "-5"}, "amount": {"N": "1.25"},
+        "cents": {"N": "9.99"}, "real": {"N": "0.5"}, "double": {"N": "1E2"}, "flag": {"BOOL": True},
+        "blob": {"B": "AA=="},
+        "day": {"S": "2026-01-01"}, "at": {"S": "2026-01-01T00:00:00Z"}, "since": {"N": "0"}, "any": {"SS": ["b", "a"]},
+        "nested": {"M": {"x": {"N": "7"}, "y": {"M": {"x": {"S": "deep"}}}, "z": {"NULL": True}}},
+        "list": {"L": [{"S": "first"}]},
+    }  # fmt: skip
+    decoder = Decoder(make_pipeline(*COLUMNS, undeclared="extra", outputs=frozenset({"log"})))
+    event = as_bytes(make_record(1, {**image, "more": {"N": "1"}}), make_remove(2, image), make_remove(3))
+    decoder.decode(event)  # learns of `more`
+    changes = decoder.decode(event)
+    assert (changes.decoded_fast, changes.decoded_general) == (3, 0)
+    values = changes.frame.select([column.name for column in COLUMNS])
+    assert values.row(0) == values.row(1) == (
+        "x", "abc", "1", "-5", "1.25", "9.99", "0.5", "100", "true", "00", "2026-01-01", "2026-01-01 00:00:00+00",
+        "1970-01-01 00:00:00", '["a","b"]', "7", "deep", "first",
+    )  # fmt: skip
+    assert changes.frame["_extra"].to_list() == ['{"more":1}', None, None]

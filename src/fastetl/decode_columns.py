@@ -129,7 +129,7 @@ class TypedColumn:
         return False
 
     def _load(self, raw: msgspec.Raw) -> str | None:
-        return self._convert_raw(orjson.loads(raw))
+        return self._convert_raw(orjson.loads(memoryview(raw)))
 
     def _write_each(self, values: Sequence[Any], convert: Callable[[Any], str | None], bad: set[int]) -> pl.Series:
         texts: list[str | None] = []
@@ -191,7 +191,7 @@ def write_extra(
         if not present:
             continue
         try:
-            texts[number] = build_json("M", {name: orjson.loads(raw) for name, raw in present.items()})
+            texts[number] = build_json("M", {name: orjson.loads(memoryview(raw)) for name, raw in present.items()})
         except (UnfitError, orjson.JSONDecodeError):
             bad.add(number)
         if texts[number] == null_marker:

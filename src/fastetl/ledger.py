@@ -34,6 +34,19 @@ LOADED_FILES_KEPT_SECONDS = 90 * 24 * 3600
 
 OPEN_STATES: frozenset[BatchState] = frozenset({"FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY"})
 
+TABLE_SCHEMA: dict[str, Any] = {
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "q", "qk")],
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": INDEX,
+            "KeySchema": [{"AttributeName": "q", "KeyType": "HASH"}, {"AttributeName": "qk", "KeyType": "RANGE"}],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["bytes", "layout_id"]},
+        }
+    ],
+}
+"""What CreateTable takes; `template.yaml` has the same. `expires` is the time to live."""
+
 _WITHOUT_TABLE = {"batch_get_item", "transact_write_items"}
 _PAGE = 1000
 _AT_ONCE = 32

@@ -1,0 +1,58 @@
+"""moto's server in a process of its own, so that it does not share an interpreter with those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+
+START_LIMIT_SECONDS = 30.0
+
+_SERVE = "import logging; logging.disable(); from moto.server import main; main()"
+
+
+class MotoProcess:
+    """DynamoDB with Streams and S3, on 127.0.0.1 alone."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port or _find_free_port()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """For `AWS_ENDPOINT_URL`."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start the server and wait until it listens.
+
+        Raises:
+            RuntimeError: it ends at once, or takes too long.
+        """
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", str(self._port),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while time.monotonic() < deadline and self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+        raise RuntimeError(f"moto does not listen on port {self._port}; is something else there?")
+
+    async def stop(self) -> None:
+        """End the server; what it held is gone."""
+        if self._process and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

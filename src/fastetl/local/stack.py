@@ -1,0 +1,306 @@
+"""Everything that a deployment has, on one machine: tables, streams, bucket, ledger, both functions, the warehouse.
+
+```
+async with Embedded(config_text) as stack:
+    await stack.create_tables()          # DynamoDB tables with streams, and the warehouse's own
+    await stack.connect()                # from here on changes flow
+    ...
+    await stack.settle()                 # until everything written so far is loaded
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import aioboto3
+import boto3
+import orjson
+
+from fastetl import statements
+from fastetl.config import Config, Pipeline, parse_config
+from fastetl.errors import StaleStepError
+from fastetl.ledger import TABLE_SCHEMA, Ledger
+from fastetl.local.data_api import WarehouseServer
+from fastetl.local.duckdb_engine import DuckDBEngine
+from fastetl.local.engine import Engine
+from fastetl.local.event_source import EventSource
+from fastetl.local.failure_destination import FailureDestination
+from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
+from fastetl.local.mapping import MappingSettings
+from fastetl.local.moto_process import MotoProcess
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+from fastetl.statements import Statement
+
+REGION = "us-east-1"
+BUCKET, LEDGER_TABLE, WORKGROUP = "fastetl-local", "fastetl-ledger", "local"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
+_SDK_CREDENTIALS: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": REGION}
+
+WAKE_UP_SECONDS = 1.0
+"""The schedule; a deployment has a minute."""
+
+WarehouseKind = Literal["duckdb", "postgres"]
+
+_NUMBERS = {"SMALLINT", "INTEGER", "BIGINT", "DECIMAL", "REAL", "DOUBLE PRECISION"}
+
+
+class SettlingError(Exception):
+    """What was written does not arrive; the functions' logs say why."""
+
+
+class Embedded:
+    """AWS and a deployment of fastetl in it, as long as the context lasts."""
+
+    def __init__(
+        self,
+        config_text: str,
+        *,
+        mapping: MappingSettings | None = None,
+        warehouse: WarehouseKind = "duckdb",
+        ports: tuple[int, int] = (0, 0),
+        variables: dict[str, str] | None = None,
+    ) -> None:
+        """Describe a stack.
+
+        Args:
+            config_text: `fastetl.toml`; bucket, ledger table and workgroup are set by the stack.
+            mapping: as of the event source mappings.
+            warehouse: what runs the SQL.
+            ports: of AWS and of the Data API; 0 takes a free one.
+            variables: more environment variables for both functions.
+        """
+        self._config_text = config_text
+        self._mapping = mapping or MappingSettings(batch_size=1000, maximum_batching_window_in_seconds=0.2)
+        self._warehouse_kind = warehouse
+        self._ports = ports
+        self._variables = variables or {}
+        self._stack = AsyncExitStack()
+        self._wake = asyncio.Event()
+        self._coordinating: asyncio.Task[None] | None = None
+        self.sources: dict[str, EventSource] = {}
+        self.log: list[str] = []
+        """The functions' log lines, the latest last."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # --- starting ------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fastetl-local-")))
+        moto = MotoProcess(self._ports[0])
+        self._stack.push_async_callback(moto.stop)
+        await moto.start()
+        self.endpoint_url = moto.endpoint_url
+        blocking = boto3.client("s3", endpoint_url=self.endpoint_url, **_SDK_CREDENTIALS)
+        self._stack.callback(blocking.close)
+        self._server = WarehouseServer(_engine(self._warehouse_kind), blocking, time.time, self._completed)
+        await self._server.start(self._ports[1])
+        self._stack.push_async_callback(self._server.stop)
+        self.config: Config = parse_config(self._config_text, self._settings)
+        path = directory / "fastetl.toml"
+        path.write_text(self._config_text, encoding="utf-8")
+        self.s3, self.dynamodb, self.streams, self.redshift = [
+            await self.client(service) for service in ("s3", "dynamodb", "dynamodbstreams", "redshift-data")
+        ]
+        self.bucket, self.ledger = Bucket(self.s3, BUCKET), Ledger(self.dynamodb, LEDGER_TABLE)
+        await self.s3.create_bucket(Bucket=BUCKET)
+        await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
+        environment = {**_inherited(), **self.environment, "FASTETL_CONFIG": str(path), **self._variables}
+        self.ingest = await self._function("ingest", environment)
+        self.coordinator = await self._function("coordinator", environment, concurrency=1)
+
+    async def _function(self, name: str, environment: dict[str, str], concurrency: int = 4) -> Function:
+        settings = FunctionSettings(
+            name, f"fastetl.lambdas.{name}.handler", environment, memory_mb=1769, concurrency=concurrency
+        )
+        function = Function(settings, self.log.append)
+        self._stack.push_async_callback(function.close)
+        return function
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With these variables any AWS client, and fastetl's own commands, reach the stack."""
+        return {
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_REDSHIFT_DATA": self._server.endpoint_url,
+            **self._settings,
+        }
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {
+            "FASTETL_BUCKET": BUCKET,
+            "FASTETL_LEDGER_TABLE": LEDGER_TABLE,
+            "FASTETL_REDSHIFT_WORKGROUP": WORKGROUP,
+        }
+
+    async def client(self, service: str) -> Any:
+        """Give an SDK client of the stack, closed with it."""
+        url = self._server.endpoint_url if service == "redshift-data" else self.endpoint_url
+        session: Any = aioboto3.Session()
+        return await self._stack.enter_async_context(session.client(service, endpoint_url=url, **_SDK_CREDENTIALS))
+
+    # --- tables and streams --------------------------------------------------------------------------------------
+
+    async def create_tables(self) -> None:
+        """Create every pipeline's DynamoDB table, with a stream of both images, and its tables in the warehouse."""
+        for pipeline in self.config.pipelines:
+            await self.dynamodb.create_table(
+                TableName=pipeline.table,
+                BillingMode="PAY_PER_REQUEST",
+                KeySchema=[
+                    {"AttributeName": name, "KeyType": kind}
+                    for name, kind in zip(pipeline.keys, ("HASH", "RANGE"), strict=False)
+                ],
+                AttributeDefinitions=[
+                    {"AttributeName": name, "AttributeType": _key_type(pipeline, name)} for name in pipeline.keys
+                ],
+                StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            )
+            await self.run_sql(pipeline, statements.ddl_sql(pipeline))
+
+    async def connect(self) -> None:
+        """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
+        for pipeline in self.config.pipelines:
+            described = await self.dynamodb.describe_table(TableName=pipeline.table)
+            gone = FailureDestination(self.s3, BUCKET, self.ingest.settings.arn, time.time, pipeline.name)
+            source = EventSource(
+                self.streams,
+                described["Table"]["LatestStreamArn"],
+                self.ingest.invoke,
+                self._mapping,
+                clock=time.time,
+                on_failure=gone.write,
+            )
+            self.sources[pipeline.name] = await self._stack.enter_async_context(source)
+        self._coordinating = asyncio.create_task(self._coordinate())
+        self._stack.push_async_callback(self._stop_coordinating)
+
+    async def _coordinate(self) -> None:
+        while True:
+            await self.coordinator.invoke(b"{}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WAKE_UP_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _stop_coordinating(self) -> None:
+        if self._coordinating:
+            self._coordinating.cancel()
+            await asyncio.gather(self._coordinating, return_exceptions=True)
+
+    async def _completed(self, _event: dict[str, Any]) -> None:
+        self._wake.set()
+
+    async def invoke_ingest(self, event: bytes) -> InvokeResult:
+        """Deliver an event by hand."""
+        return await self.ingest.invoke(event)
+
+    async def settle(self, timeout_seconds: float = 120.0) -> None:
+        """Wait until everything that was written before is in the warehouse.
+
+        Raises:
+            SettlingError: it takes longer, or a pipeline is paused.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                for source in self.sources.values():
+                    await source.drain()
+                for pipeline in self.config.pipelines:
+                    await self._load_all(pipeline)
+        except TimeoutError:
+            raise SettlingError("\n".join(self.log[-20:])) from None
+
+    async def _load_all(self, pipeline: Pipeline) -> None:
+        while True:
+            head = await self.ledger.head(pipeline.name)
+            waits = await anext(self.ledger.pending(pipeline.name), None)
+            if head and head.paused:
+                raise SettlingError(f"{pipeline.name} is paused: {head.paused}")
+            if head and not head.open and not waits:
+                return
+            if head and not head.open and not head.load_requested:
+                with contextlib.suppress(StaleStepError):  # the coordinator changed HEAD; look again
+                    await self.ledger.change_head(head, load_requested=True)
+                self._wake.set()
+            await asyncio.sleep(0.05)
+
+    # --- the warehouse -------------------------------------------------------------------------------------------
+
+    async def run_sql(self, pipeline: Pipeline, sql: tuple[Statement, ...]) -> list[list[dict[str, Any]]]:
+        """Run statements in one transaction; give the rows of the last one, as the Data API's fields."""
+        warehouse = Warehouse(self.redshift, pipeline.redshift)
+        token = f"{time.time_ns()}"
+        statement_id = await warehouse.submit(sql, name=sql[-1].step, token=token)
+        while (run := await warehouse.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it is polled
+            await asyncio.sleep(0.01)
+        if run.state != "FINISHED":
+            raise SettlingError(f"{sql[max(run.failed_index, 0)].step}: {run.error}")
+        rows: list[list[dict[str, Any]]] = []
+        described = await self.redshift.describe_statement(Id=statement_id)
+        if described["SubStatements"][-1]["HasResultSet"]:
+            page: dict[str, str] = {}
+            while True:
+                answer = await self.redshift.get_statement_result(Id=f"{statement_id}:{len(sql)}", **page)
+                rows += answer["Records"]
+                if not answer.get("NextToken"):
+                    return rows
+                page = {"NextToken": answer["NextToken"]}
+        return rows
+
+    def metrics(self) -> dict[str, float]:
+        """Sum the metrics that the functions have written so far, by name."""
+        sums: dict[str, float] = {}
+        for line in self.log:
+            if not line.startswith("{") or '"_aws"' not in line:
+                continue
+            record = orjson.loads(line)
+            for directive in record["_aws"]["CloudWatchMetrics"]:
+                for metric in directive["Metrics"]:
+                    value = record[metric["Name"]]
+                    total = sum(value) if isinstance(value, list) else value
+                    sums[metric["Name"]] = sums.get(metric["Name"], 0) + total
+        return sums
+
+
+def _engine(kind: WarehouseKind) -> Engine:
+    if kind == "duckdb":
+        return DuckDBEngine()
+    from fastetl.local.postgres_engine import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
+
+    return PostgresEngine()
+
+
+def _inherited() -> dict[str, str]:
+    """What a process needs of this one's environment, and no AWS settings of whoever runs it."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+
+
+def _key_type(pipeline: Pipeline, name: str) -> str:
+    """A key attribute's type, by the column that declares it; text where none does."""
+    for column in pipeline.columns:
+        if column.path == (name,):
+            return "N" if column.type.kind in _NUMBERS else "B" if column.type.kind == "VARBYTE" else "S"
+    return "S"
