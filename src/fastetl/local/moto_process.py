@@ -10,8 +10,6 @@ import time
 
 START_LIMIT_SECONDS = 30.0
 
-_SERVE = "import logging; logging.disable(); from moto.server import main; main()"
-
 
 class MotoProcess:
     """DynamoDB with Streams and S3, on 127.0.0.1 alone."""
@@ -32,7 +30,7 @@ class MotoProcess:
             RuntimeError: it ends at once, or takes too long.
         """
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", str(self._port),
+            sys.executable, "-m", "fastetl.local.moto_server", "-H", "127.0.0.1", "-p", str(self._port),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + START_LIMIT_SECONDS

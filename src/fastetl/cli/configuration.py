@@ -1,0 +1,53 @@
+"""`fastetl check` and `fastetl ddl`: what a configuration says, without AWS."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from fastetl.cli.output import DEFAULT_CONFIG, AsJson, ConfigPath, PipelineName, choose_pipeline, read_config, results
+from fastetl.enrich import Enricher
+from fastetl.statements import ddl_sql
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(check)
+    app.command()(ddl)
+
+
+def check(
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    no_enrichments: Annotated[bool, typer.Option(help="Leave functions and secrets of enrichments unchecked.")] = False,
+) -> None:
+    """Check the configuration, offline; all problems at once, exit code 2 if there are any."""
+    checked = read_config(config, offline=True)
+    for pipeline in checked.pipelines:
+        if not no_enrichments:
+            Enricher(pipeline)
+    described = [
+        {
+            "pipeline": pipeline.name,
+            "from": pipeline.stream_arn or pipeline.table,
+            "to": f"{pipeline.schema}.{pipeline.target}",
+            "outputs": sorted(pipeline.outputs),
+            "columns": len(pipeline.layout.columns),
+            "layout_id": pipeline.layout.layout_id,
+        }
+        for pipeline in checked.pipelines
+    ]
+    if as_json:
+        typer.echo(orjson.dumps(described).decode())
+        return
+    for each in described:
+        what = f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns"
+        results.print(what, markup=False, highlight=False)
+
+
+def ddl(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Print the SQL that makes everything a pipeline needs in the warehouse; running it again loses nothing."""
+    chosen = choose_pipeline(read_config(config, offline=True), pipeline)
+    typer.echo("".join(f"{statement.sql};\n\n" for statement in ddl_sql(chosen)), nl=False)

@@ -1,0 +1,101 @@
+"""`fastetl local`: AWS and a deployment of fastetl on this machine, left running; and SQL against its warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from fastetl.cli.output import AsJson, problems, read_text, results
+from fastetl.errors import WarehouseError
+
+AWS_PORT, DATA_API_PORT = 4566, 4567
+
+Warehouse = Annotated[str, typer.Option(help="What runs the SQL: duckdb or postgres.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    commands = typer.Typer(help="AWS on this machine, with fastetl deployed in it.", invoke_without_command=True)
+    commands.callback()(local)
+    commands.command("sql")(sql)
+    app.add_typer(commands, name="local")
+
+
+def local(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: the demonstration's.")] = None,
+    warehouse: Warehouse = "duckdb",
+    aws_port: int = AWS_PORT,
+    data_api_port: int = DATA_API_PORT,
+) -> None:
+    """Start everything on 127.0.0.1 and leave it running until interrupted; prints how to reach it."""
+    if context.invoked_subcommand is None:
+        text = read_text(config) if config else demo_config()
+        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port)))
+
+
+def demo_config() -> str:
+    """Give the demonstration's configuration."""
+    return resources.files("fastetl.local").joinpath("demo.toml").read_text(encoding="utf-8")
+
+
+async def _serve(text: str, warehouse: Any, ports: tuple[int, int]) -> None:
+    from fastetl.local.stack import Embedded  # noqa: PLC0415 - the `local` extra
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Embedded(text, warehouse=warehouse, ports=ports) as stack:
+        await stack.create_tables()
+        await stack.connect()
+        for name, value in stack.environment.items():
+            typer.echo(f"export {name}={value}")
+        tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
+        problems.print(f"running: {tables}; end with Ctrl-C", style="green", markup=False)
+        await stop.wait()
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One statement.")],
+    as_json: AsJson = False,
+    endpoint_url: Annotated[
+        str, typer.Option(envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA")
+    ] = f"http://127.0.0.1:{DATA_API_PORT}",
+) -> None:
+    """Ask the warehouse of a running `fastetl local`."""
+    import boto3  # noqa: PLC0415 - slow to import
+
+    client = boto3.client(
+        "redshift-data",
+        endpoint_url=endpoint_url,
+        region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - nobody checks it
+    )
+    started = client.execute_statement(Sql=query, WorkgroupName="local", Database="dev")
+    while (described := client.describe_statement(Id=started["Id"]))["Status"] not in {"FINISHED", "FAILED", "ABORTED"}:
+        time.sleep(0.05)
+    if described["Status"] != "FINISHED":
+        raise WarehouseError(described.get("Error", described["Status"]))
+    if not described.get("HasResultSet"):
+        problems.print("done", style="dim")
+        return
+    answer = client.get_statement_result(Id=started["Id"])
+    names = [column["name"] for column in answer["ColumnMetadata"]]
+    rows = [[None if field.get("isNull") else next(iter(field.values())) for field in row] for row in answer["Records"]]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
+        return
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    results.print(table)
