@@ -3,9 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TEMPLATE_LINTERS := .venv-templates/.installed
+
+# Of what is deployed.
+CONFIG ?= fastetl.toml
+PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lock clean
+.PHONY: help install demo test lint lint-templates package deploy build-Ingest build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,15 +31,57 @@ demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastet
 test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
-lint: $(INSTALLED) ## Check style, types and the floors
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the template
+	$(BIN)/ruff check src tests benchmarks packaging
+	$(BIN)/ruff format --check src tests benchmarks packaging
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-templates: $(TEMPLATE_LINTERS)
+	.venv-templates/bin/cfn-lint template.yaml
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-templates/bin/sam validate --lint --template template.yaml
+
+$(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
+	test -x .venv-templates/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-templates
+	$(BIN)/uv pip install --quiet --python .venv-templates/bin/python --require-hashes -r requirements/templates.txt
+	touch $@
+
+# `sam build` calls build-<function> with ARTIFACTS_DIR; `make package` does the same without SAM.
+build-Ingest: $(INSTALLED)
+	$(call build,requirements/ingest.txt)
+
+build-Coordinator: $(INSTALLED)
+	$(call build,requirements/coordinator.txt)
+
+define build
+	test -f $(CONFIG) || { echo "$(CONFIG): no configuration; write one, or name it with CONFIG=..."; exit 1; }
+	$(BIN)/uv pip install --quiet --target $(ARTIFACTS_DIR) --python-version 3.13 --only-binary :all: \
+		--python-platform $(PLATFORM) --no-deps --require-hashes -r $(1)
+	rm -rf $(ARTIFACTS_DIR)/bin
+	cp -r src/fastetl $(ARTIFACTS_DIR)/
+	rm -rf $(ARTIFACTS_DIR)/fastetl/local $(ARTIFACTS_DIR)/fastetl/cli
+	cp $(CONFIG) $(ARTIFACTS_DIR)/fastetl.toml
+	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR)
+endef
+
+package: ## Build both functions' folders into build/
+	rm -rf build
+	$(MAKE) build-Ingest ARTIFACTS_DIR=build/ingest
+	$(MAKE) build-Coordinator ARTIFACTS_DIR=build/coordinator
+
+deploy: $(TEMPLATE_LINTERS) ## Build, and deploy with SAM; asks for the parameters
+	.venv-templates/bin/sam build
+	.venv-templates/bin/sam deploy --guided --capabilities CAPABILITY_IAM
 
 lock: $(INSTALLED) ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/dev.txt pyproject.toml
+	for name in ingest coordinator; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make lock" -c requirements/dev.txt -o requirements/$$name.txt \
+			$$([ $$name = ingest ] && echo pyproject.toml --extra tracing || echo requirements/$$name.in); done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" -o requirements/templates.txt requirements/templates.in
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 

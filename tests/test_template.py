@@ -1,0 +1,144 @@
+"""The template against the code: settings, handlers, the ledger's schema, and what the roles may do."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fastetl.config_reading import ENVIRONMENT
+from fastetl.ledger import TABLE_SCHEMA
+
+ROOT = Path(__file__).parent.parent
+
+
+class Loader(yaml.SafeLoader):
+    """CloudFormation's short forms as plain values."""
+
+
+def _short_form(loader: Any, suffix: str, node: Any) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _short_form)
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+
+
+def test_every_setting_that_the_code_reads_is_set_or_left_to_the_configuration(template: Any) -> None:
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert set(variables) == set(ENVIRONMENT.values()) - {"FASTETL_PREFIX"}
+
+
+def test_handlers_exist(template: Any) -> None:
+    handlers = [
+        resource["Properties"]["Handler"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    assert len(handlers) == 2
+    for handler in handlers:
+        module, _, name = handler.rpartition(".")
+        source = Path(str(importlib.util.find_spec(module).origin)).read_text()  # type: ignore[union-attr]
+        assert name in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_ledger_is_the_codes(template: Any) -> None:
+    properties = template["Resources"]["Ledger"]["Properties"]
+    assert {name: properties[name] for name in TABLE_SCHEMA} == TABLE_SCHEMA
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+ACTIONS = {
+    "put_object": {"s3:PutObject"},
+    "create_multipart_upload": {"s3:PutObject"},
+    "upload_part": {"s3:PutObject"},
+    "complete_multipart_upload": {"s3:PutObject"},
+    "abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    "head_object": {"s3:GetObject", "s3:ListBucket"},
+    "get_object": {"s3:GetObject"},
+    "delete_object": {"s3:DeleteObject"},
+    "put_item": {"dynamodb:PutItem"},
+    "get_item": {"dynamodb:GetItem"},
+    "batch_get_item": {"dynamodb:BatchGetItem"},
+    "update_item": {"dynamodb:UpdateItem"},
+    "query": {"dynamodb:Query"},
+    "Put": {"dynamodb:PutItem"},
+    "Update": {"dynamodb:UpdateItem"},
+    "ConditionCheck": {"dynamodb:ConditionCheckItem"},
+    "Delete": {"dynamodb:DeleteItem"},
+    "batch_execute_statement": {"redshift-data:BatchExecuteStatement"},
+    "describe_statement": {"redshift-data:DescribeStatement"},
+    "list_statements": {"redshift-data:ListStatements"},
+    "get_statement_result": {"redshift-data:GetStatementResult"},
+    "cancel_statement": {"redshift-data:CancelStatement"},
+}
+"""What each operation of the SDK, and each member of a transaction, needs (Service Authorization Reference)."""
+
+BESIDE_THE_CODE = {
+    "logs:CreateLogStream", "logs:PutLogEvents",
+    # The event source mapping acts as the function.
+    "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams",
+    # The Data API asks for the database's credentials as its caller.
+    "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials", "secretsmanager:GetSecretValue",
+}  # fmt: skip
+
+CALLS = {
+    # The methods of the edges that each function's story uses.
+    "IngestRole": {
+        "s3": {"put", "_put_whole", "head", "delete", "run", "_send_part", "_complete", "_abort"},
+        "ledger": {"register", "_file", "head", "_get"},
+    },
+    "CoordinatorRole": {"s3": {"replace", "get"}, "ledger": None, "redshift": None},
+}
+
+
+def granted(template: Any, role: str) -> set[str]:
+    actions: set[str] = set()
+    for policy in template["Resources"][role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            plain = statement["If"][1] if "If" in statement else statement
+            found = plain["Action"]
+            actions |= {found} if isinstance(found, str) else set(found)
+    return actions
+
+
+def called(module: str, methods: set[str] | None) -> set[str]:
+    """The operations that methods of a module name, as texts."""
+    tree = ast.parse((ROOT / f"src/fastetl/{module}.py").read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if methods is not None:
+        assert methods <= {function.name for function in functions}
+    return {
+        node.value
+        for function in functions
+        if methods is None or function.name in methods
+        for node in ast.walk(function)
+        if isinstance(node, ast.Constant) and node.value in ACTIONS
+    }
+
+
+@pytest.mark.parametrize("role", CALLS)
+def test_a_role_may_do_what_the_code_calls_and_nothing_besides(template: Any, role: str) -> None:
+    operations = set().union(*(called(module, methods) for module, methods in CALLS[role].items()))  # type: ignore[attr-defined]
+    needed = set().union(*(ACTIONS[operation] for operation in operations))
+    assert granted(template, role) - BESIDE_THE_CODE == needed
+
+
+def test_nothing_may_be_reached_without_tls_nor_from_outside(template: Any) -> None:
+    bucket = template["Resources"]["Bucket"]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    (statement,) = template["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
