@@ -1,0 +1,221 @@
+"""The command as users run it: in a process of its own, with what it prints and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import sqlfluff
+
+from fastetl.local.postgres_engine import find_binaries
+
+CONFIG = """
+bucket = "lake-of-somebody"
+ledger_table = "ledger"
+
+[redshift]
+workgroup = "main"
+
+[[pipelines]]
+name = "orders"
+table = "orders"
+keys = ["id"]
+target = "public.orders"
+outputs = ["mirror", "log"]
+columns = [
+    { name = "id", type = "BIGINT" },
+    { name = "total", type = "DECIMAL(38,2)", path = "sum.total" },
+    { name = "note", type = "VARCHAR(20)" },
+]
+[pipelines.load]
+max_age = "1s"
+"""
+
+BAD_CONFIG = """
+bucket = "lake-of-somebody"
+ledger_table = "ledger"
+colour = "blue"
+
+[redshift]
+workgroup = "main"
+
+[[pipelines]]
+name = "orders"
+table = "orders"
+keys = ["id"]
+target = "public.orders"
+columns = [{ name = "id", type = "BIGINT" }, { name = "total", type = "MONEY" }]
+[pipelines.file]
+delimiter = "::"
+
+[[pipelines]]
+name = "copy"
+table = "orders"
+target = "public.copy"
+columns = [{ name = "id", type = "BIGINT" }]
+"""
+
+EVENT = {
+    "Records": [
+        {
+            "eventID": "e1",
+            "eventName": "INSERT",
+            "eventSourceARN": "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2026-01-01T00:00:00.000",
+            "dynamodb": {
+                "Keys": {"id": {"N": "1"}},
+                "NewImage": {"id": {"N": "1"}, "sum": {"M": {"total": {"N": "9.5"}}}, "note": {"S": 'say "hi", x'}},
+                "SequenceNumber": "1",
+                "ApproximateCreationDateTime": 1767225600,
+            },
+        }
+    ]
+}
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("fastetl"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        timeout=110,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "fastetl.toml").write_text(CONFIG)
+    (tmp_path / "bad.toml").write_text(BAD_CONFIG)
+    (tmp_path / "event.json").write_text(json.dumps(EVENT))
+    return tmp_path
+
+
+def test_check_tells_what_a_configuration_says(folder: Path) -> None:
+    done = run("check", "--json", cwd=folder)
+    (described,) = json.loads(done.stdout)
+    assert (described["pipeline"], described["to"], described["outputs"]) == (
+        "orders",
+        "public.orders",
+        ["log", "mirror"],
+    )
+    assert done.returncode == 0
+
+
+def test_every_problem_of_a_configuration_is_told_at_once(folder: Path) -> None:
+    done = run("check", "--config", "bad.toml", cwd=folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for part in ("colour", "MONEY", "delimiter", "pipelines[1].keys", "orders"):
+        assert part in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) >= 5
+
+
+def test_a_configuration_that_is_not_there_is_a_problem_like_any_other(folder: Path) -> None:
+    done = run("check", "--config", "none.toml", cwd=folder)
+    assert (done.returncode, "none.toml: cannot be read" in done.stderr) == (2, True)
+
+
+def test_ddl_is_sql_for_redshift(folder: Path) -> None:
+    done = run("ddl", cwd=folder)
+    assert done.returncode == 0
+    for table in (
+        '"orders"',
+        '"orders_log"',
+        '"orders_loads"',
+        '"orders_load_files"',
+        '"orders_fences"',
+        '"orders_gate"',
+    ):
+        assert table in done.stdout
+    parsed = sqlfluff.parse(done.stdout, dialect="redshift")
+    assert "unparsable" not in json.dumps(parsed)
+
+
+def test_transform_shows_what_would_be_written(folder: Path) -> None:
+    done = run("transform", "event.json", cwd=folder)
+    header, row = done.stdout.splitlines()
+    assert header.split(",")[-3:] == ["id", "total", "note"]
+    assert row.startswith("N=1;,0000#2026-01-01T00:00:00.000#")
+    assert row.endswith(',1,9.5,"say ""hi"", x"')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_transform_shows_rejects_apart(folder: Path) -> None:
+    bad = json.dumps(EVENT).replace("9.5", "9.555")
+    (folder / "event.json").write_text(bad)
+    done = run("transform", "event.json", cwd=folder)
+    assert len(done.stdout.splitlines()) == 1
+    reject = json.loads(done.stderr)
+    assert (reject["column"], reject["reason"]) == ("total", "scale")
+
+
+def warehouses() -> list[str]:
+    try:
+        find_binaries()
+    except FileNotFoundError:
+        return ["duckdb"]
+    return ["duckdb", "postgres"]
+
+
+@pytest.mark.parametrize("warehouse", warehouses())
+def test_demo(warehouse: str) -> None:
+    done = run("demo", "--flights", "400", "--warehouse", warehouse, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["mirror_equals_source"]
+    assert summary["log_has_each_event_once"]
+    assert summary["batches"] >= 3
+    assert summary["rejects"] == 1
+    assert summary["changes"] > 400
+
+
+def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: Path) -> None:
+    aws_port, data_api_port = free_port(), free_port()
+    command = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
+    ports = ["--aws-port", str(aws_port), "--data-api-port", str(data_api_port)]
+    with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            client = boto3.client("dynamodb", **connection(process))
+            client.put_item(TableName="orders", Item={"id": {"N": "7"}, "note": {"S": "by hand"}})
+            query = ['SELECT "id", "note" FROM "public"."orders_current"', "--json"]
+            url = {"AWS_ENDPOINT_URL_REDSHIFT_DATA": f"http://127.0.0.1:{data_api_port}"}
+            deadline = time.monotonic() + 60
+            while not (rows := json.loads(run("local", "sql", *query, **url).stdout)):
+                assert time.monotonic() < deadline, "the item does not arrive"
+            assert rows == [{"id": 7, "note": "by hand"}]
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+def connection(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the exported variables say to an SDK."""
+    assert process.stdout is not None
+    exported = {}
+    while "FASTETL_REDSHIFT_WORKGROUP" not in exported:
+        name, _, value = process.stdout.readline().removeprefix("export ").strip().partition("=")
+        exported[name] = value
+    return {
+        "endpoint_url": exported["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": exported["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": exported["AWS_SECRET_ACCESS_KEY"],
+        "region_name": exported["AWS_DEFAULT_REGION"],
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
