@@ -176,7 +176,7 @@ def test_masks() -> None:
         (step("mask", outputs={"note": "VARCHAR(9)"}, method="rot13"), "hash, truncate or drop"),
         (step("mask", outputs={"note": "VARCHAR(9)"}, method="hash", key_variable="UNSET"), "environment variable"),
         (step("mask", outputs={"note": "VARCHAR(9)"}, method="truncate"), "characters"),
-        (expression("_version", "VARCHAR(9)", "note"), "belongs to fastetl"),
+        (expression("_version", "VARCHAR(9)", "note"), "stay as they are"),
     ],
 )
 def test_what_cannot_work_is_told_at_start_with_its_place(enrichment: Enrichment, message: str) -> None:

@@ -7,26 +7,21 @@ whatever it does, the mirror stays exact.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
 
-from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
+from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.dtypes import natural_dtype, read_column, write_column
+from fastetl.enrich_steps import KEEPS, Given, Surroundings, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
-from fastetl.mask import build_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from fastetl.config import Enrichment, Pipeline
-
-Step = Callable[[pl.DataFrame], pl.DataFrame]
-"""From a frame of the inputs to a frame that has the outputs; a filter gives one truth value per row instead."""
-
-KEEPS = "keeps"
-"""The column in which a filter says which rows it keeps."""
 
 
 class Enriched(msgspec.Struct, frozen=True):
@@ -38,24 +33,47 @@ class Enriched(msgspec.Struct, frozen=True):
 
 
 class Enricher:
-    """All enrichments of one pipeline. `environ` is where secrets are named."""
+    """All enrichments of one pipeline.
 
-    def __init__(self, pipeline: Pipeline, environ: Mapping[str, str] | None = None) -> None:
-        self._null_marker = pipeline.file.null_marker
-        self._kept_when_filtered = {name for name, _ in SYSTEM_COLUMNS}
-        self._kept_when_filtered |= {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}
+    `environ` is where secrets are named; `references` tells where the files that the configuration names as `source`
+    lie on this machine.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        environ: Mapping[str, str] | None = None,
+        references: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._environ = environ or {}
+        keys = {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}
+        self._kept_when_filtered = frozenset({name for name, _ in SYSTEM_COLUMNS} | keys)
         self._stages: list[_Stage] = []
+        self.open(references or {})
+
+    def open(self, references: Mapping[str, Path]) -> None:
+        """Make every enrichment ready, its reference file read; what was ready before stays if one is not.
+
+        Raises:
+            ConfigError: enrichments that cannot work, with their places.
+        """
+        pipeline, stages = self._pipeline, []
         problems: list[Problem] = []
         types = dict(SYSTEM_COLUMNS) | {column.name: column.type for column in pipeline.columns}
         for number, enrichment in enumerate(pipeline.enrichments):
             place = f"pipelines.{pipeline.name}.enrichments[{number}]"
+            around = Surroundings(
+                dict(types), self._kept_when_filtered, pipeline.file.null_marker, self._environ, references
+            )
             try:
-                self._stages.append(_Stage(f"{number}/{enrichment.kind}", enrichment, types, pipeline, environ or {}))
+                stages.append(_Stage(f"{number}/{enrichment.kind}", enrichment, around))
             except (EnrichmentError, ImportError, AttributeError, TypeError, pl.exceptions.PolarsError) as error:
                 problems.append(Problem(place, str(error).splitlines()[0], "Mend it, or take the enrichment out"))
             types |= dict(enrichment.outputs)
         if problems:
             raise ConfigError(tuple(problems))
+        self._stages = stages
 
     def apply(self, frame: pl.DataFrame) -> Enriched:
         """Run every enrichment.
@@ -69,25 +87,22 @@ class Enricher:
         return Enriched(frame, counts)
 
     def _run(self, stage: _Stage, frame: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
+        fails = stage.enrichment.on_error == "fail"
         try:
             given = stage.run(frame)
         except Exception as error:  # the user's code may raise anything
-            if stage.enrichment.on_error == "fail":
+            if fails:
                 raise EnrichmentError(f"enrichment {stage.name}: {type(error).__name__}") from error
             counts[f"{stage.name}/failed"] = frame.height
             empty = [pl.Series(name, [None] * frame.height, dtype=pl.String) for name, _ in stage.enrichment.outputs]
             return frame.with_columns(empty)
+        if fails and (unfit := given.counts.get("unfit")):
+            columns = ", ".join(f"{name} {kind}" for name, kind in stage.enrichment.outputs)
+            raise EnrichmentError(f"enrichment {stage.name}: {unfit} values do not fit {columns}")
+        counts.update({f"{stage.name}/{event}": count for event, count in given.counts.items()})
         if stage.enrichment.kind == "filter":
-            return self._filter(stage, frame, given[KEEPS], counts)
-        columns = []
-        for name, kind in stage.enrichment.outputs:
-            text, unfit = write_column(given[name], kind, self._null_marker)
-            if unfit and stage.enrichment.on_error == "fail":
-                raise EnrichmentError(f"enrichment {stage.name}: {unfit} values do not fit {name} {kind}")
-            if unfit:
-                counts[f"{stage.name}/unfit"] = counts.get(f"{stage.name}/unfit", 0) + unfit
-            columns.append(text)
-        return frame.with_columns(columns)
+            return self._filter(stage, frame, given.frame[KEEPS], counts)
+        return frame.with_columns(given.frame[name] for name, _ in stage.enrichment.outputs)
 
     def _filter(self, stage: _Stage, frame: pl.DataFrame, keeps: pl.Series, counts: dict[str, int]) -> pl.DataFrame:
         """Turn the rows that are not kept into tombstones: an item that ceases to match leaves the mirror."""
@@ -105,80 +120,40 @@ class Enricher:
 class _Stage:
     """One enrichment, ready to run; building it finds out whether it can."""
 
-    def __init__(
-        self,
-        name: str,
-        enrichment: Enrichment,
-        types: Mapping[str, RedshiftType],
-        pipeline: Pipeline,
-        environ: Mapping[str, str],
-    ) -> None:
+    def __init__(self, name: str, enrichment: Enrichment, around: Surroundings) -> None:
         self.name = name
         self.enrichment = enrichment
-        self._step, inputs = _build_step(enrichment, types, pipeline, environ)
+        self._null_marker = around.null_marker
+        types = around.types
+        self._step, inputs = build_step(enrichment, around)
         if unknown := [column for column in inputs if column not in types]:
             raise EnrichmentError(f"no column {unknown[0]!r} is there before this enrichment")
         self._inputs = [read_column(column, types[column]).alias(column) for column in inputs]
-        if taken := {column for column, _ in enrichment.outputs} & {column for column, _ in SYSTEM_COLUMNS}:
-            raise EnrichmentError(f"{', '.join(sorted(taken))} cannot be an output; it belongs to fastetl")
+        if taken := {column for column, _ in enrichment.outputs} & around.untouchable:
+            raise EnrichmentError(
+                f"{', '.join(sorted(taken))} cannot be an output; keys and `_` columns stay as they are"
+            )
         nothing = pl.DataFrame(schema={column: natural_dtype(types[column]) for column in inputs})
         if enrichment.kind != "function":
-            self._check(self._step(nothing), 0)
+            self._write(self._step(nothing), 0)
 
-    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Give the outputs for a frame of text."""
-        return self._check(self._step(frame.select(self._inputs)), frame.height)
+    def run(self, frame: pl.DataFrame) -> Given:
+        """Give the outputs for a frame of text, as text."""
+        return self._write(self._step(frame.select(self._inputs)), frame.height)
 
-    def _check(self, given: pl.DataFrame, height: int) -> pl.DataFrame:
-        expected = [KEEPS] if self.enrichment.kind == "filter" else [name for name, _ in self.enrichment.outputs]
-        if not isinstance(given, pl.DataFrame) or given.height != height:
+    def _write(self, given: Given, height: int) -> Given:
+        is_filter = self.enrichment.kind == "filter"
+        expected = [KEEPS] if is_filter else [name for name, _ in self.enrichment.outputs]
+        frame = given.frame
+        if not isinstance(frame, pl.DataFrame) or frame.height != height:
             raise EnrichmentError(f"enrichment {self.name}: give a DataFrame with a row for each row, in their order")
-        if missing := [name for name in expected if name not in given.columns]:
+        if missing := [name for name in expected if name not in frame.columns]:
             raise EnrichmentError(f"enrichment {self.name}: it gave no column {', '.join(missing)}")
-        return given
-
-
-def _build_step(
-    enrichment: Enrichment, types: Mapping[str, RedshiftType], pipeline: Pipeline, environ: Mapping[str, str]
-) -> tuple[Step, Sequence[str]]:
-    """Build what an enrichment does, and name the columns that it reads."""
-    match enrichment.kind:
-        case "function":
-            return _import(enrichment.function), enrichment.inputs
-        case "expression":
-            (output,) = _outputs(enrichment, 1)
-            return _build_expression(enrichment, output)
-        case "filter":
-            return _build_expression(enrichment, KEEPS)
-        case "mask":
-            for output in _outputs(enrichment):
-                if output in {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}:
-                    raise EnrichmentError(f"{output} is of the key, which stands in `_key` in clear as well")
-                if output not in types:
-                    raise EnrichmentError(f"no column {output!r} is there to be masked")
-            return build_mask(enrichment, environ), _outputs(enrichment)
-    raise EnrichmentError(f"{enrichment.kind!r} is not an enrichment of this version")
-
-
-def _outputs(enrichment: Enrichment, count: int | None = None) -> tuple[str, ...]:
-    names = tuple(name for name, _ in enrichment.outputs)
-    if not names or (count is not None and len(names) != count):
-        raise EnrichmentError(f"{enrichment.kind} needs {'one output' if count else 'outputs'}: name and type")
-    return names
-
-
-def _import(function: str) -> Step:
-    module, _, name = function.partition(":")
-    found: Step = getattr(importlib.import_module(module), name)
-    if not callable(found):
-        raise EnrichmentError(f"{function} is not a function")
-    return found
-
-
-def _build_expression(enrichment: Enrichment, output: str) -> tuple[Step, Sequence[str]]:
-    sql = enrichment.options.get("sql")
-    if not isinstance(sql, str):
-        raise EnrichmentError(f"{enrichment.kind} needs `sql`, an expression over the columns before it")
-    expression = pl.sql_expr(sql).alias(output)
-    # A constant has no column of its own to tell how many rows there are.
-    return lambda frame: frame.with_columns(expression), list(dict.fromkeys(expression.meta.root_names())) or ["_op"]
+        if is_filter and frame[KEEPS].dtype != pl.Boolean:
+            raise EnrichmentError("a filter is a condition: true for the rows to keep")
+        if is_filter or given.written:
+            return given
+        written = [write_column(frame[name], kind, self._null_marker) for name, kind in self.enrichment.outputs]
+        unfit = sum(unfit for _, unfit in written)
+        counts = given.counts | ({"unfit": unfit} if unfit else {})
+        return Given(pl.DataFrame([text for text, _ in written]), counts, written=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 import orjson
 import typer
 
+from fastetl.cli.enrichment import build_enricher
 from fastetl.cli.output import DEFAULT_CONFIG, AsJson, ConfigPath, PipelineName, choose_pipeline, read_config, results
-from fastetl.enrich import Enricher
 from fastetl.statements import ddl_sql
 
 
@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 def check(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
-    no_enrichments: Annotated[bool, typer.Option(help="Leave functions and secrets of enrichments unchecked.")] = False,
+    no_enrichments: Annotated[bool, typer.Option(help="Leave enrichments' functions, secrets and files out.")] = False,
 ) -> None:
     """Check the configuration, offline; all problems at once, exit code 2 if there are any."""
     checked = read_config(config, offline=True)
     for pipeline in checked.pipelines:
         if not no_enrichments:
-            Enricher(pipeline)
+            build_enricher(checked, pipeline, config)
     described = [
         {
             "pipeline": pipeline.name,

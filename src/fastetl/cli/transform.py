@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +9,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from fastetl.cli.enrichment import build_enricher
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, PipelineName, choose_pipeline, problems, read_config
 from fastetl.decode import Decoder, parse_source_arn
 from fastetl.encode import encode
-from fastetl.enrich import Enricher
 from fastetl.errors import EventError
 
 
@@ -35,7 +34,7 @@ def transform(
     except EventError:
         chosen = choose_pipeline(read, pipeline)
     changes = Decoder(chosen).decode(content)
-    enriched = Enricher(chosen, os.environ).apply(changes.frame)
+    enriched = build_enricher(read, chosen, config).apply(changes.frame)
     layout = msgspec.structs.replace(chosen.layout, compression="none")
     typer.echo(layout.delimiter.join(name for name, _ in layout.columns))
     for piece in encode([enriched.frame], layout, 1 << 20):

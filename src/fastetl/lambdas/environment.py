@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ENVIRON: Mapping[str, str] = os.environ
 """Where enrichments find the secrets that the configuration names."""
 
+TASK_ROOT = Path(os.environ.get("LAMBDA_TASK_ROOT", ""))
+"""The function's own folder; relative paths begin there."""
+
 CONFIG_VARIABLE = "FASTETL_CONFIG"
 TRACING_VARIABLE = "FASTETL_TRACING"
 
@@ -41,7 +44,7 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
     Raises:
         ConfigError: there is none, or it has problems.
     """
-    path = Path(environ.get(CONFIG_VARIABLE) or Path(environ.get("LAMBDA_TASK_ROOT", ""), "fastetl.toml"))
+    path = Path(environ.get(CONFIG_VARIABLE) or TASK_ROOT / "fastetl.toml")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tempfile
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -16,11 +18,12 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
-from fastetl.errors import FastetlError
+from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
-from fastetl.lambdas.environment import ENVIRON, open_clients, read_config, trace
+from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.ledger import Ledger
+from fastetl.references import References, sources
 from fastetl.s3 import ABORT_LIMIT_SECONDS, Bucket
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ NAMESPACE = "fastetl"
 
 DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
 """Kept of the time that Lambda gives, to abort an upload and to say what happened."""
+
+REFERENCES_KEPT_SECONDS = 300
+"""After this time an invocation asks S3 whether a file that enrichments read has changed."""
 
 NAMES_LOGGED = 20
 """Of undeclared attributes, in one line."""
@@ -42,8 +48,14 @@ _config = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_references = References(
+    _s3, sources(_config), root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
+)
+_runner.run(_references.refresh())
+_references_read_at = time.monotonic()
+_enrichers = {pipeline.name: Enricher(pipeline, ENVIRON, _references.paths) for pipeline in _config.pipelines}
 _ingests = {
-    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, Enricher(pipeline, ENVIRON), clock=time.time)
+    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, _enrichers[pipeline.name], clock=time.time)
     for pipeline in _config.pipelines
 }
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
@@ -78,7 +90,23 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: 
     pipeline = _config.pipeline_for(parse_source_arn(event))
     logger.append_keys(pipeline=pipeline.name)
     async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
+        await _refresh_references()
         return await _ingests[pipeline.name].ingest(event)
+
+
+async def _refresh_references() -> None:
+    """Read anew what enrichments read, where it changed; an older file serves better than none."""
+    global _references_read_at  # noqa: PLW0603 - one function, one process
+    if time.monotonic() - _references_read_at < REFERENCES_KEPT_SECONDS:
+        return
+    _references_read_at = time.monotonic()
+    try:
+        if await _references.refresh():
+            for enricher in _enrichers.values():
+                enricher.open(_references.paths)
+            logger.info("references read anew")
+    except (StorageError, ConfigError) as error:
+        logger.warning("references stay as they were", reason=str(error))
 
 
 def _report(outcome: Outcome) -> None:

@@ -1,0 +1,49 @@
+"""Files for enrichments, beside the code and on a real S3 protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastetl.config import Config, Enrichment, Pipeline
+from fastetl.errors import StorageError
+from fastetl.references import References, find_local, sources
+
+
+def test_sources_are_named_once() -> None:
+    steps = (
+        Enrichment("lookup", options={"source": "a.csv"}),
+        Enrichment("geoip", options={"source": "s3://b/c.mmdb"}),
+        Enrichment("lookup", options={"source": "a.csv"}),
+        Enrichment("filter", options={"sql": "true"}),
+    )
+    pipeline = Pipeline("p", "t", ("id",), "public", "t", (), enrichments=steps)
+    assert sources(Config("bucket", "ledger", (pipeline,))) == ("a.csv", "s3://b/c.mmdb")
+
+
+def test_paths_begin_at_the_root_and_absent_files_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    layer = tmp_path / "layer.csv"
+    layer.write_text("y")
+    found = find_local(["a.csv", "b.csv", str(layer), "s3://b/c"], tmp_path)
+    assert found == {"a.csv": tmp_path / "a.csv", str(layer): layer}
+
+
+async def test_an_object_is_fetched_once_and_again_when_it_changed(aws, tmp_path: Path) -> None:
+    s3_client, bucket = await aws.client("s3"), await aws.new_bucket()
+    name = f"s3://{bucket}/references/airports.csv"
+    await s3_client.put_object(Bucket=bucket, Key="references/airports.csv", Body=b"one")
+    references = References(s3_client, [name], root=tmp_path, folder=tmp_path / "kept")
+    assert await references.refresh()
+    first = references.paths[name]
+    assert (first.read_bytes(), first.suffix) == (b"one", ".csv")
+    assert not await references.refresh()
+    await s3_client.put_object(Bucket=bucket, Key="references/airports.csv", Body=b"two")
+    assert await references.refresh()
+    assert references.paths[name].read_bytes() == b"two"
+    assert not first.exists()
+    await s3_client.delete_object(Bucket=bucket, Key="references/airports.csv")
+    with pytest.raises(StorageError, match="NoSuchKey; put it there"):
+        await references.refresh()
+    assert references.paths[name].read_bytes() == b"two"
