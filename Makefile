@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TEMPLATE_LINTERS := .venv-templates/.installed
+PEERS := .venv-peers/.installed
 
-# Of what is deployed.
+# What is deployed: the configuration, functions and files of your own (CODE), the platform.
 CONFIG ?= fastetl.toml
+CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates package deploy build-Ingest build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates bench bench-report package deploy build-Ingest build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +34,8 @@ test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the template
-	$(BIN)/ruff check src tests benchmarks packaging
-	$(BIN)/ruff format --check src tests benchmarks packaging
+	$(BIN)/ruff check src tests benchmarks packaging examples
+	$(BIN)/ruff format --check src tests benchmarks packaging examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -44,6 +46,21 @@ lint-templates: $(TEMPLATE_LINTERS)
 $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 	test -x .venv-templates/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-templates
 	$(BIN)/uv pip install --quiet --python .venv-templates/bin/python --require-hashes -r requirements/templates.txt
+	touch $@
+
+bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
+	mkdir -p build
+	.venv-peers/bin/pytest benchmarks -q -p no:cacheprovider --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
+		--benchmark-json=build/bench.json
+
+bench-report: ## Write what `make bench` measured into benchmarks/README.md
+	.venv-peers/bin/python -m benchmarks.report build/bench.json benchmarks/README.md
+
+# The peers' pins clash with fastetl's own.
+$(PEERS): requirements/peers.txt | $(INSTALLED)
+	test -x .venv-peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
+	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python --require-hashes -r requirements/peers.txt
+	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python --no-deps --no-build-isolation -e .
 	touch $@
 
 # `sam build` calls build-<function> with ARTIFACTS_DIR; `make package` does the same without SAM.
@@ -61,6 +78,7 @@ define build
 	cp -r src/fastetl $(ARTIFACTS_DIR)/
 	rm -rf $(ARTIFACTS_DIR)/fastetl/local $(ARTIFACTS_DIR)/fastetl/cli
 	cp $(CONFIG) $(ARTIFACTS_DIR)/fastetl.toml
+	$(if $(CODE),cp -r $(CODE) $(ARTIFACTS_DIR)/)
 	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR)
 endef
 
@@ -82,6 +100,8 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 			$$([ $$name = ingest ] && echo pyproject.toml --extra tracing || echo requirements/$$name.in); done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/templates.txt requirements/templates.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 

@@ -1,0 +1,12 @@
+"""An enrichment of one's own: a function from frame to frame, named in orders.toml.
+
+It gets the columns in `inputs`, as numbers, times and texts, and gives a frame with the columns in `outputs`, a row for
+each row, in their order. A deleted item's columns are NULL.
+"""
+
+import polars as pl
+
+
+def add_weekday(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the day of the week on which an order was paid: its English name."""
+    return frame.select(pl.col("paid_at").dt.strftime("%A").alias("paid_weekday"))

@@ -1,0 +1,89 @@
+"""What documents say that can be checked: links, commands, settings, targets, the example."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from examples.orders import add_weekday
+
+from fastetl.cli import typer_app
+from fastetl.config import Config, parse_config
+from fastetl.config_reading import ENVIRONMENT
+from fastetl.enrich import Enricher
+from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
+from fastetl.toml_tables import Table
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/*.md")])
+EXAMPLE = ROOT / "examples" / "orders.toml"
+
+
+def code_lines(path: Path) -> Iterator[str]:
+    for block in re.findall(r"^```\w*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+        yield from block.splitlines()
+    yield from re.findall(r"`([^`\n]+)`", path.read_text())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    missing = [link for link in links if not link.startswith("http") and not (path.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_and_targets_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in code_lines(path):
+        words = shlex.split(line.partition("#")[0], posix=True) if "'" not in line.replace("'", "", 2) else line.split()
+        if words[:1] == ["make"] and len(words) > 1:
+            assert words[1] in targets, line
+        if words and words[0].removeprefix(".venv/bin/") == "fastetl":
+            check_command(words[1:], line)
+
+
+def check_command(words: list[str], line: str) -> None:
+    command: Any = typer.main.get_command(typer_app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    assert not getattr(command, "commands", {}) or not words or command.invoke_without_command, line
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, line
+
+
+def test_the_example_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: set[str] = set()
+
+    def note(method: Any) -> Any:
+        def noted(self: Any, name: str, *arguments: Any) -> Any:
+            taken.add(name)
+            return method(self, name, *arguments)
+
+        return noted
+
+    for method in ("take", "parse", "table", "tables"):
+        monkeypatch.setattr(Table, method, note(getattr(Table, method)))
+    read_example()
+    text = EXAMPLE.read_text()
+    assert not {name for name in taken if not re.search(rf"\b{name}\b", text)}
+
+
+def read_example() -> Config:
+    return parse_config(EXAMPLE.read_text(), {})
+
+
+def test_the_examples_enrichments_work() -> None:
+    Enricher(read_example().pipelines[0], {"ORDERS_HASH_KEY": "0123456789abcdef"})
+    assert add_weekday.__doc__
+
+
+def test_operations_name_every_variable() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    variables = {*ENVIRONMENT.values(), CONFIG_VARIABLE, TRACING_VARIABLE}
+    assert not {name for name in variables if f"`{name}`" not in text}
