@@ -180,9 +180,9 @@ class Ledger:
         await self._call("update_item", **self._moved(batch, changes))
         return msgspec.structs.replace(batch, **changes)
 
-    async def close_batch(self, head: Head, batch: Batch, state: BatchState) -> Head:
-        """Take a batch out of HEAD: the last step, after its files have been marked."""
-        changes: dict[str, Any] = {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
+    async def close_batch(self, head: Head, batch: Batch, state: BatchState, **changes: Any) -> Head:
+        """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's."""
+        changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
         if state == "LOADED":
             changes["loads"] = head.loads + 1
             if head.paused_by == "fastetl":

@@ -44,6 +44,9 @@ QUARANTINE_AFTER = 2
 PAUSE_AFTER = 2
 """Other files that failed like this one, with nothing loaded in between: then it is probably not the data."""
 
+PROBED_AMONG = 1000
+"""Of so many waiting files the youngest is tried beside suspects."""
+
 _RUNNING = {"SUBMITTING", "SUBMITTED", "RESOLVING"}
 
 Action = Literal[
@@ -148,15 +151,20 @@ class Loader:
         return Step("opened", batch)
 
     def _may_open(self, head: Head, open_batches: Sequence[Batch]) -> bool:
-        if head.paused and (head.paused_by == "operator" or open_batches):
-            return False
         suspects_only = all(batch.data_failures for batch in open_batches)
-        return suspects_only and len(open_batches) < MAX_OPEN_BATCHES
+        if head.paused_by == "operator" or not suspects_only:
+            return False
+        if head.paused and open_batches:
+            # A probe: should one of the newer files load, the suspects are to blame after all.
+            return self._now() >= head.probe_at and len(open_batches) < MAX_OPEN_BATCHES
+        return len(open_batches) < MAX_OPEN_BATCHES - 1
 
     async def _candidates(self, head: Head, open_batches: Sequence[Batch]) -> list[PendingFile]:
-        """The oldest waiting files of one layout, if a threshold is crossed."""
+        """The oldest waiting files of one layout, if a threshold is crossed; a younger one alone for a probe."""
         taken = {member.file_id for batch in open_batches for member in await self._members(batch)}
         policy = self._pipeline.load
+        probes = bool(head.paused and open_batches)
+        most = PROBED_AMONG if probes else policy.max_files
         files: list[PendingFile] = []
         size = 0
         async for file in self._ledger.pending(self._pipeline.name):
@@ -164,10 +172,13 @@ class Loader:
                 continue
             files.append(file)
             size += file.bytes
-            if len(files) == policy.max_files:
-                return files
+            if len(files) == most:
+                break
+        if probes:
+            return files[-1:]
+        full = len(files) == policy.max_files or size >= policy.max_bytes
         old_enough = bool(files) and self._now() - files[0].created >= policy.max_age_seconds * 1000
-        return files if old_enough or size >= policy.max_bytes or head.load_requested else []
+        return files if full or old_enough or head.load_requested else []
 
     async def _describe_batch(self, head: Head, files: Sequence[FileItem], parent: str = "") -> Batch:
         """Put a batch's manifest and list of files on S3, and say what it is. Should nobody open it, they expire."""
@@ -388,6 +399,10 @@ class Loader:
         """The data failed: part the batch, or settle what a single file deserves."""
         if batch.files > 1:
             return await self._split(head, batch)
+        if head.paused and not batch.data_failures and len(open_batches) > 1:
+            # A probe that fails beside suspects tells nothing new; its file waits again.
+            await self._ledger.close_batch(head, batch, "SPLIT", probe_at=self._now() + LAST_DELAY_SECONDS * 1000)
+            return Step("dissolved", batch)
         loads_seen = batch.loads_seen if batch.data_failures else head.loads
         failures = batch.data_failures + 1
         if failures >= QUARANTINE_AFTER and head.loads > loads_seen:
@@ -422,7 +437,8 @@ class Loader:
     async def _pause(self, head: Head, reason: str) -> Head:
         if head.paused:
             return head
-        return await self._ledger.change_head(head, paused=reason[:500], paused_by="fastetl")
+        probe_at = self._now() + FIRST_DELAY_SECONDS * 1000
+        return await self._ledger.change_head(head, paused=reason[:500], paused_by="fastetl", probe_at=probe_at)
 
     # --- small change --------------------------------------------------------------------------------------------
 

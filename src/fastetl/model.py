@@ -135,6 +135,8 @@ class Head(msgspec.Struct, frozen=True):
     loads: int = 0
     """Batches loaded so far: tells whether anything else has loaded since a suspect failed."""
     epochs: tuple[EpochStart, ...] = ()
+    probe_at: int = 0
+    """Unix milliseconds before which a paused pipeline with suspects tries no other file."""
 
 
 MAX_OPEN_BATCHES = 8

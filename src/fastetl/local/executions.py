@@ -64,6 +64,9 @@ class Execution(msgspec.Struct):
     cancelled: bool = False
 
 
+INTERRUPT_SECONDS = 0.05
+
+
 class Runner:
     """Runs executions on an engine. Called from worker threads; each execution by one of them."""
 
@@ -112,10 +115,19 @@ class Runner:
         """Stop it where it is; the outcome shows whether that was in time."""
         with self._cancelling:
             execution.cancelled = True
-            if execution.session is not None:
-                execution.session.interrupt()
-            elif execution.status in {"SUBMITTED", "PICKED"}:
+            if execution.status in {"SUBMITTED", "PICKED"}:
                 self._end(execution, "ABORTED", "Query cancelled on user's request")
+        self._interrupt(execution)
+
+    def _interrupt(self, execution: Execution) -> None:
+        """Interrupt what runs, again and again: between two statements an interruption meets nothing."""
+        with self._cancelling:
+            if execution.session is None:
+                return
+            execution.session.interrupt()
+        again = threading.Timer(INTERRUPT_SECONDS, self._interrupt, [execution])
+        again.daemon = True
+        again.start()
 
     def _start(self, execution: Execution) -> bool:
         with self._cancelling:

@@ -1,0 +1,88 @@
+"""The product's processes, wired to the fake clients as its roots wire them to AWS's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from fastetl.decode import parse_source_arn
+from fastetl.enrich import Enricher
+from fastetl.errors import LedgerError
+from fastetl.ingest import Ingest
+from fastetl.ledger import Ledger
+from fastetl.load import Loader
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastetl.config import Config, Pipeline
+    from tests.simulation.world import World
+
+
+class Deployment:
+    """One stack. Lambda environments serve one invocation after the other, as long as none of these dies or fails."""
+
+    def __init__(self, world: World, config: Config) -> None:
+        self.config = config
+        self._world = world
+        self._idle: dict[str, list[Ingest]] = defaultdict(list)
+
+    async def ingest(self, event: bytes) -> None:
+        """One invocation of the ingest Lambda, in an environment that waits or in a new one."""
+        pipeline = self.config.pipeline_for(parse_source_arn(event))
+        idle = self._idle[pipeline.name]
+        environment = idle.pop() if idle else self._new_environment(pipeline)
+        await environment.ingest(event)
+        idle.append(environment)
+
+    def _new_environment(self, pipeline: Pipeline) -> Ingest:
+        self._world.sometimes("ingest environment begun")
+        return Ingest(
+            self.config, pipeline, self._bucket(), self._ledger(), Enricher(pipeline), clock=self._clock()
+        )
+
+    def forget_environments(self) -> None:
+        """End those that wait for an invocation."""
+        self._idle.clear()
+
+    async def coordinate(self, pipeline: Pipeline) -> None:
+        """One invocation of the coordinator Lambda: steps, until there is nothing to do right away."""
+        world = self._world
+        loader = Loader(
+            self.config,
+            pipeline,
+            self._bucket(),
+            self._ledger(),
+            Warehouse(world.network.client(world.data_api), pipeline.redshift),
+            clock=self._clock(),
+            new_installation=lambda: f"{world.random.getrandbits(64):016x}",
+        )
+        while True:
+            step = await loader.wake_up()
+            world.sometimes(f"step {step.action}")
+            world.sometimes("paused by fastetl", step.paused)
+            if not step.progressed:
+                return
+
+    async def change_head(self, pipeline: Pipeline, **changes: Any) -> None:
+        """An operator's change of HEAD, repeated until it is in."""
+        ledger = self._ledger()
+        for _ in range(20):
+            try:
+                if head := await ledger.head(pipeline.name):
+                    await ledger.change_head(head, **changes)
+                return
+            except LedgerError:
+                continue
+
+    def _bucket(self) -> Bucket:
+        return Bucket(self._world.network.client(self._world.s3), self.config.bucket)
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._world.network.client(self._world.dynamodb), self.config.ledger_table)
+
+    def _clock(self) -> Callable[[], float]:
+        skew = self._world.random.uniform(-1, 1) * self._world.scenario.skew_seconds
+        return lambda: self._world.loop.time() + skew

@@ -1,0 +1,148 @@
+"""What happens once, if at all, in a simulation: a ledger restored, a stack deployed anew, a lock that a person holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import statements
+from fastetl.model import EpochStart
+from tests.simulation.fake_warehouse import Transaction
+from tests.simulation.scenario import HOUR
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tests.simulation.world import World
+
+
+class Disasters:
+    """The scenario's disasters, each at a time of its own while there are faults."""
+
+    def __init__(self, world: World) -> None:
+        self.broken = False
+        """Whether the surroundings are broken just now."""
+        self._world = world
+        self._under_way: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Start those that the scenario names."""
+        scenario = self._world.scenario
+        planned: list[Coroutine[None, None, None]] = []
+        if scenario.ledger_restored:
+            planned.append(self._restore_ledger())
+        if scenario.redeployed:
+            planned.append(self._redeploy())
+        if scenario.head_lost:
+            planned.append(self._lose_head())
+        if scenario.trouble_seconds:
+            planned.append(self._break_surroundings())
+        if scenario.gate_held_seconds:
+            planned.append(self._hold_gate())
+        if scenario.epoch and not (scenario.ledger_restored or scenario.redeployed or scenario.head_lost):
+            planned.append(self._begin_epoch())
+        if scenario.operator:
+            planned.append(self._operate())
+        planned += [self._break_object(corrupt=False) for _ in range(scenario.lost_objects)]
+        planned += [self._break_object(corrupt=True) for _ in range(scenario.corrupt_objects)]
+        self._under_way = [self._world.loop.background(disaster) for disaster in planned]
+
+    async def over(self) -> None:
+        """Wait until the last one is over."""
+        await asyncio.gather(*self._under_way)
+
+    async def _sometime(self, within: float = 1.0) -> None:
+        await asyncio.sleep(self._world.random.random() * self._world.scenario.active_seconds * within)
+
+    async def _restore_ledger(self) -> None:
+        world = self._world
+        await self._sometime(0.6)
+        backup = world.dynamodb.backup()
+        await asyncio.sleep(world.random.uniform(60, HOUR))
+        world.sometimes("ledger restored to an earlier hour")
+        self._start_over(backup)
+
+    async def _redeploy(self) -> None:
+        await self._sometime()
+        self._world.sometimes("stack deployed anew")
+        self._start_over({})
+
+    def _start_over(self, backup: dict[str, dict[str, object]]) -> None:
+        """Another ledger under running processes; the streams are read again from where they begin."""
+        world = self._world
+        world.kill_everything()
+        world.deployment.forget_environments()
+        world.dynamodb.restore(backup)  # type: ignore[arg-type]
+        for source in world.sources:
+            for shard in source.shards:
+                shard.position = 0
+            world.read(source)
+
+    async def _lose_head(self) -> None:
+        await self._sometime()
+        world = self._world
+        name = world.random.choice(world.deployment.config.pipelines).name
+        if world.dynamodb.items.pop(f"P#{name}", None):
+            world.sometimes("HEAD lost")
+
+    async def _break_surroundings(self) -> None:
+        await self._sometime()
+        self.broken = True
+        await asyncio.sleep(self._world.scenario.trouble_seconds)
+        self.broken = False
+
+    async def _hold_gate(self) -> None:
+        world = self._world
+        await self._sometime()
+        pipeline = world.random.choice(world.deployment.config.pipelines)
+        person = Transaction(world.warehouse)
+        await person.run(f"/* fastetl lock person */\nLOCK {statements.table(pipeline, '_gate')}")
+        world.sometimes("gate held by a person")
+        await asyncio.sleep(world.scenario.gate_held_seconds)
+        person.rollback()
+
+    async def _begin_epoch(self) -> None:
+        world = self._world
+        await self._sometime(0.5)
+        starts = EpochStart(1, int(world.loop.time()) + 1200)
+        for pipeline in world.deployment.config.pipelines:
+            await world.deployment.change_head(pipeline, epochs=(starts,))
+            world.sometimes("epoch begun")
+
+    async def _operate(self) -> None:
+        world = self._world
+        for _ in range(3):
+            await self._sometime(0.3)
+            pipeline = world.random.choice(world.deployment.config.pipelines)
+            if world.random.random() < 0.5:
+                await world.deployment.change_head(pipeline, load_requested=True)
+                world.sometimes("load asked for by an operator")
+                continue
+            await world.deployment.change_head(pipeline, paused="maintenance", paused_by="operator")
+            world.sometimes("paused by an operator")
+            await asyncio.sleep(world.random.uniform(60, HOUR))
+            await world.deployment.change_head(pipeline, paused="", paused_by="")
+
+    async def _break_object(self, *, corrupt: bool) -> None:
+        """Lose or spoil the object of a file that waits."""
+        world = self._world
+        await self._sometime()
+        waiting = [
+            item["key"]["S"]
+            for pk, item in sorted(world.dynamodb.items.items())
+            if pk.startswith("F#") and item["state"]["S"] == "PENDING"
+        ]
+        if not waiting:
+            return
+        key = world.random.choice(waiting)
+        where = next(place for place in world.s3.objects if place[1] == key)
+        world.invariants.events_of(key)
+        if corrupt:
+            world.sometimes("object spoilt")
+            broken = msgspec.structs.replace(world.s3.objects[where], content=b"spoilt", etag='"spoilt"')
+            world.s3.objects[where] = broken
+        else:
+            world.sometimes("object lost")
+            del world.s3.objects[where]

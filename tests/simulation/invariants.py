@@ -1,0 +1,164 @@
+"""What must hold, whatever happens: I1 to I9 of the protocol, as the run goes and when it has come to rest.
+
+Everything is held against what really changed (`source.py`), never against what the product says about itself.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+from fastetl import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastetl.config import Pipeline
+    from tests.simulation.expressions import Item
+    from tests.simulation.fake_s3 import FakeS3
+    from tests.simulation.fake_warehouse import FakeWarehouse
+    from tests.simulation.source import Change, SourceTable
+
+_ENDS = {"PENDING": {"PENDING", "LOADED", "QUARANTINED"}, "QUARANTINED": {"QUARANTINED", "PENDING"}}
+"""Where a file's state may go; what is not named here stays as it is."""
+
+
+class Invariants:
+    """Collects violations. `watch_item` sees every write of the ledger, `watch_commit` every commit."""
+
+    def __init__(self, pipelines: list[Pipeline], s3: FakeS3, warehouse: FakeWarehouse, bucket: str) -> None:
+        self.violations: list[str] = []
+        self._pipelines = {pipeline.name: pipeline for pipeline in pipelines}
+        self._s3 = s3
+        self._warehouse = warehouse
+        self._bucket = bucket
+        self._seen_events: dict[str, frozenset[str]] = {}
+
+    def violated(self, invariant: str, what: str) -> None:
+        """Note a violation."""
+        self.violations.append(f"{invariant}: {what}")
+
+    # --- as the run goes -----------------------------------------------------------------------------------------
+
+    def watch_item(self, was: Item | None, now: Item) -> None:
+        """After a write of the ledger."""
+        pk = now["pk"]["S"]
+        match pk[:2]:
+            case "F#":
+                self._watch_file(pk[2:], was, now)
+            case "P#":
+                self._never_falls(pk, "generation", was, now)
+            case "B#":
+                self._never_falls(pk, "attempt", was, now)
+
+    def _watch_file(self, file_id: str, was: Item | None, now: Item) -> None:
+        state, before = now["state"]["S"], was["state"]["S"] if was else ""
+        if before and state not in _ENDS.get(before, {before}):
+            self.violated("I6", f"file {file_id} went from {before} to {state}")
+        if state == before:
+            return
+        loaded = file_id in {row["file_id"] for row in self._rows(now["pipeline"]["S"], "_load_files")}
+        if state == "LOADED" and not loaded:
+            self.violated("I2", f"file {file_id} is said to be loaded and is not")
+        if state == "QUARANTINED" and loaded:
+            self.violated("I6", f"file {file_id} is loaded and put into quarantine")
+
+    def _never_falls(self, pk: str, name: str, was: Item | None, now: Item) -> None:
+        if was and int(now[name]["N"]) < int(was[name]["N"]):
+            self.violated("I5", f"{name} of {pk} fell from {was[name]['N']} to {now[name]['N']}")
+
+    def watch_commit(self, warehouse: FakeWarehouse) -> None:
+        """After a commit of the warehouse."""
+        for pipeline in self._pipelines.values():
+            self._once(pipeline, "_load_files", "file_id", "I3")
+            self._once(pipeline, "_loads", "batch_id", "I3")
+            self._once(pipeline, "_log", "_event_id", "I4")
+            self._once(pipeline, "", "_key", "I4")
+        for table, times in warehouse.conflicts.items():
+            if not table.endswith('_gate"'):
+                self.violated("I0", f"{times} transactions of different batches met in table {table}")
+
+    def _once(self, pipeline: Pipeline, suffix: str, column: str, invariant: str) -> None:
+        values = [row[column] for row in self._rows(pipeline.name, suffix)]
+        if len(values) != len(set(values)):
+            twice = next(value for value in values if values.count(value) > 1)
+            self.violated(invariant, f"{column} {twice} is in {pipeline.target}{suffix} more than once")
+
+    # --- at rest -------------------------------------------------------------------------------------------------
+
+    def check_at_rest(self, items: dict[str, Item], sources: list[SourceTable], acknowledged: set[str]) -> None:
+        """When everything has ended that can."""
+        files = {pk[2:]: item for pk, item in items.items() if pk.startswith("F#")}
+        self._check_acknowledged(files, acknowledged)
+        for source in sources:
+            self._check_loaded(source.pipeline, files)
+            self._check_warehouse(source)
+
+    def _check_acknowledged(self, files: dict[str, Item], acknowledged: set[str]) -> None:
+        kept: set[str] = set(self._rejected())
+        for item in files.values():
+            if item["key"]["S"]:
+                kept |= self.events_of(item["key"]["S"])
+        if lost := acknowledged - kept:
+            self.violated("I1", f"{len(lost)} acknowledged changes are in no file and no reject: {sorted(lost)[:3]}")
+
+    def _rejected(self) -> Iterator[str]:
+        for (_, key), stored in self._s3.objects.items():
+            if "/rejects/" in f"/{key}":
+                for line in gzip.decompress(stored.content).splitlines():
+                    yield json.loads(line)["event_id"]
+
+    def _check_loaded(self, pipeline: Pipeline, files: dict[str, Item]) -> None:
+        loaded = {row["file_id"] for row in self._rows(pipeline.name, "_load_files")}
+        for file_id, item in files.items():
+            if item["pipeline"]["S"] != pipeline.name:
+                continue
+            state = item["state"]["S"]
+            if (state == "LOADED") != (file_id in loaded):
+                self.violated("I2", f"file {file_id} is {state}, and load_files says {file_id in loaded}")
+
+    def _check_warehouse(self, source: SourceTable) -> None:
+        pipeline = source.pipeline
+        keys = {key.rsplit("/", 1)[-1].split(".")[0]: key for _, key in self._all_objects() if "/data/" in f"/{key}"}
+        events: set[str] = set()
+        for row in self._rows(pipeline.name, "_load_files"):
+            events |= self.events_of(keys[row["file_id"]])
+        loaded = [source.changes[event_id] for event_id in events]
+        self._check_log(pipeline, loaded)
+        self._check_mirror(pipeline, loaded)
+
+    def _check_log(self, pipeline: Pipeline, loaded: list[Change]) -> None:
+        logged = {row["_event_id"] for row in self._rows(pipeline.name, "_log")}
+        if logged != {change.event_id for change in loaded}:
+            self.violated("I4", f"the log of {pipeline.name} has {len(logged)} events of {len(loaded)} loaded ones")
+
+    def _check_mirror(self, pipeline: Pipeline, loaded: list[Change]) -> None:
+        newest: dict[str, Change] = {}
+        for change in sorted(loaded, key=lambda change: change.order):
+            newest[change.key] = change
+        expected = {key: (change.event_id, change.deleted, change.payload) for key, change in newest.items()}
+        found = {
+            row["_key"]: (row["_event_id"], row["_deleted"] == "true", row["payload"])
+            for row in self._rows(pipeline.name, "")
+        }
+        wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+        if wrong:
+            key = wrong[0]
+            self.violated("I4", f"row {key} of {pipeline.name} is {found.get(key)}, not {expected.get(key)}")
+
+    # --- what files hold -----------------------------------------------------------------------------------------
+
+    def _rows(self, pipeline: str, suffix: str) -> list[dict[str, Any]]:
+        return self._warehouse.rows(statements.table(self._pipelines[pipeline], suffix))
+
+    def _all_objects(self) -> list[tuple[str, str]]:
+        known = [(self._bucket, key) for key in self._seen_events]
+        return [*self._s3.objects, *known]
+
+    def events_of(self, key: str) -> frozenset[str]:
+        """The events in a file, as its object has them, or had them before it was lost or broken."""
+        if key not in self._seen_events:
+            lines = self._warehouse.parse(f"s3://{self._bucket}/{key}", ",", "gzip")
+            self._seen_events[key] = frozenset(line[3] for line in lines)
+        return self._seen_events[key]

@@ -1,0 +1,114 @@
+"""What a seed is made of. Every seed has some troubles and not others, so that each is met alone and in company."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+HOUR = 3600.0
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """The parameters of one simulation; times are virtual seconds, probabilities are per occasion."""
+
+    pipelines: int
+    writes: int
+    """Per pipeline, while there are faults."""
+    keys: int
+    active_seconds: float
+    max_batch: int
+    """Records in one invocation."""
+    ordered_shards: bool
+    """Whether a child shard is read after its parent, as Lambda does; a redelivery may still come later."""
+    unloadable: float
+    rejects: float
+    redelivered: float
+    splits: int
+    new_streams: int
+    tick_seconds: float
+    """Between the schedule's wake-ups."""
+    lost_wakeups: float
+    doubled_wakeups: float
+    coordinators: int
+    """At once, per pipeline."""
+    skew_seconds: float
+    index_lag_seconds: float
+    page_items: int
+    max_files: int
+    max_age_seconds: int
+    max_bytes: int
+    early_snapshot: bool
+    serializable: bool
+    names_errors: bool
+    queued_seconds: float
+    held_for_hours: float
+    """Probability that a statement starts hours later."""
+    misreported: float
+    dropped_sessions: float
+    result_seconds: float
+    trouble_seconds: float
+    """How long the surroundings are broken: permission lost, disk full."""
+    trouble: str
+    gate_held_seconds: float
+    lost_objects: int
+    corrupt_objects: int
+    ledger_restored: bool
+    redeployed: bool
+    head_lost: bool
+    epoch: bool
+    operator: bool
+
+
+def draw_scenario(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    source = random.Random(f"scenario {seed}")
+
+    def maybe(probability: float, *options: float) -> float:
+        return source.choice(options) if source.random() < probability else 0.0
+
+    def often(probability: float) -> bool:
+        return source.random() < probability
+
+    disaster = source.choice(("", "", "", "", "restore", "redeploy", "head"))
+    return Scenario(
+        pipelines=source.choice((1, 1, 2)),
+        writes=source.randint(2, 10),
+        keys=source.choice((1, 2, 4, 8)),
+        active_seconds=source.choice((0.2, 0.5, 1.0, 3.0)) * HOUR,
+        max_batch=source.choice((1, 2, 4, 8)),
+        ordered_shards=often(0.5),
+        unloadable=maybe(0.35, 0.05, 0.15, 0.4),
+        rejects=maybe(0.3, 0.05, 0.2),
+        redelivered=maybe(0.5, 0.1, 0.4),
+        splits=int(maybe(0.4, 1, 2)),
+        new_streams=int(maybe(0.25, 1, 2)),
+        tick_seconds=source.choice((120.0, 300.0, 600.0)),
+        lost_wakeups=maybe(0.3, 0.2, 0.6),
+        doubled_wakeups=maybe(0.6, 0.2, 0.8),
+        coordinators=source.choice((1, 2, 3)),
+        skew_seconds=maybe(0.2, 60.0, 600.0),
+        index_lag_seconds=maybe(0.6, 1.0, 30.0, 600.0),
+        page_items=source.choice((1, 2, 5, 1000)),
+        max_files=source.choice((1, 2, 5, 10_000)),
+        max_age_seconds=source.choice((60, 300, 900)),
+        max_bytes=source.choice((300, 2_000, 1_000_000)),
+        early_snapshot=often(0.5),
+        serializable=often(0.5),
+        names_errors=often(0.6),
+        queued_seconds=source.choice((0.1, 5.0, 120.0)),
+        held_for_hours=maybe(0.25, 0.1, 0.3),
+        misreported=maybe(0.3, 0.05, 0.3),
+        dropped_sessions=maybe(0.3, 0.02, 0.08),
+        result_seconds=maybe(0.25, 30.0, 400.0) or 24 * HOUR,
+        trouble_seconds=maybe(0.2, 0.3 * HOUR, 1.5 * HOUR),
+        trouble=source.choice(("denied", "disk", "s3")),
+        gate_held_seconds=maybe(0.12, 600.0, 3 * HOUR),
+        lost_objects=int(maybe(0.1, 1)),
+        corrupt_objects=int(maybe(0.1, 1)),
+        ledger_restored=disaster == "restore",
+        redeployed=disaster == "redeploy",
+        head_lost=disaster == "head",
+        epoch=often(0.25),
+        operator=often(0.25),
+    )

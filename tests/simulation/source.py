@@ -1,0 +1,154 @@
+"""The tables that change, their streams, and what really happened: the truth that the warehouse is held against."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from tests.simulation.fake_warehouse import POISON, SWALLOW
+
+if TYPE_CHECKING:
+    import random
+
+    from fastetl.config import Pipeline
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change as it really was."""
+
+    event_id: str
+    key: str
+    """As `_key` writes it."""
+    order: tuple[int, int]
+    """Of the stream and within it: later is greater. Never taken from what the product writes."""
+    deleted: bool
+    payload: str | None
+    unloadable: bool
+    """The warehouse refuses every file with it."""
+    reject: bool
+    """It cannot be converted."""
+    record: bytes
+    """As Lambda delivers it."""
+    created_at: float
+
+
+class Shard:
+    """An ordered part of a stream; `position` is the checkpoint of its reader."""
+
+    def __init__(self, name: str, arn: str, parent: Shard | None = None) -> None:
+        self.name = name
+        self.arn = arn
+        self.parent = parent
+        self.changes: list[Change] = []
+        self.position = 0
+        self.closed = False
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything in it is acknowledged."""
+        return self.position >= len(self.changes)
+
+
+class SourceTable:
+    """One DynamoDB table with its stream; a new stream takes up where an old one was switched off."""
+
+    def __init__(self, pipeline: Pipeline, random: random.Random, *, keys: int, unloadable: float, rejects: float) -> None:
+        self.pipeline = pipeline
+        self.shards: list[Shard] = []
+        self.changes: dict[str, Change] = {}
+        """Every change ever, by event id."""
+        self._random = random
+        self._keys = keys
+        self._unloadable = unloadable
+        self._rejects = rejects
+        self._items: dict[int, dict[str, Any]] = {}
+        self._streams = 0
+        self._sequence = 0
+        self._open: list[Shard] = []
+
+    def new_stream(self, label: str) -> None:
+        """Switch the stream on anew: another ARN, and numbers that begin lower than the old ones ended."""
+        self._streams += 1
+        for shard in self._open:
+            shard.closed = True
+        arn = f"arn:aws:dynamodb:us-east-1:1:table/{self.pipeline.table}/stream/{label}"
+        self._open = [Shard(f"{label}/{n}", arn) for n in range(self._random.choice((1, 1, 2)))]
+        self.shards += self._open
+        # Just below a power of ten: the numbers grow a digit, so that as text later ones would be smaller.
+        self._sequence = 10 ** self._random.choice((21, 22, 25)) - self._random.randint(1, 12)
+
+    def split_shard(self) -> None:
+        """Close a shard; what follows for its keys is in a child, which may well be read first."""
+        old = self._random.choice(self._open)
+        old.closed = True
+        child = Shard(f"{old.name}.{len(self.shards)}", old.arn, old)
+        self._open[self._open.index(old)] = child
+        self.shards.append(child)
+
+    def write(self, now: float, *, healthy: bool = False) -> Change:
+        """Change one item."""
+        number = self._random.randrange(self._keys)
+        was = self._items.get(number)
+        self._sequence += self._random.randint(1, 3)
+        kind = self._random.random()
+        unloadable = not healthy and kind < self._unloadable
+        reject = not healthy and not unloadable and kind < self._unloadable + self._rejects
+        deleted = was is not None and not unloadable and not reject and self._random.random() < 0.25
+        payload = self._payload(unloadable=unloadable)
+        shard = self._open[number % len(self._open)]
+        key = f"k{number}"
+        keys: dict[str, Any] = {"id": {"S": key}}
+        body: dict[str, Any] = {
+            "ApproximateCreationDateTime": int(now),
+            "Keys": keys,
+            "SequenceNumber": str(self._sequence),
+            "SizeBytes": 10,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        }
+        image = {**keys, "payload": {"S": payload}, "quantity": {"S": "many"} if reject else {"N": "7"}}
+        if was is not None:
+            body["OldImage"] = was
+        if deleted:
+            self._items.pop(number, None)
+        else:
+            self._items[number] = body["NewImage"] = image
+        event_id = hashlib.blake2b(f"{shard.arn}{self._sequence}".encode(), digest_size=16).hexdigest()
+        record: dict[str, Any] = {
+            "eventID": event_id,
+            "eventName": "REMOVE" if deleted else "INSERT" if was is None else "MODIFY",
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": "us-east-1",
+            "dynamodb": body,
+            "eventSourceARN": shard.arn,
+        }
+        if deleted and self._random.random() < 0.3:
+            record["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+        change = Change(
+            event_id=event_id,
+            key=f"S={key};",
+            order=(self._streams, self._sequence),
+            deleted=deleted,
+            # A tombstone keeps what the item had last, where the stream tells.
+            payload=was["payload"]["S"] if was and deleted else payload,
+            unloadable=unloadable,
+            reject=reject,
+            record=orjson.dumps(record),
+            created_at=now,
+        )
+        shard.changes.append(change)
+        self.changes[event_id] = change
+        return change
+
+    def _payload(self, *, unloadable: bool) -> str:
+        if unloadable:
+            return self._random.choice((POISON, POISON, SWALLOW))
+        return self._random.choice(("", "plain", 'say "so"', "a,b", "line\nfeed", "é😀")) + str(self._sequence)
+
+
+def build_event(changes: list[Change]) -> bytes:
+    """The changes as one event, as Lambda delivers it."""
+    return b'{"Records":[' + b",".join(change.record for change in changes) + b"]}"

@@ -1,0 +1,389 @@
+"""One simulation: tables that change, Lambda environments that die, a warehouse that is late, and what goes wrong besides.
+
+First a time of faults, then a time of calm in which healthy changes go on arriving: within a bounded time everything
+must have come to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fastetl import statements
+from fastetl.columns import Column, RedshiftType
+from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.errors import FastetlError
+from tests.simulation.deployment import Deployment
+from tests.simulation.disasters import Disasters
+from tests.simulation.fake_dynamodb import FakeDynamoDB
+from tests.simulation.fake_redshift_data import FakeRedshiftData, Pace
+from tests.simulation.fake_s3 import FakeS3
+from tests.simulation.fake_warehouse import FakeWarehouse, SqlError, Transaction
+from tests.simulation.faults import FaultPlan, Network
+from tests.simulation.invariants import Invariants
+from tests.simulation.loop import Ended, Process, SimulatedLoop
+from tests.simulation.scenario import HOUR, Scenario, draw_scenario
+from tests.simulation.source import Change, Shard, SourceTable, build_event
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+BEGINS = 1_790_000_000.0
+"""Unix seconds at which every simulation begins."""
+
+BUCKET = "lake"
+LAMBDA_SECONDS = 300
+CALM_SECONDS = 72 * HOUR
+"""Within which everything must be loaded or in quarantine once the faults are over."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a seed."""
+
+    seed: int
+    violations: tuple[str, ...]
+    fingerprint: str
+    coverage: dict[str, int]
+    calls: int
+    virtual_seconds: float
+    trace: tuple[tuple[Any, ...], ...] = ()
+
+
+def build_pipeline(number: int, scenario: Scenario) -> Pipeline:
+    """A pipeline with a mirror and a log."""
+    return Pipeline(
+        name=f"p{number}",
+        table=f"table{number}",
+        keys=("id",),
+        schema="public",
+        target=f"t{number}",
+        outputs=frozenset({"mirror", "log"}),
+        columns=(
+            Column("id", ("id",), RedshiftType.parse("VARCHAR(64)")),
+            Column("payload", ("payload",), RedshiftType.parse("VARCHAR(64)")),
+            Column("quantity", ("quantity",), RedshiftType.parse("INTEGER")),
+        ),
+        load=LoadPolicy(
+            max_bytes=scenario.max_bytes, max_age_seconds=scenario.max_age_seconds, max_files=scenario.max_files
+        ),
+        redshift=RedshiftTarget(workgroup="simulated"),
+    )
+
+
+class World:
+    """Everything around the product, and the product's processes."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.scenario = draw_scenario(seed)
+        self.random = random.Random(f"world {seed}")
+        self.loop = SimulatedLoop(seed, starts_at=BEGINS)
+        self.coverage: Counter[str] = Counter()
+        self.calm = False
+        self.network = Network(self.loop, FaultPlan(seed))
+        pipelines = [build_pipeline(number, self.scenario) for number in range(self.scenario.pipelines)]
+        self._build_services()
+        self.invariants = Invariants(pipelines, self.s3, self.warehouse, BUCKET)
+        self.dynamodb.watch = self.invariants.watch_item
+        self.warehouse.watch = self.invariants.watch_commit
+        self.deployment = Deployment(self, Config(BUCKET, "ledger", tuple(pipelines)))
+        self.disasters = Disasters(self)
+        self.sources = [
+            SourceTable(
+                pipeline,
+                self.random,
+                keys=self.scenario.keys,
+                unloadable=self.scenario.unloadable,
+                rejects=self.scenario.rejects,
+            )
+            for pipeline in pipelines
+        ]
+        self.acknowledged: set[str] = set()
+        self.processes: set[Process] = set()
+        self._reading: set[str] = set()
+        self._coordinating: Counter[str] = Counter()
+
+    def _build_services(self) -> None:
+        scenario, source = self.scenario, self.random
+        self.s3 = FakeS3(self.loop.time)
+        self.dynamodb = FakeDynamoDB(
+            self.loop.time,
+            lag=lambda: source.random() * scenario.index_lag_seconds,
+            page_items=scenario.page_items,
+            unprocessed=lambda keys: source.randrange(keys) if not self.calm and source.random() < 0.1 else 0,
+        )
+        self.warehouse = FakeWarehouse(
+            self.s3,
+            self.loop.time,
+            early_snapshot=scenario.early_snapshot,
+            serializable=scenario.serializable,
+            names_errors=scenario.names_errors,
+            trouble=self._trouble,
+        )
+        self.data_api = FakeRedshiftData(
+            self.loop,
+            self.warehouse,
+            pace=_WorldPace(self),
+            result_seconds=scenario.result_seconds,
+            on_event=self._on_event,
+        )
+
+    def sometimes(self, what: str, happened: object = True) -> None:
+        """Count that a path was reached."""
+        if happened:
+            self.coverage[what] += 1
+
+    # --- the run -------------------------------------------------------------------------------------------------
+
+    def run(self, *, keep_trace: bool = False) -> Outcome:
+        """Run to the end and tell what came of it."""
+        gc.disable()
+        try:
+            self.loop.run_until_complete(self._main())
+        finally:
+            gc.enable()
+        virtual = self.loop.time() - BEGINS
+        self.loop.close()
+        for problem in self.loop.problems:
+            self.invariants.violated("asyncio", problem)
+        self.coverage.update({f"fault {kind}": times for kind, times in self.network.plan.met.items()})
+        return Outcome(
+            self.seed,
+            tuple(self.invariants.violations),
+            self.network.fingerprint,
+            dict(self.coverage),
+            self.network.calls,
+            virtual,
+            tuple(self.network.trace) if keep_trace else (),
+        )
+
+    async def _main(self) -> None:
+        for source in self.sources:
+            await self._make_tables(source.pipeline)
+            source.new_stream("2026-01-01T00:00:00.000")
+            self.loop.background(self._write(source))
+            self.loop.background(self._schedule(source.pipeline))
+        self.loop.background(self.disasters.run())
+        await asyncio.sleep(self.scenario.active_seconds)
+        await self._come_to_rest()
+        if not self.invariants.violations:
+            self.invariants.check_at_rest(self.dynamodb.items, self.sources, self.acknowledged)
+
+    async def _make_tables(self, pipeline: Pipeline) -> None:
+        transaction = Transaction(self.warehouse)
+        for statement in statements.ddl_sql(pipeline):
+            await transaction.run(statement.sql)
+        transaction.commit()
+
+    async def _come_to_rest(self) -> None:
+        await self.disasters.over()
+        self.calm = True
+        self.network.plan.active = False
+        begins, written = self.loop.time(), self.loop.time() - HOUR
+        while not self.invariants.violations:
+            if self._at_rest():
+                return
+            if self.loop.time() - begins > CALM_SECONDS:
+                self.invariants.violated("I7", f"after {CALM_SECONDS / HOUR:.0f} calm hours: {self._unrest()}")
+                return
+            # Healthy changes go on arriving, and what is wrong with a suspect shows by their being loaded.
+            if self.loop.time() - written > HOUR:
+                written = self.loop.time()
+                for source in self.sources:
+                    self._arrive(source, healthy=True)
+            await asyncio.sleep(60)
+
+    def _at_rest(self) -> bool:
+        return not self._unrest()
+
+    def _unrest(self) -> str:
+        """What has not come to its end, in words; empty at rest."""
+        if self._reading or any(not shard.drained for source in self.sources for shard in source.shards):
+            return "changes are not read"
+        for pk, item in self.dynamodb.items.items():
+            if pk.startswith("F#") and item["state"]["S"] == "PENDING":
+                return f"file {pk[2:]} waits"
+            if pk.startswith("P#") and item["open"]["L"]:
+                return f"{pk} has open batches, paused={item['paused']['S']!r}"
+        return ""
+
+    # --- changes and their readers -------------------------------------------------------------------------------
+
+    async def _write(self, source: SourceTable) -> None:
+        scenario = self.scenario
+        times = sorted(self.random.random() * scenario.active_seconds for _ in range(scenario.writes))
+        turns = [self.random.randrange(scenario.writes) for _ in range(scenario.splits)]
+        renewed = sorted({self.random.randrange(scenario.writes) for _ in range(scenario.new_streams)})
+        renewals = {turn: n for n, turn in enumerate(renewed, 1)}
+        for number, due in enumerate(times):
+            await asyncio.sleep(max(0.0, BEGINS + due - self.loop.time()))
+            if number in turns:
+                source.split_shard()
+                self.sometimes("shard split")
+            if number in renewals:
+                source.new_stream(f"2026-01-0{renewals[number] + 1}T00:00:00.000")
+                self.sometimes("stream re-created")
+            for _ in range(self.random.choice((1, 1, 2, 5))):
+                self._arrive(source)
+
+    def _arrive(self, source: SourceTable, *, healthy: bool = False) -> None:
+        change = source.write(self.loop.time(), healthy=healthy)
+        self.sometimes("change that the warehouse refuses", change.unloadable)
+        self.sometimes("delete", change.deleted)
+        self.read(source)
+
+    def read(self, source: SourceTable) -> None:
+        """See to it that every shard with something new has its reader."""
+        for shard in source.shards:
+            if not shard.drained and shard.name + shard.arn not in self._reading:
+                self._reading.add(shard.name + shard.arn)
+                self.loop.background(self._read_shard(shard))
+
+    async def _read_shard(self, shard: Shard) -> None:
+        while not shard.drained:
+            await asyncio.sleep(self.random.uniform(0.1, 20))
+            if self.scenario.ordered_shards and shard.parent and not shard.parent.drained:
+                continue
+            begins = shard.position
+            batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
+            ended = await self._invoke(batch)
+            if not ended.ok:
+                # The next attempt may be cut differently.
+                continue
+            self.acknowledged |= {change.event_id for change in batch}
+            if shard.position == begins:
+                shard.position += len(batch)
+            if not self.calm and self.random.random() < self.scenario.redelivered:
+                self.loop.background(self._redeliver(shard, begins))
+        self._reading.discard(shard.name + shard.arn)
+
+    async def _redeliver(self, shard: Shard, begins: int) -> None:
+        """Deliver again what was acknowledged, from the same place, perhaps cut differently."""
+        await asyncio.sleep(self.random.uniform(0, 0.5 * HOUR))
+        batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
+        await self._invoke(batch)
+        self.sometimes("batch delivered again")
+
+    async def _invoke(self, batch: list[Change]) -> Ended:
+        return await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
+
+    async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
+        """Run a Lambda invocation: it ends, dies, or is killed when its time is over."""
+        process = self.loop.launch(name, main)
+        self.processes.add(process)
+        timer = self.loop.call_later(LAMBDA_SECONDS, self.loop.kill, process)
+        ended: Ended = await process.ended
+        timer.cancel()
+        self.processes.discard(process)
+        self.sometimes(f"{name} killed", ended.killed)
+        if ended.error is not None:
+            self.sometimes(f"{name} ended with {type(ended.error).__name__}")
+            if not isinstance(ended.error, FastetlError):
+                self.invariants.violated("errors", f"{name} raised {ended.error!r}")
+        return ended
+
+    # --- coordinators --------------------------------------------------------------------------------------------
+
+    async def _schedule(self, pipeline: Pipeline) -> None:
+        while True:
+            await asyncio.sleep(self.scenario.tick_seconds)
+            # Where nothing waits and nothing is open a wake-up only reads: it is spared, to save time of this machine.
+            if self._unfinished(pipeline):
+                self.wake(pipeline)
+
+    def _unfinished(self, pipeline: Pipeline) -> bool:
+        for pk, item in self.dynamodb.items.items():
+            if pk.startswith("F#") and item["state"]["S"] == "PENDING" and item["pipeline"]["S"] == pipeline.name:
+                return True
+        head = self.dynamodb.items.get(f"P#{pipeline.name}")
+        return bool(head and head["open"]["L"])
+
+    def wake(self, pipeline: Pipeline) -> None:
+        """Wake a coordinator; in bad times the call may be lost, or come twice and late."""
+        if self.calm:
+            self.loop.background(self._coordinate(pipeline, 0))
+            return
+        if self.random.random() < self.scenario.lost_wakeups:
+            self.sometimes("wake-up lost")
+            return
+        self.loop.background(self._coordinate(pipeline, 0))
+        if self.random.random() < self.scenario.doubled_wakeups:
+            self.sometimes("wake-up doubled")
+            delay = self.random.choice((0.0, self.random.random(), self.random.uniform(0, 600)))
+            self.loop.background(self._coordinate(pipeline, delay))
+
+    async def _coordinate(self, pipeline: Pipeline, delay: float) -> None:
+        await asyncio.sleep(delay)
+        if self._coordinating[pipeline.name] >= self.scenario.coordinators:
+            self.sometimes("wake-up refused by reserved concurrency")
+            return
+        self._coordinating[pipeline.name] += 1
+        self.sometimes("two coordinators at once", self._coordinating[pipeline.name] > 1)
+        await self.run_process("coordinator", self.deployment.coordinate(pipeline))
+        self._coordinating[pipeline.name] -= 1
+
+    def _on_event(self, name: str, status: str) -> None:
+        """A completion event of the Data API: a hint to wake up now."""
+        self.sometimes(f"statement {status}")
+        pipelines = self.deployment.config.pipelines
+        self.wake(self.random.choice(pipelines) if len(pipelines) > 1 else pipelines[0])
+
+    def kill_everything(self) -> None:
+        """End all processes at once."""
+        for process in sorted(self.processes, key=lambda process: process.name):
+            self.loop.kill(process)
+
+    # --- the warehouse -------------------------------------------------------------------------------------------
+
+    def _trouble(self, step: str, sql: str) -> None:
+        if self.calm or self.loop.time() == BEGINS:
+            return
+        if self.disasters.broken and (message := _TROUBLES[self.scenario.trouble].get(step)):
+            self.sometimes(f"trouble {self.scenario.trouble}")
+            raise SqlError(message)
+        if self.random.random() < self.scenario.dropped_sessions / 10:
+            self.sometimes(f"session dropped at {step}")
+            raise SqlError("terminating connection due to administrator command")
+
+
+_TROUBLES = {
+    "denied": {"copy": "S3ServiceException:Access Denied,Status 403,Error AccessDenied"},
+    "disk": {"merge": "Disk Full"},
+    "s3": {"copy": "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown"},
+}
+
+
+class _WorldPace(Pace):
+    """A warehouse that is sometimes busy for hours."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def queued(self) -> float:
+        world, scenario = self._world, self._world.scenario
+        if world.calm:
+            return world.random.random()
+        if world.random.random() < scenario.held_for_hours:
+            world.sometimes("statement held for hours")
+            return world.random.uniform(0.5, 12) * HOUR
+        return world.random.random() * scenario.queued_seconds
+
+    def running(self, step: str) -> float:
+        if step not in {"copy", "verdict", "commit"}:
+            return 0.0
+        return self._world.random.choice((0.01, 1.0, 40.0))
+
+    def misreported(self) -> bool:
+        misreported = not self._world.calm and self._world.random.random() < self._world.scenario.misreported
+        self._world.sometimes("committed, and reported as failed", misreported)
+        return misreported
+
+
+def simulate(seed: int, *, keep_trace: bool = False) -> Outcome:
+    """Run one seed."""
+    return World(seed).run(keep_trace=keep_trace)
