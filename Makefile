@@ -12,7 +12,7 @@ CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates bench bench-report package deploy build-Ingest build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates simulate bench bench-report package deploy build-Ingest build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 	test -x .venv-templates/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-templates
 	$(BIN)/uv pip install --quiet --python .venv-templates/bin/python --require-hashes -r requirements/templates.txt
 	touch $@
+
+simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
 bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
 	mkdir -p build

@@ -127,7 +127,7 @@ async def test_a_loaded_batch_resumes_what_fastetl_paused_but_not_an_operator(le
         head = await ledger.change_head(head, paused="maintenance", paused_by=paused_by)
         name = f"b-{paused_by}"
         head = await ledger.open_batches(head, [make_batch(name, pipeline=paused_by)])
-        head = await ledger.close_batch(head, await ledger.batch(name), "LOADED")
+        head = await ledger.close_batch(head, await ledger.batch(name), "LOADED", loads=1)
         assert (head.paused, head.loads) == (left, 1)
         assert await ledger.head(paused_by) == head
 

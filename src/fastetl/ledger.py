@@ -183,10 +183,8 @@ class Ledger:
     async def close_batch(self, head: Head, batch: Batch, state: BatchState, **changes: Any) -> Head:
         """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's."""
         changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
-        if state == "LOADED":
-            changes["loads"] = head.loads + 1
-            if head.paused_by == "fastetl":
-                changes |= {"paused": "", "paused_by": ""}
+        if state == "LOADED" and head.paused_by == "fastetl":
+            changes |= {"paused": "", "paused_by": ""}
         return await self._swap(head, [self._moved(batch, {"state": state})], **changes)
 
     # --- DynamoDB ------------------------------------------------------------------------------------------------

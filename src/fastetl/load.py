@@ -116,7 +116,7 @@ class Loader:
         if any(batch.state in _RUNNING for batch in open_batches):
             return Step("waiting")
         if due := self._due(head, open_batches):
-            return await self._start(due)
+            return await self._start(head, due)
         return await self._open_next(head, open_batches)
 
     async def waiting(self, most: int = 20_000) -> Waiting:
@@ -200,13 +200,15 @@ class Loader:
         retries = [batch for batch in open_batches if batch.state == "RETRY" and batch.not_before <= self._now()]
         return formed[-1] if formed else min(retries, key=lambda batch: batch.not_before, default=None)
 
-    async def _start(self, batch: Batch) -> Step:
+    async def _start(self, head: Head, batch: Batch) -> Step:
         planned = await self._load_sql(msgspec.structs.replace(batch, attempt=batch.attempt + 1))
         batch = await self._ledger.advance(
             batch,
             state="SUBMITTING",
             attempt=batch.attempt + 1,
+            began=self._now(),
             resolves=0,
+            loads_begun=head.loads,
             steps=tuple(statement.step for statement in planned),
             statement_id="",
             submitted_at=self._now(),
@@ -230,7 +232,7 @@ class Loader:
         return statements.load_sql(self._pipeline, load)
 
     async def _submit(self, batch: Batch, planned: Sequence[statements.Statement]) -> Step:
-        token = batches.build_token(batch.batch_id, batch.attempt)
+        token = batches.build_token(_name(batch))
         try:
             statement_id = await self._warehouse.submit(planned, name=_name(batch), token=token)
         except WarehouseError as error:
@@ -264,7 +266,7 @@ class Loader:
     async def _check(self, head: Head, batch: Batch) -> Step:
         run = await self._warehouse.describe(batch.statement_id)
         if run.state == "FINISHED":
-            return await self._finish(head, batch)
+            return await self._finish(head, batch, loads=head.loads + 1)
         if run.state == "RUNNING":
             return await self._wait(batch)
         step = batch.steps[run.failed_index] if 0 <= run.failed_index < len(batch.steps) else ""
@@ -287,7 +289,7 @@ class Loader:
         if not run.query_id:
             return ()
         asked = statements.load_errors_sql(run.query_id)
-        token = batches.build_token(batch.batch_id, batch.attempt, "errors")
+        token = batches.build_token(_name(batch), "errors")
         statement_id = await self._warehouse.submit(asked, name=f"{_name(batch)}/errors", token=token)
         answer = await self._warehouse.describe(statement_id)
         if answer.state == "RUNNING" and not self._older_than(batch, RUN_LIMIT_SECONDS):
@@ -330,7 +332,7 @@ class Loader:
     async def _ask_verdict(self, head: Head, batch: Batch) -> Step:
         if self._now() < batch.not_before:
             return Step("waiting", batch)
-        token = batches.build_token(batch.batch_id, batch.attempt, "resolve", batch.resolves)
+        token = batches.build_token(_name(batch), "resolve", batch.resolves)
         name = f"{_name(batch)}/resolve/{batch.resolves}"
         try:
             statement_id = await self._warehouse.submit(self._resolve_sql(batch), name=name, token=token)
@@ -351,7 +353,8 @@ class Loader:
         verdict = {row[0]: row[1] for row in rows}
         if "loaded" in verdict:
             if verdict["loaded"] == batch.manifest_checksum:
-                return await self._finish(head, batch)
+                # When it was loaded is not known: it says nothing about files that failed meanwhile.
+                return await self._finish(head, batch, loads=head.loads)
             head = await self._pause(head, f"batch {batch.batch_id} is loaded with other files than the ledger has")
         fenced = max(batch.attempt, int(verdict["fenced"] or 0))
         match batch.failure:
@@ -381,11 +384,11 @@ class Loader:
 
     # --- how a batch ends ----------------------------------------------------------------------------------------
 
-    async def _finish(self, head: Head, batch: Batch) -> Step:
+    async def _finish(self, head: Head, batch: Batch, *, loads: int) -> Step:
         # First the files, then HEAD: the other way round a file would be in no batch and not yet loaded.
         members = await self._members(batch)
         await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
-        await self._ledger.close_batch(head, batch, "LOADED")
+        await self._ledger.close_batch(head, batch, "LOADED", loads=loads)
         return Step("loaded", batch)
 
     async def _dissolve(self, head: Head, batch: Batch, elsewhere: Sequence[tuple[str, ...]]) -> Step:
@@ -405,7 +408,7 @@ class Loader:
             return Step("dissolved", batch)
         loads_seen = batch.loads_seen if batch.data_failures else head.loads
         failures = batch.data_failures + 1
-        if failures >= QUARANTINE_AFTER and head.loads > loads_seen:
+        if failures >= QUARANTINE_AFTER and batch.loads_begun > loads_seen:
             for member in await self._members(batch):
                 await self._ledger.mark_quarantined(member.file_id, batch.batch_id, batch.error)
             await self._ledger.close_batch(head, batch, "QUARANTINED")
@@ -459,7 +462,8 @@ class Loader:
 
 
 def _name(batch: Batch) -> str:
-    return f"{batch.batch_id}/{batch.attempt}"
+    """Name an attempt; by its time as well, since a ledger that was restored counts the same attempts again."""
+    return f"{batch.batch_id}/{batch.attempt}/{batch.began}"
 
 
 def _delay_seconds(failures: int) -> int:

@@ -133,7 +133,7 @@ class Head(msgspec.Struct, frozen=True):
     load_requested: bool = False
     """An operator asked to load now, whatever the thresholds say."""
     loads: int = 0
-    """Batches loaded so far: tells whether anything else has loaded since a suspect failed."""
+    """Loads seen to succeed so far: tells whether anything else has loaded since a suspect failed."""
     epochs: tuple[EpochStart, ...] = ()
     probe_at: int = 0
     """Unix milliseconds before which a paused pipeline with suspects tries no other file."""
@@ -163,6 +163,8 @@ class Batch(msgspec.Struct, frozen=True):
     state: BatchState = "FORMED"
     parent: str = ""
     attempt: int = 0
+    began: int = 0
+    """Unix milliseconds when the attempt was meant to begin."""
     steps: tuple[str, ...] = ()
     """The steps of the attempt's statements in order: a failed statement is known by its index."""
     statement_id: str = ""
@@ -179,5 +181,7 @@ class Batch(msgspec.Struct, frozen=True):
     data_failures: int = 0
     loads_seen: int = 0
     """`Head.loads` when the data failed first: a later number means that another batch has loaded since."""
+    loads_begun: int = 0
+    """`Head.loads` when the attempt began."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""

@@ -77,6 +77,12 @@ class Deployment:
             except LedgerError:
                 continue
 
+    async def resume(self, pipeline: Pipeline) -> None:
+        """An operator's end of an operator's pause."""
+        head = await self._ledger().head(pipeline.name)
+        if head and head.paused_by == "operator":
+            await self.change_head(pipeline, paused="", paused_by="")
+
     def _bucket(self) -> Bucket:
         return Bucket(self._world.network.client(self._world.s3), self.config.bucket)
 

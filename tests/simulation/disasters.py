@@ -139,6 +139,7 @@ class Disasters:
         key = world.random.choice(waiting)
         where = next(place for place in world.s3.objects if place[1] == key)
         world.invariants.events_of(key)
+        world.invariants.broken.add(key)
         if corrupt:
             world.sometimes("object spoilt")
             broken = msgspec.structs.replace(world.s3.objects[where], content=b"spoilt", etag='"spoilt"')

@@ -33,6 +33,8 @@ class Invariants:
         self._s3 = s3
         self._warehouse = warehouse
         self._bucket = bucket
+        self.broken: set[str] = set()
+        """Keys of objects that were lost or spoilt."""
         self._seen_events: dict[str, frozenset[str]] = {}
 
     def violated(self, invariant: str, what: str) -> None:
@@ -93,7 +95,16 @@ class Invariants:
         self._check_acknowledged(files, acknowledged)
         for source in sources:
             self._check_loaded(source.pipeline, files)
+            self._check_quarantine(source, files)
             self._check_warehouse(source)
+
+    def _check_quarantine(self, source: SourceTable, files: dict[str, Item]) -> None:
+        for file_id, item in files.items():
+            if item["state"]["S"] != "QUARANTINED" or item["pipeline"]["S"] != source.pipeline.name:
+                continue
+            key = item["key"]["S"]
+            if key not in self.broken and not any(source.changes[each].unloadable for each in self.events_of(key)):
+                self.violated("I6", f"file {file_id} is in quarantine, and nothing is wrong with it")
 
     def _check_acknowledged(self, files: dict[str, Item], acknowledged: set[str]) -> None:
         kept: set[str] = set(self._rejected())
@@ -124,6 +135,9 @@ class Invariants:
         events: set[str] = set()
         for row in self._rows(pipeline.name, "_load_files"):
             events |= self.events_of(keys[row["file_id"]])
+        if foreign := events - source.changes.keys():
+            self.violated("I3", f"{pipeline.name} says that {len(foreign)} changes of another table are loaded")
+            return
         loaded = [source.changes[event_id] for event_id in events]
         self._check_log(pipeline, loaded)
         self._check_mirror(pipeline, loaded)

@@ -97,7 +97,8 @@ class SourceTable:
         unloadable = not healthy and kind < self._unloadable
         reject = not healthy and not unloadable and kind < self._unloadable + self._rejects
         deleted = was is not None and not unloadable and not reject and self._random.random() < 0.25
-        payload = self._payload(unloadable=unloadable)
+        # A tombstone keeps what the item had last, where the stream tells.
+        payload = was["payload"]["S"] if was and deleted else self._payload(unloadable=unloadable)
         shard = self._open[number % len(self._open)]
         key = f"k{number}"
         keys: dict[str, Any] = {"id": {"S": key}}
@@ -132,9 +133,8 @@ class SourceTable:
             key=f"S={key};",
             order=(self._streams, self._sequence),
             deleted=deleted,
-            # A tombstone keeps what the item had last, where the stream tells.
-            payload=was["payload"]["S"] if was and deleted else payload,
-            unloadable=unloadable,
+            payload=payload,
+            unloadable=payload in {POISON, SWALLOW},
             reject=reject,
             record=orjson.dumps(record),
             created_at=now,

@@ -184,6 +184,9 @@ class World:
         await self.disasters.over()
         self.calm = True
         self.network.plan.active = False
+        for source in self.sources:
+            # A ledger that was restored may know of a pause that is over.
+            await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
         while not self.invariants.violations:
             if self._at_rest():
@@ -354,6 +357,8 @@ class World:
 _TROUBLES = {
     "denied": {"copy": "S3ServiceException:Access Denied,Status 403,Error AccessDenied"},
     "disk": {"merge": "Disk Full"},
+    # As when somebody changed the table: every file fails, and looks as if it were to blame.
+    "data": {"copy": "Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail' for details."},
     "s3": {"copy": "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown"},
 }
 

@@ -1,0 +1,283 @@
+"""Guards switched off, one at a time, by patching the product's code path: the simulation must notice each.
+
+What is not here because nothing breaks without it, tried and settled:
+
+- `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
+- the same client token for the same attempt: the gate refuses what ran already; the token only saves a second run.
+- `If-None-Match` on the file's object: a retry writes the same bytes, unless a deploy in between changed how they
+  are written; `tests/test_ingest.py` shows that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from fastetl import batches, decode_general, decode_typed, ledger, load, statements
+from fastetl.errors import LedgerError
+from fastetl.ingest import Ingest
+from fastetl.ledger import Ledger
+from fastetl.load import Loader, Step
+
+Mutation = Callable[[], AbstractContextManager[Any]]
+
+
+def without_steps(*steps: str) -> Mutation:
+    """Leave steps out of the transactions."""
+
+    @contextmanager
+    def mutate() -> Iterator[None]:
+        with ExitStack() as patches:
+            for name in ("load_sql", "resolve_sql"):
+                original = getattr(statements, name)
+
+                def left(*arguments: Any, _original: Any = original) -> Any:
+                    return tuple(statement for statement in _original(*arguments) if statement.step not in steps)
+
+                patches.enter_context(patch.object(statements, name, left))
+            yield
+
+    return mutate
+
+
+def changed_sql(old: str, new: str) -> Mutation:
+    """Write something else in the loads' SQL."""
+    original = statements.load_sql
+
+    def changed(*arguments: Any) -> Any:
+        found = original(*arguments)
+        assert any(old in statement.sql for statement in found)
+        return tuple(statements.Statement(each.step, each.sql.replace(old, new)) for each in found)
+
+    return lambda: patch.object(statements, "load_sql", changed)
+
+
+def unpadded_versions() -> AbstractContextManager[Any]:
+    """Sequence numbers compare as text."""
+
+    def shortened(version: str) -> str:
+        head, _, number = version.rpartition("#")
+        return f"{head}#{number.lstrip('0')}"
+
+    built, one = decode_typed.build_versions, decode_general.build_version
+    patches = ExitStack()
+    patches.enter_context(
+        patch.object(decode_typed, "build_versions", lambda *each: [shortened(version) for version in built(*each)])
+    )
+    patches.enter_context(patch.object(decode_general, "build_version", lambda *each: shortened(one(*each))))
+    return patches
+
+
+def deletes_leave_no_tombstone() -> AbstractContextManager[Any]:
+    """The mirror's deleted rows go at once."""
+    original = statements.load_sql
+
+    def purging(pipeline: Any, planned: Any) -> Any:
+        sql = f"/* fastetl purge now */\nDELETE FROM {statements.table(pipeline)} WHERE _deleted"
+        return (*original(pipeline, planned), statements.Statement("purge", sql))
+
+    return patch.object(statements, "load_sql", purging)
+
+
+def index_believed() -> AbstractContextManager[Any]:
+    """What the index shows is taken for waiting."""
+    original = Ledger.files
+
+    async def files(self: Ledger, file_ids: Any) -> Any:
+        found = await original(self, file_ids)
+        return {file_id: _with(item, state="PENDING") for file_id, item in found.items()}
+
+    return patch.object(Ledger, "files", files)
+
+
+def generation_ignored() -> AbstractContextManager[Any]:
+    """HEAD is swapped whatever others have done since."""
+    return _unconditional(lambda was: {name: value for name, value in was.items() if name != "generation"})
+
+
+def steps_unconditional() -> AbstractContextManager[Any]:
+    """A batch moves on whatever others have done since."""
+    return _unconditional(lambda was: {} if "attempt" in was else was)
+
+
+def _unconditional(kept: Callable[[dict[str, Any]], dict[str, Any]]) -> AbstractContextManager[Any]:
+    original = Ledger._writing
+
+    def writing(self: Ledger, pk: str, changes: Any, **how: Any) -> Any:
+        if was := how.get("only_if"):
+            how["only_if"] = kept(dict(was))
+        return original(self, pk, changes, **how)
+
+    return patch.object(Ledger, "_writing", writing)
+
+
+def head_lets_go_first() -> AbstractContextManager[Any]:
+    """A loaded batch leaves HEAD before its files are marked."""
+
+    async def finish(self: Loader, head: Any, batch: Any, *, loads: int) -> Step:
+        members = await self._members(batch)
+        await self._ledger.close_batch(head, batch, "LOADED", loads=loads)
+        await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
+        return Step("loaded", batch)
+
+    return patch.object(Loader, "_finish", finish)
+
+
+def head_read_after_files() -> AbstractContextManager[Any]:
+    """The generation that guards a new batch is read after the files that go into it."""
+    original = Ledger.open_batches
+
+    async def open_batches(self: Ledger, head: Any, opened: Any, *, instead_of: Any = None) -> Any:
+        fresh = await self.head(head.pipeline) if instead_of is None else head
+        return await original(self, fresh or head, opened, instead_of=instead_of)
+
+    return patch.object(Ledger, "open_batches", open_batches)
+
+
+def counted_batches() -> AbstractContextManager[Any]:
+    """Batches are numbered by the ledger, not named by their files."""
+    original = Loader._describe_batch
+
+    async def describe(self: Loader, head: Any, files: Any, parent: str = "") -> Any:
+        number = f"{head.pipeline} {head.generation} {parent} {files[0].file_id if parent else ''}"
+        named = hashlib.blake2b(number.encode(), digest_size=16).hexdigest()
+        with patch.object(batches, "build_batch_id", lambda *_: named):
+            return await original(self, head, files, parent)
+
+    return patch.object(Loader, "_describe_batch", describe)
+
+
+def shared_bookkeeping() -> AbstractContextManager[Any]:
+    """All pipelines write into the same tables of files and batches."""
+    original = statements.table
+
+    def shared(pipeline: Any, suffix: str = "") -> str:
+        return '"public"."shared' + suffix + '"' if suffix in {"_loads", "_load_files"} else original(pipeline, suffix)
+
+    return patch.object(statements, "table", shared)
+
+
+def failure_believed() -> AbstractContextManager[Any]:
+    """An attempt that is reported as failed is tried again at once, without a fence and a verdict."""
+
+    async def retry(self: Loader, batch: Any, failure: Any, error: str, suspects: Any = ()) -> Step:
+        return await self._retry(batch, batch.attempt)
+
+    return patch.object(Loader, "_to_resolve", retry)
+
+
+def failure_settles() -> AbstractContextManager[Any]:
+    """A file whose data failed goes into quarantine without asking the warehouse how the attempt ended."""
+    original = Loader._to_resolve
+
+    async def settle(self: Loader, batch: Any, failure: Any, error: str, suspects: Any = ()) -> Step:
+        if batch.files > 1:
+            return await original(self, batch, failure, error, suspects)
+        for member in await self._members(batch):
+            await self._ledger.mark_quarantined(member.file_id, batch.batch_id, error)
+        head = await self._head()
+        await self._ledger.close_batch(head, batch, "QUARANTINED")
+        return Step("quarantined", batch)
+
+    return patch.object(Loader, "_to_resolve", settle)
+
+
+def unpersisted_resolves() -> AbstractContextManager[Any]:
+    """Every wake-up asks for a verdict of its own."""
+    original = Ledger.advance
+
+    async def advance(self: Ledger, batch: Any, **changes: Any) -> Any:
+        if batch.state == "RESOLVING" and changes.get("statement_id") and "state" not in changes:
+            return batch
+        return await original(self, batch, **changes)
+
+    return patch.object(Ledger, "advance", advance)
+
+
+def registered_anew() -> AbstractContextManager[Any]:
+    """A FILE item is written whether or not there is one."""
+
+    async def register(self: Ledger, item: Any) -> Any:
+        row = {"pk": f"F#{item.file_id}", **ledger.msgspec.to_builtins(item)}
+        if item.state == "PENDING":
+            row |= ledger._index_keys(item)
+        await self._call("put_item", Item=ledger.write_item(row))
+        return item
+
+    return patch.object(Ledger, "register", register)
+
+
+def acknowledged_early() -> AbstractContextManager[Any]:
+    """An invocation succeeds although the ledger could not be written."""
+    original = Ingest._register
+
+    async def register(self: Ingest, *arguments: Any) -> Any:
+        try:
+            return await original(self, *arguments)
+        except LedgerError:
+            return None
+
+    return patch.object(Ingest, "_register", register)
+
+
+def quarantined_without_comparison() -> AbstractContextManager[Any]:
+    """Two failures of the data suffice for quarantine, whether or not anything else has loaded."""
+    original = Loader._blame
+
+    async def blame(self: Loader, head: Any, batch: Any, fenced: int, open_batches: Any) -> Step:
+        return await original(self, head, _with(batch, loads_begun=head.loads + 1), fenced, open_batches)
+
+    return patch.object(Loader, "_blame", blame)
+
+
+def no_probe() -> AbstractContextManager[Any]:
+    """A pipeline that paused because of suspects tries nothing beside them."""
+    original = Loader._may_open
+
+    def may_open(self: Loader, head: Any, open_batches: Any) -> bool:
+        return not (head.paused and open_batches) and original(self, head, open_batches)
+
+    return patch.object(Loader, "_may_open", may_open)
+
+
+def environment_taken_for_data() -> AbstractContextManager[Any]:
+    """Whatever makes COPY fail is the data's fault, and one failure suffices."""
+    patches = ExitStack()
+    patches.enter_context(patch.object(batches, "classify", lambda *_, **__: "data"))
+    patches.enter_context(patch.object(load, "QUARANTINE_AFTER", 1))
+    patches.enter_context(quarantined_without_comparison())
+    return patches
+
+
+def _with(item: Any, **changes: Any) -> Any:
+    return load.msgspec.structs.replace(item, **changes)
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "sequence numbers compared as text": unpadded_versions,
+    "no tombstones": deletes_leave_no_tombstone,
+    "mirror overwritten by older versions": changed_sql('"mirror"."_version" <', '"mirror"."_version" !='),
+    "no gate for batches and files": without_steps("gate_batch", "gate_files"),
+    "no gate for files": without_steps("gate_files"),
+    "no fence": without_steps("gate_fence"),
+    "no update of the gate": without_steps("bump"),
+    "no row count per file": without_steps("count"),
+    "index believed": index_believed,
+    "generation ignored": generation_ignored,
+    "steps of a batch unconditional": steps_unconditional,
+    "HEAD lets go before the files are marked": head_lets_go_first,
+    "HEAD read after the files": head_read_after_files,
+    "batch ids from a counter": counted_batches,
+    "bookkeeping shared between pipelines": shared_bookkeeping,
+    "a reported failure believed": failure_believed,
+    "quarantine without a verdict": failure_settles,
+    "resolves not persisted": unpersisted_resolves,
+    "files registered anew": registered_anew,
+    "acknowledged before the ledger has it": acknowledged_early,
+    "quarantine without comparison": quarantined_without_comparison,
+    "surroundings taken for data": environment_taken_for_data,
+    "no probe beside suspects": no_probe,
+}
