@@ -137,6 +137,9 @@ class Plant:
         raise AssertionError(f"not settled: {actions}")
 
     async def sql(self, text: str) -> list[tuple[str, ...]]:
+        return await self.warehouse.rows(await self.execute(text), 0)
+
+    async def execute(self, text: str) -> str:
         statement_id = await self.warehouse.submit(
             [statements.Statement("test", text)],
             name="test",
@@ -145,7 +148,7 @@ class Plant:
         while (run := await self.warehouse.describe(statement_id)).state == "RUNNING":
             await asyncio.sleep(0.01)
         assert run.state == "FINISHED", run
-        return await self.warehouse.rows(statement_id, 0)
+        return statement_id
 
     async def mirror(self) -> list[tuple[str, ...]]:
         return await self.sql('SELECT "id", "amount", "note" FROM "public"."orders_current" ORDER BY "id"')

@@ -75,6 +75,8 @@ ACTIONS = {
     "batch_get_item": {"dynamodb:BatchGetItem"},
     "update_item": {"dynamodb:UpdateItem"},
     "query": {"dynamodb:Query"},
+    "scan": {"dynamodb:Scan"},
+    "list_objects_v2": {"s3:ListBucket"},
     "Put": {"dynamodb:PutItem"},
     "Update": {"dynamodb:UpdateItem"},
     "ConditionCheck": {"dynamodb:ConditionCheckItem"},
@@ -135,6 +137,20 @@ def test_a_role_may_do_what_the_code_calls_and_nothing_besides(template: Any, ro
     operations = set().union(*(called(module, methods) for module, methods in CALLS[role].items()))  # type: ignore[attr-defined]
     needed = set().union(*(ACTIONS[operation] for operation in operations))
     assert granted(template, role) - BESIDE_THE_CODE == needed
+
+
+@pytest.mark.parametrize("module", ["s3", "ledger", "redshift"])
+def test_every_operation_that_the_code_calls_is_known_here(module: str) -> None:
+    tree = ast.parse((ROOT / f"src/fastetl/{module}.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    named = {
+        call.args[0].value
+        for call in calls
+        if call.func.attr in {"call", "_call"} and call.args and isinstance(call.args[0], ast.Constant)  # type: ignore[attr-defined]
+    }
+    assert named
+    # A transaction needs what its members need.
+    assert named - {"transact_write_items"} <= set(ACTIONS)
 
 
 def test_nothing_may_be_reached_without_tls_nor_from_outside(template: Any) -> None:

@@ -133,7 +133,7 @@ class Decoder:
             general = [pl.Series(values=values, dtype=pl.String) for values in zip(*rows.values(), strict=True)]
             columns = [pl.concat([fast, slow])[order] for fast, slow in zip(columns, general, strict=True)]
         named = [column.alias(name) for column, name in zip(columns, self._names, strict=True)]
-        file_column = pl.repeat(file_id, len(columns[0]), dtype=pl.String, eager=True).alias("_file")
+        file_column = pl.Series("_file", [file_id], dtype=pl.String).new_from_index(0, len(columns[0]))
         return pl.DataFrame([*named[: self._system], file_column, *named[self._system :]])
 
 

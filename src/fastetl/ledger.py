@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.errors import LedgerError, StaleStepError
 from fastetl.items import parse_item, write_item, write_value
-from fastetl.model import Batch, BatchState, FileItem, Head, PendingFile
+from fastetl.model import Batch, BatchState, FileItem, FileState, Head, PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -134,6 +134,24 @@ class Ledger:
             await self._update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
         except _ConditionFailedError:
             return
+
+    # --- for operators -------------------------------------------------------------------------------------------
+
+    async def all_files(self, pipeline: str, *states: FileState) -> AsyncIterator[FileItem]:
+        """Read the FILE items of a pipeline, those of some states if any are named. Reads the whole table."""
+        async for row in self._scan("F#", pipeline):
+            item = parse_item(row, FileItem)
+            if not states or item.state in states:
+                yield item
+
+    async def requeue(self, item: FileItem) -> None:
+        """Let a file wait for a load again, provided that its state is still the item's."""
+        changes = {"state": "PENDING", "batch_id": "", "reason": "", **_index_keys(item)}
+        await self._update(f"F#{item.file_id}", changes, remove=("expires",), only_if={"state": item.state})
+
+    async def drop(self, item: FileItem) -> None:
+        """Give a quarantined file up. Its object stays."""
+        await self._update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
 
     # --- head and batches ----------------------------------------------------------------------------------------
 
@@ -267,19 +285,23 @@ class Ledger:
         return files, answer.get("LastEvaluatedKey")
 
     async def _open_batches(self, pipeline: str) -> AsyncIterator[Batch]:
+        async for row in self._scan("B#", pipeline):
+            batch = parse_item(row, Batch)
+            if batch.state in OPEN_STATES:
+                yield batch
+
+    async def _scan(self, kind: str, pipeline: str) -> AsyncIterator[Mapping[str, Any]]:
         page: dict[str, Any] = {}
         while True:
             answer = await self._call(
                 "scan",
                 ConsistentRead=True,
-                FilterExpression="begins_with(pk, :b) AND pipeline = :p",
-                ExpressionAttributeValues={":b": write_value("B#"), ":p": write_value(pipeline)},
+                FilterExpression="begins_with(pk, :kind) AND pipeline = :pipeline",
+                ExpressionAttributeValues={":kind": write_value(kind), ":pipeline": write_value(pipeline)},
                 **page,
             )
             for row in answer["Items"]:
-                batch = parse_item(row, Batch)
-                if batch.state in OPEN_STATES:
-                    yield batch
+                yield row
             if "LastEvaluatedKey" not in answer:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

@@ -49,3 +49,19 @@ def files_key(prefix: str, pipeline: str, batch_id: str) -> str:
 
 def _hour(changed_at: str) -> str:
     return f"{changed_at[:4]}/{changed_at[5:7]}/{changed_at[8:10]}/{changed_at[11:13]}"
+
+
+def data_prefix(prefix: str, pipeline: str) -> str:
+    """What the keys of a pipeline's files begin with."""
+    return f"{prefix}data/{pipeline}/"
+
+
+def rejects_prefix(prefix: str, pipeline: str) -> str:
+    """What the keys of a pipeline's rejects begin with."""
+    return f"{prefix}rejects/{pipeline}/"
+
+
+def parse_data_key(key: str) -> tuple[str, str]:
+    """Give a file's hour, as `2026/01/31/23`, and its file_id."""
+    *_, year, month, day, hour, name = key.split("/")
+    return f"{year}/{month}/{day}/{hour}", name.partition(".")[0]

@@ -75,8 +75,9 @@ class Layout(msgspec.Struct, frozen=True):
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
 
 
-FileState = Literal["PENDING", "LOADED", "QUARANTINED", "REJECTED"]
-"""REJECTED: every record was a reject, so that there is no object to load; terminal from the start."""
+FileState = Literal["PENDING", "LOADED", "QUARANTINED", "REJECTED", "DROPPED"]
+"""REJECTED: every record was a reject, so that there is no object to load; terminal from the start. DROPPED: an
+operator gave a quarantined file up."""
 
 
 class FileItem(msgspec.Struct, frozen=True):

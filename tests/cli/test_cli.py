@@ -186,7 +186,8 @@ def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: 
     ports = ["--aws-port", str(aws_port), "--data-api-port", str(data_api_port)]
     with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, text=True) as process:
         try:
-            client = boto3.client("dynamodb", **connection(process))
+            environment = exported(process)
+            client = boto3.client("dynamodb", **sdk(environment))
             client.put_item(TableName="orders", Item={"id": {"N": "7"}, "note": {"S": "by hand"}})
             query = ['SELECT "id", "note" FROM "public"."orders_current"', "--json"]
             url = {"AWS_ENDPOINT_URL_REDSHIFT_DATA": f"http://127.0.0.1:{data_api_port}"}
@@ -194,23 +195,61 @@ def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: 
             while not (rows := json.loads(run("local", "sql", *query, **url).stdout)):
                 assert time.monotonic() < deadline, "the item does not arrive"
             assert rows == [{"id": 7, "note": "by hand"}]
+            operate(folder, {**url, **environment})
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode == 0
 
 
-def connection(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What the exported variables say to an SDK."""
+def operate(folder: Path, environment: dict[str, str]) -> None:
+    """What operators look at and do, while the stack runs."""
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(*arguments, "--config", str(folder / "fastetl.toml"), **environment)
+
+    client = boto3.client("dynamodb", **sdk(environment))
+    client.put_item(TableName="orders", Item={"id": {"N": "8"}, "note": {"S": "x" * 21}})
+    deadline = time.monotonic() + 60
+    while not (keys := command("rejects", "list").stdout.split()):
+        assert time.monotonic() < deadline, "the reject does not arrive"
+    (reject,) = [json.loads(line) for line in command("rejects", "show", keys[0]).stdout.splitlines()]
+    assert (reject["column"], reject["reason"]) == ("note", "too_long")
+    (replayed,) = json.loads(command("rejects", "replay", keys[0]).stdout)
+    assert (replayed["records"], replayed["rejects"]) == (1, 1)
+    command("pause", "--reason", "maintenance")
+    (status,) = json.loads(command("status", "--json").stdout)
+    assert (status["paused"], status["paused_by"], status["pending_files"]) == ("maintenance", "operator", 0)
+    assert "PAUSED by operator: maintenance" in command("status").stdout
+    command("resume")
+    command("load", "--now")
+    reconciled = command("reconcile", "--json")
+    assert reconciled.returncode == 0
+    (found,) = json.loads(reconciled.stdout)
+    assert (found["records"], found["rows"], found["rejects"], found["differences"]) == (2, 1, 1, [])
+    assert json.loads(command("rebuild-ledger").stdout) == [
+        {"pipeline": "orders", "registered": 0, "marked_loaded": 0, "waiting_again": 0}
+    ]
+    assert json.loads(command("quarantine", "list", "--json").stdout) == []
+    assert json.loads(command("replay").stdout) == []
+
+
+def exported(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The variables that the command prints."""
     assert process.stdout is not None
-    exported = {}
-    while "FASTETL_REDSHIFT_WORKGROUP" not in exported:
+    found: dict[str, str] = {}
+    while "FASTETL_REDSHIFT_WORKGROUP" not in found:
         name, _, value = process.stdout.readline().removeprefix("export ").strip().partition("=")
-        exported[name] = value
+        found[name] = value
+    return found
+
+
+def sdk(environment: dict[str, str]) -> dict[str, Any]:
+    """What the variables say to an SDK."""
     return {
-        "endpoint_url": exported["AWS_ENDPOINT_URL"],
-        "aws_access_key_id": exported["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": exported["AWS_SECRET_ACCESS_KEY"],
-        "region_name": exported["AWS_DEFAULT_REGION"],
+        "endpoint_url": environment["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+        "region_name": environment["AWS_DEFAULT_REGION"],
     }
 
 

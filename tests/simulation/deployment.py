@@ -39,9 +39,7 @@ class Deployment:
 
     def _new_environment(self, pipeline: Pipeline) -> Ingest:
         self._world.sometimes("ingest environment begun")
-        return Ingest(
-            self.config, pipeline, self._bucket(), self._ledger(), Enricher(pipeline), clock=self._clock()
-        )
+        return Ingest(self.config, pipeline, self._bucket(), self._ledger(), Enricher(pipeline), clock=self._clock())
 
     def forget_environments(self) -> None:
         """End those that wait for an invocation."""

@@ -202,7 +202,7 @@ class FakeRedshiftData:
             if seconds := self.pace.running(part.sql.split(None, 3)[2]):
                 await asyncio.sleep(seconds)
             if execution.cancelled:
-                raise SqlError("Query cancelled on user's request")  # noqa: TRY301
+                raise SqlError("Query cancelled on user's request")
         except SqlError as error:
             part.status, part.error = "ABORTED" if execution.cancelled else "FAILED", f"ERROR: {error}"
             raise

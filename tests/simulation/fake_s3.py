@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -29,7 +29,7 @@ class StoredBody:
         piece, self._content = self._content[:amount], self._content[amount:]
         return piece
 
-    async def __aenter__(self) -> StoredBody:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -301,9 +301,7 @@ class Transaction:
             if entry.get("mandatory") or (entry_bucket, entry_key) in self._warehouse.s3.objects:
                 yield entry["url"]
 
-    def _convert(
-        self, url: str, lines: list[list[str]], columns: list[str], null: str, query_id: int
-    ) -> Iterator[Row]:
+    def _convert(self, url: str, lines: list[list[str]], columns: list[str], null: str, query_id: int) -> Iterator[Row]:
         swallowed = False
         for number, line in enumerate(lines, 1):
             if swallowed:
@@ -372,7 +370,9 @@ class Transaction:
 
     def _load_files(self, sql: str) -> None:
         batch_id = _literals(sql)[0]
-        rows = [{"file_id": row["file_id"], "row_count": int(row["row_count"])} for row in self._rows('"fastetl_files"')]
+        rows = [
+            {"file_id": row["file_id"], "row_count": int(row["row_count"])} for row in self._rows('"fastetl_files"')
+        ]
         self._insert(_table(sql, "INSERT INTO"), [row | {"batch_id": batch_id, **self._loaded_at()} for row in rows])
 
     def _loads(self, sql: str) -> None:

@@ -33,7 +33,7 @@ def client_error(operation: str, code: str, message: str = "", status: int = 400
 
 
 class FaultPlan:
-    """Which fault meets the next call. A seed has some kinds of fault and not others, so that each is seen alone too."""
+    """Which fault meets the next call. A seed has some kinds of fault and not others: each is seen alone, too."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"faults {seed}")
@@ -115,7 +115,7 @@ class Network:
         if fault == "throttled":
             raise self._throttle(service, operation)
         if fault == "conflict" and operation in _CONFLICTS:
-            raise _CONFLICTS[operation]()
+            raise _CONFLICTS[operation]()  # noqa: RSE102 - it makes the error
         if fault == "failed_before":
             error = EndpointConnectionError if self.plan.coin() else ConnectTimeoutError
             raise error(endpoint_url=ENDPOINT)

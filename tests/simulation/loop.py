@@ -23,7 +23,7 @@ class DeadlockError(Exception):
     """Nothing is ready and nothing is scheduled, yet the main coroutine has not ended."""
 
 
-class ProcessDied(BaseException):  # noqa: N818  -- not an error of the product, as KeyboardInterrupt is not
+class ProcessDied(BaseException):
     """Raised into what a dead process still tries to do; not an `Exception`, so that nothing handles it."""
 
 
@@ -81,14 +81,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         Raises:
             DeadlockError: nothing can happen any more.
         """
-        asyncio.events._set_running_loop(self)  # noqa: SLF001
+        asyncio.events._set_running_loop(self)
         try:
             task = self.create_task(main, name="main")
             while not task.done():
                 self._step()
             return task.result()
         finally:
-            asyncio.events._set_running_loop(None)  # noqa: SLF001
+            asyncio.events._set_running_loop(None)
 
     def _step(self) -> None:
         ready = self._ready
@@ -99,10 +99,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         handle = ready.pop()
         if handle.cancelled():
             return
-        process = handle._context.get(_process)  # type: ignore[attr-defined]  # noqa: SLF001
+        process = handle._context.get(_process)  # type: ignore[attr-defined]
         if process is None or process.alive:
             self.steps += 1
-            handle._run()  # noqa: SLF001
+            handle._run()
 
     def _pass_time(self) -> None:
         timers = self._timers
@@ -120,7 +120,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._timers.clear()
         for task in self._tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             if not task.done():
                 _exhaust(task.get_coro())
         self._tasks.clear()
@@ -194,7 +194,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         future = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001  -- as an executor hands on whatever was raised
+        except Exception as error:
             future.set_exception(error)
         return future
 
@@ -218,7 +218,7 @@ def _exhaust(coroutine: Any) -> None:
             coroutine.close()
         except RuntimeError:
             continue  # "coroutine ignored GeneratorExit": it awaited again; once more
-        except BaseException:  # noqa: BLE001  -- whatever a dropped coroutine has to say
+        except BaseException:
             return
         else:
             return

@@ -55,7 +55,9 @@ class Shard:
 class SourceTable:
     """One DynamoDB table with its stream; a new stream takes up where an old one was switched off."""
 
-    def __init__(self, pipeline: Pipeline, random: random.Random, *, keys: int, unloadable: float, rejects: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, random: random.Random, *, keys: int, unloadable: float, rejects: float
+    ) -> None:
         self.pipeline = pipeline
         self.shards: list[Shard] = []
         self.changes: dict[str, Change] = {}

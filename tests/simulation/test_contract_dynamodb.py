@@ -196,7 +196,12 @@ async def test_many_items_are_read_at_once(dynamodb: Any) -> None:
 
 def waiting(name: str, q: str, created: int) -> Item:
     return item(
-        f"F#{name}", q={"S": q}, qk={"S": f"{created:013d}#{name}"}, bytes={"N": "7"}, layout_id={"S": "l"}, key={"S": "k"}
+        f"F#{name}",
+        q={"S": q},
+        qk={"S": f"{created:013d}#{name}"},
+        bytes={"N": "7"},
+        layout_id={"S": "l"},
+        key={"S": "k"},
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.mutations import MUTATIONS
+from tests.simulation.mutations import MUTATIONS, SECOND_LINES
 from tests.simulation.runner import find_violation
 
 TABLE = {
@@ -29,3 +29,7 @@ def test_the_table_has_every_mutation() -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_guard_that_is_switched_off_is_missed(mutation: str) -> None:
     assert find_violation(mutation, range(TABLE[mutation], TABLE[mutation] + SEARCHED))
+
+
+def test_second_lines_are_named_too() -> None:
+    assert len(SECOND_LINES) == 6

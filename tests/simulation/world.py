@@ -1,4 +1,4 @@
-"""One simulation: tables that change, Lambda environments that die, a warehouse that is late, and what goes wrong besides.
+"""One simulation: tables that change, Lambda environments that die, a late warehouse, and what goes wrong besides.
 
 First a time of faults, then a time of calm in which healthy changes go on arriving: within a bounded time everything
 must have come to its end.

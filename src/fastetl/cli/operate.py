@@ -1,0 +1,290 @@
+"""Commands for operators, against a deployment or `fastetl local`: whatever the environment's variables lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.table import Table
+
+from fastetl.cli.output import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    PipelineName,
+    choose_pipeline,
+    problems,
+    read_config,
+    results,
+)
+from fastetl.config import Config, Pipeline
+from fastetl.lambdas.environment import open_clients
+from fastetl.ledger import Ledger
+from fastetl.operate import Operator, Status
+from fastetl.reconcile import Reconciler
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+
+T = TypeVar("T")
+
+FileId = Annotated[str, typer.Argument(help="As `quarantine list` shows it.")]
+Key = Annotated[str, typer.Argument(help="As `rejects list` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, load, pause, resume, replay, reconcile, rebuild_ledger):
+        app.command()(command)
+    quarantine = typer.Typer(help="Files that the warehouse refused.", no_args_is_help=True)
+    quarantine.command("list")(quarantine_list)
+    quarantine.command("show")(quarantine_show)
+    quarantine.command("retry")(quarantine_retry)
+    quarantine.command("drop")(quarantine_drop)
+    app.add_typer(quarantine, name="quarantine")
+    rejects = typer.Typer(help="Records that no column could hold.", no_args_is_help=True)
+    rejects.command("list")(rejects_list)
+    rejects.command("show")(rejects_show)
+    rejects.command("replay")(rejects_replay)
+    app.add_typer(rejects, name="rejects")
+
+
+class Reach:
+    """The edges of one deployment, open."""
+
+    def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any) -> None:
+        self.config = config
+        self.bucket = Bucket(s3, config.bucket)
+        self.ledger = Ledger(dynamodb, config.ledger_table)
+        self._redshift = redshift
+
+    def operator(self, pipeline: Pipeline) -> Operator:
+        """Give the operator of a pipeline."""
+        return Operator(self.config, pipeline, self.bucket, self.ledger, clock=time.time)
+
+    def reconciler(self, pipeline: Pipeline) -> Reconciler:
+        """Give the reconciler of a pipeline."""
+        warehouse = Warehouse(self._redshift, pipeline.redshift)
+        return Reconciler(self.config, pipeline, self.bucket, self.ledger, warehouse, clock=time.time)
+
+
+def _run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
+    config = read_config(path)
+
+    async def run() -> T:
+        async with AsyncExitStack() as stack:
+            clients = await open_clients(config, "s3", "dynamodb", "redshift-data")
+            for client in clients:
+                stack.push_async_callback(client.close)
+            return await work(Reach(config, *clients))
+
+    return asyncio.run(run())
+
+
+def _chosen(config: Config, name: str) -> list[Pipeline]:
+    return [choose_pipeline(config, name)] if name else list(config.pipelines)
+
+
+def _echo_json(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def status(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
+    """Show how far each pipeline is: what waits, what is on its way, what is set aside."""
+
+    async def look(reach: Reach) -> list[Status]:
+        return [await reach.operator(each).status() for each in _chosen(reach.config, pipeline)]
+
+    found = _run(config, look)
+    if as_json:
+        _echo_json(found)
+        return
+    for each in found:
+        state = f"PAUSED by {each.paused_by}: {each.paused}" if each.paused else "running"
+        results.print(f"{each.pipeline}: {state}", style="red" if each.paused else "green", markup=False)
+        age = f", oldest {each.oldest_pending_seconds:,.0f} s" if each.pending_files else ""
+        results.print(f"  pending      {each.pending_files:,} files, {each.pending_bytes:,} bytes{age}", markup=False)
+        results.print(f"  loads        {each.loads:,}", markup=False)
+        results.print(f"  quarantine   {each.quarantined:,} files", markup=False)
+        results.print(f"  rejects      {each.rejects:,} objects", markup=False)
+        for batch in each.open_batches:
+            what = (
+                f"{batch.batch_id} {batch.state}, attempt {batch.attempt}, {batch.files:,} files, {batch.bytes:,} bytes"
+            )
+            results.print(f"  batch        {what} {batch.error}".rstrip(), markup=False, soft_wrap=True)
+
+
+def load(
+    now: Annotated[bool, typer.Option("--now", help="Whatever the thresholds say.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+) -> None:
+    """Have the coordinator load what waits when it wakes next, within a minute."""
+
+    async def ask(reach: Reach) -> None:
+        for each in _chosen(reach.config, pipeline):
+            await reach.operator(each).load_now()
+
+    if now:
+        _run(config, ask)
+
+
+def pause(
+    reason: Annotated[str, typer.Option(help="Shown by `status` and in the log.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+) -> None:
+    """Begin no load until `resume`; ingest goes on."""
+
+    async def ask(reach: Reach) -> None:
+        for each in _chosen(reach.config, pipeline):
+            await reach.operator(each).pause(reason)
+
+    _run(config, ask)
+
+
+def resume(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """End a pause, whoever began it."""
+
+    async def ask(reach: Reach) -> None:
+        for each in _chosen(reach.config, pipeline):
+            await reach.operator(each).resume()
+
+    _run(config, ask)
+
+
+def quarantine_list(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
+    """List the files, oldest first, and why they are there."""
+
+    async def find(reach: Reach) -> Any:
+        return [file for each in _chosen(reach.config, pipeline) for file in await reach.operator(each).quarantined()]
+
+    found = _run(config, find)
+    if as_json:
+        _echo_json(found)
+        return
+    table = Table("pipeline", "file", "rows", "bytes", "reason")
+    for file in found:
+        table.add_row(file.pipeline, file.file_id, str(file.rows), str(file.bytes), file.reason)
+    results.print(table)
+
+
+def quarantine_show(file_id: FileId, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Show everything that the ledger knows of a file; its object is at `key` in the bucket."""
+
+    async def find(reach: Reach) -> Any:
+        chosen = choose_pipeline(reach.config, pipeline)
+        return [file for file in await reach.operator(chosen).quarantined() if file.file_id == file_id]
+
+    _echo_json(_run(config, find))
+
+
+def quarantine_retry(file_id: FileId, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Load a file again, after what ailed it was mended."""
+    _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).retry(file_id))
+
+
+def quarantine_drop(
+    file_id: FileId,
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give a file up: its changes will be missing from the warehouse."""
+    yes or typer.confirm("Its changes will be missing from the warehouse. Drop it?", abort=True)
+    _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).drop(file_id))
+
+
+def rejects_list(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """List the objects that hold rejects."""
+
+    async def find(reach: Reach) -> list[str]:
+        return [key for each in _chosen(reach.config, pipeline) for key in await reach.operator(each).reject_keys()]
+
+    for key in _run(config, find):
+        typer.echo(key)
+
+
+def rejects_show(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Print the rejects of an object as JSON lines: reason, column, and the raw record, which is item content."""
+    found = _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).rejects(key))
+    for reject in found:
+        _echo_json(reject)
+
+
+def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Ingest rejected records again with the present configuration."""
+    from fastetl.replay import replay_rejects  # noqa: PLC0415 - brings in Polars
+
+    async def work(reach: Reach) -> Any:
+        chosen = choose_pipeline(reach.config, pipeline)
+        rejects = await reach.operator(chosen).rejects(key)
+        return await replay_rejects(key, rejects, _build_ingest(reach, chosen, config))
+
+    _echo_json(_run(config, work))
+
+
+def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Ingest every event that the event source mapping gave up on; each is deleted once it is registered."""
+    from fastetl.replay import replay_failures  # noqa: PLC0415 - brings in Polars
+
+    async def work(reach: Reach) -> Any:
+        return await replay_failures(
+            reach.config,
+            reach.bucket,
+            lambda name: _build_ingest(reach, reach.config.pipeline(name), config),
+        )
+
+    _echo_json(_run(config, work))
+
+
+def reconcile(
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+    since: Annotated[str, typer.Option("--from", help="First hour, UTC: 2026-01-31T00.")] = "",
+    until: Annotated[str, typer.Option("--to", help="The hour after the last.")] = "~",
+    as_json: AsJson = False,
+) -> None:
+    """Hold bucket, ledger and warehouse against each other; exit code 1 if anything differs."""
+    hours = [hour.replace("-", "/").replace("T", "/") for hour in (since, until)]
+
+    async def compare(reach: Reach) -> Any:
+        return [await reach.reconciler(each).reconcile(*hours) for each in _chosen(reach.config, pipeline)]
+
+    found = _run(config, compare)
+    if as_json:
+        _echo_json(found)
+    else:
+        for each in found:
+            sums = f"{each.records:,} records = {each.rows:,} rows + {each.rejects:,} rejects"
+            files = f"{each.files:,} files, {each.loaded:,} loaded, {each.pending:,} pending"
+            results.print(f"{each.pipeline}: {sums}; {files}, {each.quarantined:,} quarantined", highlight=False)
+            for difference in each.differences:
+                what = f"{difference.file_id}: {difference.what}. {difference.remedy}"
+                problems.print(what, style="red", markup=False, soft_wrap=True)
+    if any(each.differences for each in found):
+        raise typer.Exit(1)
+
+
+def rebuild_ledger(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+    """Make the ledger anew from bucket and warehouse, after it was lost or either was set back."""
+
+    async def rebuild(reach: Reach) -> Any:
+        return [await reach.reconciler(each).rebuild_ledger() for each in _chosen(reach.config, pipeline)]
+
+    _echo_json(_run(config, rebuild))
+
+
+def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:
+    from fastetl.cli.enrichment import build_enricher  # noqa: PLC0415 - brings in Polars
+    from fastetl.ingest import Ingest  # noqa: PLC0415
+
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    enricher = build_enricher(reach.config, pipeline, config_path)
+    return Ingest(reach.config, pipeline, reach.bucket, reach.ledger, enricher, clock=time.time)

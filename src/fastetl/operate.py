@@ -1,0 +1,151 @@
+"""What operators see and change: how far a pipeline is, its pause, its quarantine, its rejects."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl.errors import LedgerError
+from fastetl.manifest import rejects_prefix
+from fastetl.model import FileItem, Head, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastetl.config import Config, Pipeline
+    from fastetl.ledger import Ledger
+    from fastetl.s3 import Bucket
+
+RACES = 10
+"""How often a change of HEAD is tried while coordinators change it as well."""
+
+
+class OpenBatch(msgspec.Struct, frozen=True):
+    """A batch on its way."""
+
+    batch_id: str
+    state: str
+    attempt: int
+    files: int
+    bytes: int
+    error: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How far a pipeline is."""
+
+    pipeline: str
+    pending_files: int
+    pending_bytes: int
+    oldest_pending_seconds: float
+    open_batches: tuple[OpenBatch, ...]
+    loads: int
+    """Since this ledger began."""
+    quarantined: int
+    rejects: int
+    """Objects with rejects that are still kept."""
+    paused: str
+    paused_by: str
+    load_requested: bool
+
+
+class Operator:
+    """Works on one pipeline. `clock` gives Unix seconds."""
+
+    def __init__(
+        self, config: Config, pipeline: Pipeline, bucket: Bucket, ledger: Ledger, *, clock: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._bucket = bucket
+        self._ledger = ledger
+        self._clock = clock
+
+    async def status(self) -> Status:
+        """Look at ledger and bucket; reads the whole ledger."""
+        name = self._pipeline.name
+        head = await self._ledger.head(name) or Head(name, 0, (), "")
+        batches = [await self._ledger.batch(batch_id) for batch_id in head.open]
+        files = [file async for file in self._ledger.all_files(name, "PENDING", "QUARANTINED")]
+        pending = [file for file in files if file.state == "PENDING"]
+        oldest = min((file.created for file in pending), default=int(self._clock() * 1000))
+        return Status(
+            pipeline=name,
+            pending_files=len(pending),
+            pending_bytes=sum(file.bytes for file in pending),
+            oldest_pending_seconds=round(max(0.0, self._clock() - oldest / 1000), 1),
+            open_batches=tuple(
+                OpenBatch(batch.batch_id, batch.state, batch.attempt, batch.files, batch.bytes, batch.error)
+                for batch in batches
+            ),
+            loads=head.loads,
+            quarantined=len(files) - len(pending),
+            rejects=len(await self.reject_keys()),
+            paused=head.paused,
+            paused_by=head.paused_by,
+            load_requested=head.load_requested,
+        )
+
+    async def load_now(self) -> None:
+        """Have the next wake-up load whatever waits."""
+        await self._change_head(load_requested=True)
+
+    async def pause(self, reason: str) -> None:
+        """Begin no load until `resume`; what runs goes on, and so does ingest."""
+        await self._change_head(paused=reason[:500], paused_by="operator")
+
+    async def resume(self) -> None:
+        """End any pause."""
+        await self._change_head(paused="", paused_by="")
+
+    async def quarantined(self) -> list[FileItem]:
+        """Find the files in quarantine, oldest first."""
+        files = [file async for file in self._ledger.all_files(self._pipeline.name, "QUARANTINED")]
+        return sorted(files, key=lambda file: file.created)
+
+    async def retry(self, file_id: str) -> FileItem:
+        """Let a quarantined file wait for a load again, after what ailed it was mended.
+
+        Nothing that has been loaded meanwhile is overwritten by it, where it is newer.
+        """
+        file = await self._in_quarantine(file_id)
+        await self._ledger.requeue(file)
+        return file
+
+    async def drop(self, file_id: str) -> FileItem:
+        """Give a quarantined file up; its changes will be missing. Its object stays on S3."""
+        file = await self._in_quarantine(file_id)
+        await self._ledger.drop(file)
+        return file
+
+    async def reject_keys(self) -> list[str]:
+        """List the objects that hold rejects."""
+        prefix = rejects_prefix(self._config.prefix, self._pipeline.name)
+        return [key async for key in self._bucket.list_keys(prefix)]
+
+    async def rejects(self, key: str) -> list[Reject]:
+        """Read one of them. What it gives is item content."""
+        lines = gzip.decompress(await self._bucket.get(key)).splitlines()
+        return [msgspec.json.decode(line, type=Reject) for line in lines]
+
+    async def _in_quarantine(self, file_id: str) -> FileItem:
+        for file in await self.quarantined():
+            if file.file_id == file_id:
+                return file
+        raise LedgerError(f"{file_id} is not in the quarantine of {self._pipeline.name}; list it first")
+
+    async def _change_head(self, **changes: object) -> None:
+        for _ in range(RACES):
+            head = await self._ledger.head(self._pipeline.name)
+            if head is None:
+                raise LedgerError(
+                    f"{self._pipeline.name} has no HEAD yet; the coordinator makes it when it first wakes"
+                )
+            try:
+                await self._ledger.change_head(head, **changes)
+            except LedgerError:
+                continue
+            return
+        raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")

@@ -1,0 +1,224 @@
+"""Whether everything is where it should be: objects, ledger and warehouse held against each other; a ledger rebuilt.
+
+Received records are rows in files plus rejects. A file is an object whose metadata says what it holds, a FILE item,
+and, once loaded, a row in `load_files` with the number of rows that COPY counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import statements
+from fastetl.errors import StorageError, WarehouseError
+from fastetl.ingest import build_file
+from fastetl.manifest import data_prefix, parse_data_key
+from fastetl.model import FileItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastetl.config import Config, Pipeline
+    from fastetl.ledger import Ledger
+    from fastetl.redshift import Warehouse
+    from fastetl.s3 import Bucket, StoredObject
+
+HEADS_AT_ONCE = 16
+POLL_SECONDS = 0.5
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something that is not as it should be."""
+
+    file_id: str
+    what: str
+    remedy: str
+
+
+class Reconciliation(msgspec.Struct, frozen=True):
+    """What was found for the changes of a span of hours."""
+
+    pipeline: str
+    records: int
+    rows: int
+    rejects: int
+    files: int
+    loaded: int
+    pending: int
+    quarantined: int
+    dropped: int
+    differences: tuple[Difference, ...]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What the warehouse knows of a file."""
+
+    batch_id: str
+    rows: int
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What was put back into a ledger."""
+
+    pipeline: str
+    registered: int
+    marked_loaded: int
+    waiting_again: int
+    """The ledger had them as loaded; the warehouse, set back to an earlier time, had not."""
+
+
+class Reconciler:
+    """Works on one pipeline. `clock` gives Unix seconds; hours are text as in S3 keys, `2026/01/31/23`, in UTC."""
+
+    def __init__(
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        bucket: Bucket,
+        ledger: Ledger,
+        warehouse: Warehouse,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._bucket = bucket
+        self._ledger = ledger
+        self._warehouse = warehouse
+        self._clock = clock
+
+    async def reconcile(self, since: str = "", until: str = "~") -> Reconciliation:
+        """Compare the files whose first change is in the hours from `since` up to, not including, `until`."""
+        # What moves while this looks is only seen moving on: objects before items before rows of the warehouse.
+        objects = await self._objects(since, until)
+        items = {
+            file.file_id: file
+            async for file in self._ledger.all_files(self._pipeline.name)
+            if since <= _hour(file.changed_min) < until
+        }
+        loaded = await self.loaded()
+        differences = [
+            difference
+            for file_id in sorted({*objects, *items})
+            for difference in _compare(file_id, objects.get(file_id), items.get(file_id), loaded.get(file_id))
+        ]
+        differences += await self._check_rejects(objects, items)
+        states = [item.state for item in items.values()]
+        rows = sum(int(stored.metadata["rows"]) for stored in objects.values())
+        rejects = sum(item.rejects for item in items.values())
+        rejects += sum(int(objects[each].metadata["rejects"]) for each in objects.keys() - items.keys())
+        return Reconciliation(
+            pipeline=self._pipeline.name,
+            records=rows + rejects,
+            rows=rows,
+            rejects=rejects,
+            files=len(objects),
+            loaded=len(objects.keys() & loaded.keys()),
+            pending=states.count("PENDING"),
+            quarantined=states.count("QUARANTINED"),
+            dropped=states.count("DROPPED"),
+            differences=tuple(differences),
+        )
+
+    async def rebuild_ledger(self) -> Rebuilt:
+        """Make the ledger what S3 and the warehouse say.
+
+        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered.
+        """
+        name = self._pipeline.name
+        registered = 0
+        for stored in (await self._objects("", "~")).values():
+            item = build_file(stored, int(self._clock() * 1000))
+            registered += await self._ledger.register(item) == item
+        # Read before the warehouse is asked: a load that ends in between is in its answer.
+        files = [file async for file in self._ledger.all_files(name, "PENDING", "LOADED")]
+        loaded = await self.loaded()
+        done = [file for file in files if file.state == "PENDING" and file.file_id in loaded]
+        undone = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
+        for file in done:
+            batch_id = loaded[file.file_id].batch_id
+            await self._ledger.mark_loaded([file.file_id], batch_id, now_ms=int(self._clock() * 1000))
+        for file in undone:
+            await self._ledger.requeue(file)
+        return Rebuilt(name, registered, len(done), len(undone))
+
+    async def loaded(self) -> dict[str, Loaded]:
+        """Ask the warehouse which files it has."""
+        sql = statements.loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
+        token = f"reconcile-{self._clock():f}"
+        statement_id = await self._warehouse.submit(sql, name="fastetl/reconcile", token=token)
+        while (run := await self._warehouse.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it is polled
+            await asyncio.sleep(POLL_SECONDS)
+        if run.state != "FINISHED":
+            raise WarehouseError(f"asking for loaded files: {run.error or run.state}")
+        rows = await self._warehouse.rows(statement_id, 0)
+        return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
+
+    async def _objects(self, since: str, until: str) -> dict[str, StoredObject]:
+        found: dict[str, StoredObject] = {}
+        slots = asyncio.Semaphore(HEADS_AT_ONCE)
+
+        async def head(key: str, file_id: str) -> None:
+            async with slots:
+                if stored := await self._bucket.head(key):
+                    found[file_id] = stored
+
+        async with asyncio.TaskGroup() as heads:
+            async for key in self._bucket.list_keys(data_prefix(self._config.prefix, self._pipeline.name)):
+                hour, file_id = parse_data_key(key)
+                if since <= hour < until:
+                    heads.create_task(head(key, file_id))
+        return found
+
+    async def _check_rejects(self, objects: dict[str, StoredObject], items: dict[str, FileItem]) -> list[Difference]:
+        expected = {file_id: (item.rejects_key, item.rejects) for file_id, item in items.items()}
+        for file_id in objects.keys() - items.keys():
+            described = objects[file_id].metadata
+            expected[file_id] = (described.get("rejects-key", ""), int(described["rejects"]))
+        differences = []
+        for file_id, (key, count) in sorted(expected.items()):
+            if count and (there := await self._count_lines(key)) != count:
+                what = f"{there} of {count} rejects are in {key}"
+                differences.append(Difference(file_id, what, "The bucket's lifecycle may have removed it"))
+        return differences
+
+    async def _count_lines(self, key: str) -> int:
+        try:
+            return len(gzip.decompress(await self._bucket.get(key)).splitlines())
+        except StorageError:
+            return 0
+
+
+def _compare(
+    file_id: str, stored: StoredObject | None, item: FileItem | None, loaded: Loaded | None
+) -> list[Difference]:
+    rebuild, missing = "Run `fastetl rebuild-ledger`", "Restore the object, or drop the file"
+    found = []
+    # The ledger forgets a loaded file after a time; the warehouse does not.
+    if stored and item is None and loaded is None:
+        found.append(("its object is in no ledger", rebuild))
+    if item and item.key and stored is None and item.state != "LOADED":
+        found.append((f"its object {item.key} is gone", missing))
+    if stored and item and item.key and _differ(stored, item):
+        found.append(("object and ledger differ in size or checksum", missing))
+    if item and item.state == "LOADED" and loaded is None:
+        found.append(("the ledger says it is loaded, the warehouse does not", rebuild))
+    if item and loaded and item.state != "LOADED":
+        found.append((f"it is loaded, and {item.state} in the ledger", rebuild))
+    if stored and loaded and loaded.rows != int(stored.metadata["rows"]):
+        found.append(
+            (f"{stored.metadata['rows']} rows were written and {loaded.rows} loaded", "Keep both, and report it")
+        )
+    return [Difference(file_id, what, remedy) for what, remedy in found]
+
+
+def _differ(stored: StoredObject, item: FileItem) -> bool:
+    # S3 tells the checksum of what was written with one.
+    return item.bytes != stored.bytes or bool(stored.checksum and stored.checksum != item.checksum)
+
+
+def _hour(changed: str) -> str:
+    return f"{changed[:4]}/{changed[5:7]}/{changed[8:10]}/{changed[11:13]}"

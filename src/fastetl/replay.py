@@ -1,0 +1,89 @@
+"""Events that come once more: what the event source mapping gave up on, and rejects after the configuration was mended.
+
+Nothing is doubled by it: versions and event ids are the records' own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from fastetl.decode import parse_source_arn
+from fastetl.errors import EventError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastetl.config import Config
+    from fastetl.ingest import Ingest, Outcome
+    from fastetl.model import Reject
+    from fastetl.s3 import Bucket
+
+FAILURES_PREFIX = "aws/lambda/"
+"""Where Lambda puts what it gave up on: AWS Lambda Developer Guide, "Retaining discarded batches"."""
+
+MAX_RECORDS = 10_000
+"""In one event, as Lambda has it."""
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What came of one event."""
+
+    source: str
+    """The key of the object that held it."""
+    records: int
+    rejects: int
+    file_id: str
+
+
+async def replay_failures(config: Config, bucket: Bucket, ingest_for: Callable[[str], Ingest]) -> list[Replayed]:
+    """Ingest every event that Lambda gave up on, and delete the object that held it once its changes are registered.
+
+    Raises:
+        EventError: an object is not of the form that Lambda writes, or has no payload any more.
+    """
+    done = []
+    async for key in bucket.list_keys(FAILURES_PREFIX):
+        event = parse_failure(await bucket.get(key), key)
+        pipeline = config.pipeline_for(parse_source_arn(event))
+        outcome = await ingest_for(pipeline.name).ingest(event)
+        await bucket.delete(key)
+        done.append(_replayed(key, outcome))
+    return done
+
+
+def parse_failure(body: bytes, key: str) -> bytes:
+    """Give the event inside an invocation record.
+
+    Raises:
+        EventError: there is none.
+    """
+    try:
+        payload = orjson.loads(body)["payload"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        message = f"{key} holds no event; the stream may still: take the records from their sequence numbers in it"
+        raise EventError(message) from error
+    return payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+
+
+async def replay_rejects(key: str, rejects: Sequence[Reject], ingest: Ingest) -> list[Replayed]:
+    """Ingest rejected records again. What still does not fit is rejected again, under another name."""
+    by_stream: dict[str, list[Any]] = defaultdict(list)
+    for reject in rejects:
+        record = orjson.loads(reject.record)
+        by_stream[record.get("eventSourceARN", "") if isinstance(record, dict) else ""].append(record)
+    if "" in by_stream:
+        raise EventError(f"{key}: {len(by_stream[''])} records name no stream, and cannot be replayed")
+    outcomes = [
+        await ingest.ingest(orjson.dumps({"Records": records[first : first + MAX_RECORDS]}))
+        for records in by_stream.values()
+        for first in range(0, len(records), MAX_RECORDS)
+    ]
+    return [_replayed(key, outcome) for outcome in outcomes]
+
+
+def _replayed(source: str, outcome: Outcome) -> Replayed:
+    return Replayed(source, outcome.records, sum(outcome.rejects.values()), outcome.file_id)

@@ -1,0 +1,172 @@
+"""Objects, ledger and warehouse held against each other, with every kind of difference made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from fastetl.enrich import Enricher
+from fastetl.errors import EventError, LedgerError
+from fastetl.ingest import Ingest
+from fastetl.operate import Operator
+from fastetl.reconcile import Reconciler
+from fastetl.replay import FAILURES_PREFIX, parse_failure, replay_failures, replay_rejects
+from tests.test_load import Change, Plant, make_plant  # noqa: F401 - the last is a fixture
+
+ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"
+
+
+def make_event(*numbers: int, note: str = "x", hour: int = 0) -> bytes:
+    records = [
+        {
+            "eventID": f"{number:032x}",
+            "eventName": "INSERT",
+            "eventSource": "aws:dynamodb",
+            "eventSourceARN": ARN,
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_767_225_600 + hour * 3600,
+                "Keys": {"id": {"N": str(number)}},
+                "NewImage": {"id": {"N": str(number)}, "note": {"S": note}},
+                "SequenceNumber": str(10**21 + number),
+            },
+        }
+        for number in numbers
+    ]
+    return orjson.dumps({"Records": records})
+
+
+def new_ingest(plant: Plant) -> Ingest:
+    enricher = Enricher(plant.pipeline)
+    return Ingest(plant.config, plant.pipeline, plant.bucket, plant.ledger, enricher, clock=lambda: plant.now)
+
+
+def new_reconciler(plant: Plant) -> Reconciler:
+    plant.now += 1  # the same question at the same moment would get the same answer
+    return Reconciler(
+        plant.config, plant.pipeline, plant.bucket, plant.ledger, plant.warehouse, clock=lambda: plant.now
+    )
+
+
+def new_operator(plant: Plant) -> Operator:
+    return Operator(plant.config, plant.pipeline, plant.bucket, plant.ledger, clock=lambda: plant.now)
+
+
+async def test_all_is_where_it_should_be_hour_by_hour(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    await ingest.ingest(make_event(1, 2))
+    await plant.run()
+    await ingest.ingest(make_event(3, hour=1))
+    await ingest.ingest(make_event(4, note="x" * 21, hour=1))
+    whole = await new_reconciler(plant).reconcile()
+    assert (whole.records, whole.rows, whole.rejects, whole.files) == (4, 3, 1, 2)
+    assert (whole.loaded, whole.pending, whole.differences) == (1, 1, ())
+    first = await new_reconciler(plant).reconcile("2026/01/01/00", "2026/01/01/01")
+    assert (first.records, first.loaded, first.pending) == (2, 1, 0)
+
+
+async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    files = [(await ingest.ingest(make_event(number))).file for number in range(1, 4)]
+    assert all(files)
+    await plant.run()
+    waiting = (await ingest.ingest(make_event(7))).file
+    rejected = (await ingest.ingest(make_event(8, note="x" * 21))).file
+    lost = (await ingest.ingest(make_event(9))).file
+    client, table = plant.ledger._client, plant.ledger.table
+    await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{waiting.file_id}"}})
+    await plant.bucket.delete(rejected.rejects_key)
+    await plant.bucket.delete(lost.key)
+    await plant.execute(f"DELETE FROM public.orders_load_files WHERE file_id = '{files[0].file_id}'")
+    await plant.execute(f"UPDATE public.orders_load_files SET row_count = 5 WHERE file_id = '{files[1].file_id}'")
+    await plant.ledger.requeue((await plant.ledger.files([files[2].file_id]))[files[2].file_id])
+    told = {each.file_id: each.what for each in (await new_reconciler(plant).reconcile()).differences}
+    assert told == {
+        waiting.file_id: "its object is in no ledger",
+        lost.file_id: f"its object {lost.key} is gone",
+        files[0].file_id: "the ledger says it is loaded, the warehouse does not",
+        files[1].file_id: "1 rows were written and 5 loaded",
+        files[2].file_id: "it is loaded, and PENDING in the ledger",
+        rejected.file_id: f"0 of 1 rejects are in {rejected.rejects_key}",
+    }
+
+
+async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    await ingest.ingest(make_event(1))
+    gone = (await ingest.ingest(make_event(2))).file
+    await plant.run()
+    await ingest.ingest(make_event(3))
+    before = await plant.states()
+    client, table = plant.ledger._client, plant.ledger.table
+    for file_id in before:
+        if file_id != gone.file_id:
+            await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{file_id}"}})
+    await plant.execute(f"DELETE FROM public.orders_load_files WHERE file_id = '{gone.file_id}'")
+    rebuilt = await new_reconciler(plant).rebuild_ledger()
+    assert (rebuilt.registered, rebuilt.marked_loaded, rebuilt.waiting_again) == (2, 1, 1)
+    assert await plant.states() == before | {gone.file_id: "PENDING"}
+    await plant.run()
+    assert (await new_reconciler(plant).reconcile()).differences == ()
+    assert [row[0] for row in await plant.mirror()] == ["1", "2", "3"]
+    assert await plant.sql("SELECT COUNT(*) FROM public.orders_log") == [("3",)]
+
+
+async def test_an_operator_retries_or_drops_what_is_in_quarantine(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    operator = new_operator(plant)
+    await plant.put(Change(1, 1))
+    await plant.run()
+    bad = [await plant.put(Change(number, number, note="x" * 21)) for number in (8, 9)]
+    await plant.run(until=lambda step: step.action == "retry")
+    await plant.put(Change(2, 2))
+    await plant.run()
+    assert {file.file_id for file in await operator.quarantined()} == set(bad)
+    assert (await operator.status()).quarantined == 2
+    await operator.retry(bad[0])
+    assert (await operator.status()).pending_files == 1
+    await operator.drop(bad[1])
+    assert await operator.quarantined() == []
+    with pytest.raises(LedgerError, match="is not in the quarantine of orders"):
+        await operator.retry(bad[1])
+    assert (await plant.states())[bad[1]] == "DROPPED"
+
+
+async def test_a_pause_holds_and_ends(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    operator = new_operator(plant)
+    with pytest.raises(LedgerError, match="has no HEAD yet"):
+        await operator.pause("too early")
+    await plant.run()
+    await operator.pause("maintenance")
+    await plant.put(Change(1, 1))
+    assert await plant.run() == []
+    status = await operator.status()
+    assert (status.paused, status.paused_by, status.pending_files) == ("maintenance", "operator", 1)
+    await operator.resume()
+    await operator.load_now()
+    assert (await operator.status()).load_requested
+    assert await plant.run() == ["opened", "submitted", "loaded"]
+
+
+async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make_plant: Any) -> None:  # noqa: F811
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    failed = orjson.dumps({"version": "1.0", "payload": make_event(1, 2).decode()})
+    await plant.bucket.replace(f"{FAILURES_PREFIX}mapping/shard/one", failed)
+    (replayed,) = await replay_failures(plant.config, plant.bucket, lambda _: ingest)
+    assert (replayed.records, replayed.rejects) == (2, 0)
+    assert await replay_failures(plant.config, plant.bucket, lambda _: ingest) == []
+    refused = (await ingest.ingest(make_event(3, note="x" * 21))).file
+    rejects = await new_operator(plant).rejects(refused.rejects_key)
+    (again,) = await replay_rejects(refused.rejects_key, rejects, ingest)
+    assert (again.records, again.rejects) == (1, 1)
+    await plant.run()
+    assert [row[0] for row in await plant.mirror()] == ["1", "2"]
+    for body in (b"no", b"{}", b"[]"):
+        with pytest.raises(EventError, match="holds no event"):
+            parse_failure(body, "key")
