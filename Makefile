@@ -12,7 +12,7 @@ CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates simulate bench bench-report package deploy build-Ingest build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package deploy build-Ingest build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastet
 	$(BIN)/fastetl demo
 
 test: lint ## Lint, then run every test
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the template
 	$(BIN)/ruff check src tests benchmarks packaging examples
@@ -50,6 +50,9 @@ $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 
 simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
+
+crash: $(INSTALLED) ## Kill real processes a hundred times while changes flow into PostgreSQL
+	CRASHES=$(or $(CRASHES),100) $(BIN)/pytest -q tests/local/test_crashes.py
 
 bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
 	mkdir -p build

@@ -58,3 +58,10 @@ def moto_url() -> Iterator[str]:
 async def aws(moto_url: str) -> AsyncIterator[Aws]:
     async with AsyncExitStack() as stack:
         yield Aws(moto_url, stack)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run a file, with what its tests share; mutations have nothing to share and are spread."""
+    for item in items:
+        if "simulation/test_mutations" not in item.nodeid:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

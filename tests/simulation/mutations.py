@@ -190,14 +190,16 @@ def failure_settles() -> AbstractContextManager[Any]:
 
 def unpersisted_resolves() -> AbstractContextManager[Any]:
     """Every wake-up asks for a verdict of its own."""
-    original = Ledger.advance
+    original = Loader._ask_verdict
 
-    async def advance(self: Ledger, batch: Any, **changes: Any) -> Any:
-        if batch.state == "RESOLVING" and changes.get("statement_id") and "state" not in changes:
-            return batch
-        return await original(self, batch, **changes)
+    async def ask(self: Loader, head: Any, batch: Any) -> Step:
+        await original(self, head, batch)
+        fresh = await self._ledger.batch(batch.batch_id)
+        if fresh.state == "RESOLVING":
+            await self._ledger.advance(fresh, statement_id="", resolves=fresh.resolves + 1)
+        return Step("waiting", batch)
 
-    return patch.object(Ledger, "advance", advance)
+    return patch.object(Loader, "_ask_verdict", ask)
 
 
 def registered_anew() -> AbstractContextManager[Any]:
