@@ -119,3 +119,18 @@ async def test_a_fence_keeps_a_queued_attempt_out(warehouse: Warehouse, s3: Any)
     assert await warehouse.rows("SELECT COUNT(*) FROM public.fenced") == [(0,)]
     assert (await warehouse.batch(*batch.load_sql(2)))["Status"] == "FINISHED"
     assert await warehouse.rows("SELECT COUNT(*) FROM public.fenced") == [(1,)]
+
+
+async def test_a_resolve_waits_for_the_attempt_that_runs(warehouse: Warehouse, s3: Any) -> None:
+    pipeline = make_pipeline("resolved")
+    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
+    running = await started(warehouse, *batch.load_sql(1), "SELECT pg_sleep(0.5)")
+    sleeping = "query LIKE 'SELECT PG_SLEEP%' AND state = 'active'"
+    while await warehouse.rows(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {sleeping}") == [(0,)]:
+        await asyncio.sleep(0.01)
+    resolved = await warehouse.batch(*batch.resolve_sql(1))
+    assert (await warehouse.end_of(running))["Status"] == "FINISHED"
+    answer = await warehouse.call("get_statement_result", Id=f"{resolved['Id']}:4")
+    assert answer["Records"][0] == [{"stringValue": "loaded"}, {"stringValue": "checksum"}]
+    assert await warehouse.rows("SELECT COUNT(*) FROM public.resolved_fences") == [(0,)]
