@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
@@ -84,18 +85,36 @@ class Decoder:
         self._names = [*system, *(column.name for column in pipeline.columns), *extra]
 
     def decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
-        """Convert an event, whole: as Lambda's own bytes on the fast way, as a dict on the general one.
+        """Convert an event, whole, as Lambda's own bytes or as a dict: typed where it fits, else record by record.
 
         Raises:
             EventError: it is not an event of one stream.
             MisfitError: a value does not fit a column whose policy is `fail`.
         """
-        stream_arn, tally = parse_source_arn(event), Tally()
         if isinstance(event, dict):
-            typed = TypedRows(len(records := parse_records(event)))
-            typed.left = dict(enumerate(records))
+            try:
+                # Written out and read again by type, a dict costs a fraction of being looked through.
+                content = orjson.dumps(event)
+            except TypeError:  # text that is no Unicode, or what no JSON has
+                return self.decode_each(event, epochs)
         else:
-            typed = self._typed.decode(bytes(event), stream_arn, epochs, tally)
+            content = bytes(event)
+        stream_arn, tally = parse_source_arn(content), Tally()
+        typed = self._typed.decode(content, stream_arn, epochs, tally)
+        return self._convert(typed, stream_arn, epochs, tally)
+
+    def decode_each(self, event: dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
+        """Do the same record by record alone: what the other way is held against.
+
+        Raises:
+            EventError, MisfitError: as `decode` does.
+        """
+        stream_arn = parse_source_arn(event)
+        typed = TypedRows(len(records := parse_records(event)))
+        typed.left = dict(enumerate(records))
+        return self._convert(typed, stream_arn, epochs, Tally())
+
+    def _convert(self, typed: TypedRows, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Changes:
         event_ids = dict(zip(typed.positions, typed.event_ids, strict=True))
         rows: dict[int, Row] = {}
         rejects: list[Reject] = []

@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from fastetl.columns import Column
     from fastetl.model import EpochStart
 
+_NONE_PLAIN = pl.Series(dtype=pl.String)
+
 ABSENT = msgspec.Raw(b"")
 """Stands for an attribute that an item does not have, where its JSON would stand."""
 
 _PLAIN_NUMBERS = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\n)*")
+_PLAIN_DAYS = re.compile(r"(?:(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}\n)*")
+_PLAIN_TIMES = re.compile(r"(?:(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?\n)*")
 _INTEGERS: dict[str, Any] = {"SMALLINT": pl.Int16, "INTEGER": pl.Int32, "BIGINT": pl.Int64}
 _NUMBERS = {*_INTEGERS, "DECIMAL", "REAL", "DOUBLE PRECISION"}
 _TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
@@ -96,6 +100,7 @@ class TypedColumn:
         convert = build_converter(column, null_marker)
         # Days and moments repeat; what does not fit is worked out again each time, and is rare.
         self._convert = lru_cache(maxsize=4096)(convert) if column.type.kind in _TIMES else convert
+        self._is_iso8601 = column.time_format == "iso8601"
         if column.type.kind == "DECIMAL":
             self._plain = re.compile(rf"(?:(?:{build_plain_pattern(column.type)})\n)*")
 
@@ -107,10 +112,26 @@ class TypedColumn:
             series = pl.Series(values=values, dtype=pl.Boolean).cast(pl.String)
         else:
             series = pl.Series(values=values, dtype=pl.String)
+        if self._kind.kind in _TIMES and self._is_iso8601:
+            series = self._write_plain_times(series, values)
         if self._is_plain(series, values) and not (series == self._null_marker).any():
             return series
         tag = self._tag
         return self._write_each(values, lambda value: self._convert(tag, value), bad)
+
+    def _write_plain_times(self, series: pl.Series, values: Sequence[str | None]) -> pl.Series:
+        """Write days, or moments in whole seconds, all at once; give an empty series where some are neither."""
+        pattern = _PLAIN_DAYS if self._kind.kind == "DATE" else _PLAIN_TIMES
+        present = [value for value in values if value is not None]
+        if not pattern.fullmatch("\n".join([*present, ""])):
+            return _NONE_PLAIN
+        days = series.str.slice(0, 10)
+        if days.str.to_date("%Y-%m-%d", strict=False).null_count() != len(values) - len(present):
+            return _NONE_PLAIN
+        if self._kind.kind == "DATE":
+            return series
+        zone = "+00" if self._kind.kind == "TIMESTAMPTZ" else ""
+        return days + " " + series.str.slice(11, 8) + zone
 
     def _is_plain(self, series: pl.Series, values: Sequence[Any]) -> bool:
         """Tell whether every value is its own text."""
@@ -126,6 +147,8 @@ class TypedColumn:
                 return bool((numbers.cast(pl.String).eq_missing(series)).all())
             case "BOOLEAN":
                 return True
+            case "DATE" | "TIMESTAMP" | "TIMESTAMPTZ":
+                return self._is_iso8601 and len(series) == len(values)
         return False
 
     def _load(self, raw: msgspec.Raw) -> str | None:
@@ -144,16 +167,16 @@ class TypedColumn:
 
 def unlike_event_ids(ids: Sequence[str]) -> Iterable[int]:
     """Give the rows whose event id cannot stand in its column."""
-    joined = "".join(ids)
-    if joined.isascii() and joined.isprintable() and all(ids) and max(map(len, ids)) <= MAX_EVENT_ID_CHARACTERS:
+    joined, lengths = "".join(ids), set(map(len, ids))
+    if joined.isascii() and joined.isprintable() and min(lengths) > 0 and max(lengths) <= MAX_EVENT_ID_CHARACTERS:
         return ()
     return [number for number, text in enumerate(ids) if not is_event_id(text)]
 
 
 def unlike_sequence_numbers(texts: Sequence[str]) -> Iterable[int]:
     """Give the rows whose sequence number a version has no room for."""
-    joined = "".join(texts)
-    if joined.isascii() and joined.isdigit() and all(texts) and max(map(len, texts)) <= SEQUENCE_DIGITS:
+    joined, lengths = "".join(texts), set(map(len, texts))
+    if joined.isascii() and joined.isdigit() and min(lengths) > 0 and max(lengths) <= SEQUENCE_DIGITS:
         return ()
     return [number for number, text in enumerate(texts) if not is_sequence_number(text)]
 

@@ -89,7 +89,7 @@ class Shape:
         self.head = attrgetter(*_HEAD)
         self.key_values = _get_all(key_paths)
         self.image_values = _get_all(paths)
-        self.upsert = attrgetter(*_HEAD, *key_paths, *(f"dynamodb.NewImage.{path}" for path in paths))
+        self.upsert_head = attrgetter(*_HEAD, *key_paths)
         self.key_columns = [
             (column_number, attrgetter(key_paths[key_number]))
             for key_number, name in enumerate(pipeline.keys)
