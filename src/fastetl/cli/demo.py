@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from fastetl.local.stack import Embedded
 
+_QUESTION = (
+    'SELECT "booked_country", COUNT(*) FROM "public"."flights_current"'
+    ' WHERE "cancelled" AND "booked_country" IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3'
+)
+
 WRITE_SIZE = 25
 """Items in one BatchWriteItem (DynamoDB API reference)."""
 
@@ -37,6 +42,8 @@ class Summary(msgspec.Struct):
     rows_in_mirror: int
     rows_in_log: int
     rejects: int
+    cancelled_flights_were_booked_in: str
+    """The answer to a question about what Geo-IP added: the most frequent countries, and how many flights."""
     seconds: float
     mirror_equals_source: bool
     log_has_each_event_once: bool
@@ -58,10 +65,15 @@ def demo(
         typer.echo(orjson.dumps(msgspec.to_builtins(summary)).decode())
     else:
         for name, value in msgspec.structs.asdict(summary).items():
-            shown = ("yes" if value else "NO") if isinstance(value, bool) else f"{value:,}"
-            results.print(f"{name.replace('_', ' ')}: {shown}", highlight=False)
+            results.print(f"{name.replace('_', ' ')}: {_show(value)}", highlight=False)
     if not (summary.mirror_equals_source and summary.log_has_each_event_once):
         raise typer.Exit(1)
+
+
+def _show(value: bool | float | str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 async def _run(flights: int, warehouse: Any) -> Summary:
@@ -98,6 +110,7 @@ async def _run(flights: int, warehouse: Any) -> Summary:
             ((logged, events),) = await _query(
                 stack, 'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM "public"."flights_log"'
             )
+            countries = await _query(stack, _QUESTION)
             metrics = stack.metrics()
             counts = stack.sources["flights"].counts
             files = len([key async for key in stack.bucket.list_keys("data/")])
@@ -116,6 +129,9 @@ async def _run(flights: int, warehouse: Any) -> Summary:
         rows_in_mirror=len(rows),
         rows_in_log=rows_in_log,
         rejects=rejects,
+        cancelled_flights_were_booked_in=", ".join(
+            f"{country['stringValue']} {n['longValue']:,}" for country, n in countries
+        ),
         seconds=round(time.monotonic() - began, 1),
         mirror_equals_source=not differences,
         log_has_each_event_once=rows_in_log == int(next(iter(events.values()))) == counts.read - rejects

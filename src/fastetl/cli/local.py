@@ -44,8 +44,10 @@ def local(
 
 
 def demo_config() -> str:
-    """Give the demonstration's configuration."""
-    return resources.files("fastetl.local").joinpath("demo.toml").read_text(encoding="utf-8")
+    """Give the demonstration's configuration, with the place of the database that it looks addresses up in."""
+    text = resources.files("fastetl.local").joinpath("demo.toml").read_text(encoding="utf-8")
+    database = "GeoLite2-City.mmdb"
+    return text.replace(database, str(resources.files("_maxminddb_geolite2").joinpath(database)))
 
 
 async def _serve(text: str, warehouse: Any, ports: tuple[int, int]) -> None:
