@@ -114,5 +114,8 @@ def _read(text: str, kind: str) -> Any:
         case "TIMESTAMP":
             return datetime.fromisoformat(text)
         case "SUPER":
-            return orjson.loads(text) if len(text) > 100_000 else simplejson.loads(text, use_decimal=True)
+            value = orjson.loads(text) if len(text) > 100_000 else simplejson.loads(text, use_decimal=True)
+            # fastetl sorts sets; peers write them as Python happens to have them.
+            is_set = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            return sorted(value) if is_set else value
     return text

@@ -7,6 +7,8 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -57,6 +59,11 @@ class Change(msgspec.Struct):
     amount: str = "1"
     note: str = "x"
     op: str = "MODIFY"
+    second: int = 0
+
+    @property
+    def changed_at(self) -> str:
+        return f"2026-01-01 00:{self.second // 60:02d}:{self.second % 60:02d}"
 
     @property
     def event_id(self) -> str:
@@ -66,7 +73,7 @@ class Change(msgspec.Struct):
         gone = self.op == "REMOVE"
         values = {
             "_key": f"N={self.id};", "_version": build_version(0, LABEL, str(self.sequence)), "_op": self.op,
-            "_event_id": self.event_id, "_changed_at": "2026-01-01 00:00:00.000000", "_deleted": str(gone).lower(),
+            "_event_id": self.event_id, "_changed_at": f"{self.changed_at}.000000", "_deleted": str(gone).lower(),
             "_file": file_id, "id": str(self.id), "amount": r"\N" if gone else self.amount,
             "note": r"\N" if gone else self.note,
         }  # fmt: skip
@@ -108,7 +115,8 @@ class Plant:
         item = FileItem(
             file_id=file_id, pipeline=self.pipeline.name, key=key, layout_id=layout.layout_id, checksum="",
             bytes=len(body), rows=len(changes) if rows < 0 else rows, rejects=0, rejects_key="", version_min="",
-            version_max="", changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
+            version_max="", changed_min=f"{min(change.changed_at for change in changes)}.000000",
+            changed_max=f"{max(change.changed_at for change in changes)}.000000",
             created=int(self.now * 1000),
         )  # fmt: skip
         await self.ledger.register(item)
@@ -262,6 +270,38 @@ async def test_the_history_tells_from_when_to_when(make_plant: Any) -> None:
     await plant.run()
     rows = await plant.sql('SELECT "note", "_valid_to" IS NULL FROM "public"."orders_history" ORDER BY "_version"')
     assert rows == [("a", "False"), ("b", "False")]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_history_is_what_happened_in_whatever_order_it_came(make_plant: Any, seed: int) -> None:
+    """Random changes of many items, some within one second, delivered out of order and twice, against a model."""
+    chance = random.Random(seed)
+    changes = [
+        Change(
+            chance.randint(1, 30), sequence, note=f"n{sequence}", second=sequence // chance.randint(1, 9),
+            op=chance.choice(("MODIFY", "MODIFY", "REMOVE")),
+        )
+        for sequence in range(1, 151)
+    ]  # fmt: skip
+    delivered = [*changes, *chance.sample(changes, 40)]
+    chance.shuffle(delivered)
+    plant = await make_plant()
+    while delivered:
+        size = chance.randint(1, 40)
+        await plant.put(*delivered[:size])
+        delivered = delivered[size:]
+        if chance.random() < 0.4:
+            await plant.run()
+    await plant.run()
+    expected = []
+    for number in range(1, 31):
+        own = [change for change in changes if change.id == number]
+        for change, following in itertools.zip_longest(own, own[1:]):
+            if change.op != "REMOVE":
+                expected.append((change.note, change.changed_at, following.changed_at if following else ""))
+    columns = '"note", CAST("_valid_from" AS VARCHAR), CAST("_valid_to" AS VARCHAR)'
+    rows = await plant.sql(f'SELECT {columns} FROM "public"."orders_history"')
+    assert sorted(rows) == sorted(expected)
 
 
 async def test_files_of_two_layouts_are_loaded_apart_and_a_missing_column_is_null(make_plant: Any) -> None:

@@ -70,10 +70,10 @@ def demo(
         raise typer.Exit(1)
 
 
-def _show(value: bool | float | str) -> str:
+def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "NO"
-    return value if isinstance(value, str) else f"{value:,}"
+    return str(value) if isinstance(value, str) else f"{value:,}"
 
 
 async def _run(flights: int, warehouse: Any) -> Summary:
