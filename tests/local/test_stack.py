@@ -1,0 +1,96 @@
+"""The real path, whole: events through the real Lambda client, files on S3, SQL in a real database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from fastetl.local.stack import Embedded
+from fastetl.statements import Statement
+
+CONFIG = """
+[[pipelines]]
+name = "orders"
+table = "orders"
+keys = ["id"]
+target = "public.orders"
+outputs = ["mirror", "log"]
+columns = [{ name = "id", type = "BIGINT" }, { name = "note", type = "VARCHAR(20)" }]
+
+[pipelines.load]
+max_age = "1s"
+"""
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+
+
+def make_record(key: int, sequence: int, note: str | None) -> dict[str, Any]:
+    """A change; without a note, a delete."""
+    keys = {"id": {"N": str(key)}}
+    image = {} if note is None else {"NewImage": {**keys, "note": {"S": note}}}
+    return {
+        "eventID": f"{sequence:032x}",
+        "eventName": "REMOVE" if note is None else "MODIFY",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "eventSourceARN": ARN,
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_767_225_600,
+            "Keys": keys,
+            "SequenceNumber": str(10**20 + sequence),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+            "SizeBytes": 10,
+            **image,
+        },
+    }
+
+
+async def query(stack: Embedded, sql: str) -> list[list[Any]]:
+    rows = await stack.run_sql(stack.config.pipelines[0], (Statement("test", sql),))
+    return [[next(iter(field.values())) for field in row] for row in rows]
+
+
+async def test_whatever_is_delivered_twice_cut_anew_or_late() -> None:
+    async with Embedded(CONFIG) as stack:
+        await stack.create_tables()
+        await stack.connect()
+
+        async def deliver(*records: dict[str, Any]) -> None:
+            result = await stack.invoke_ingest(orjson.dumps({"Records": records}))
+            assert not result.error, result
+            assert orjson.loads(result.payload) == {"batchItemFailures": []}
+
+        first = [make_record(key, key, f"first {key}") for key in (1, 2, 3)]
+        await deliver(*first)
+        await deliver(*first)
+        # The same again and more, as after a partial retry.
+        await deliver(*first[1:], make_record(4, 4, "first 4"))
+        await stack.settle()
+        # A delete, and in a later file what was before it.
+        await deliver(make_record(1, 20, None))
+        await stack.settle()
+        await deliver(make_record(1, 10, "before the delete"))
+        # A child shard's change, and in a later file its parent's.
+        await deliver(make_record(2, 40, "child"))
+        await stack.settle()
+        await deliver(make_record(2, 30, "parent"))
+        await stack.settle()
+
+        mirror = await query(stack, 'SELECT "id", "note" FROM public.orders_current ORDER BY 1')
+        assert mirror == [[2, "child"], [3, "first 3"], [4, "first 4"]]
+        log = await query(stack, 'SELECT "_event_id" FROM public.orders_log')
+        assert sorted(int(event_id, 16) for (event_id,) in log) == [1, 2, 3, 4, 10, 20, 30, 40]
+        files = [key async for key in stack.bucket.list_keys("data/")]
+        assert len(files) == 6
+        metrics = stack.metrics()
+        assert (metrics["Records"], metrics["AlreadyThere"], metrics["DecodedGeneral"]) == (13, 1, 0)
+
+
+async def test_what_cannot_be_stored_is_no_success() -> None:
+    async with Embedded(CONFIG) as stack:
+        await stack.create_tables()
+        await stack.dynamodb.delete_table(TableName="fastetl-ledger")
+        result = await stack.invoke_ingest(orjson.dumps({"Records": [make_record(1, 1, "x")]}))
+        assert result.error
+        assert "LedgerError" in str(result.payload)
