@@ -93,6 +93,8 @@ BESIDE_THE_CODE = {
     "logs:CreateLogStream", "logs:PutLogEvents",
     # The event source mapping acts as the function.
     "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams",
+    "kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator",
+    "kinesis:ListShards", "kinesis:ListStreams",
     # The Data API asks for the database's credentials as its caller.
     "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials", "secretsmanager:GetSecretValue",
 }  # fmt: skip
@@ -111,9 +113,11 @@ def granted(template: Any, role: str) -> set[str]:
     actions: set[str] = set()
     for policy in template["Resources"][role]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            plain = statement["If"][1] if "If" in statement else statement
-            found = plain["Action"]
-            actions |= {found} if isinstance(found, str) else set(found)
+            for plain in statement["If"][1:] if "If" in statement else [statement]:
+                found = plain.get("Action", ()) if isinstance(plain, dict) else ()
+                alternatives = found["If"][1:] if isinstance(found, dict) else [found]
+                for each in alternatives:
+                    actions |= {each} if isinstance(each, str) else set(each)
     return actions
 
 

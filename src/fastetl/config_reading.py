@@ -154,6 +154,11 @@ class _Reader:
             redshift=self._redshift(table.table("redshift"), redshift),
         )
         table.done()
+        if pipeline.source == "kinesis" and not re.fullmatch(
+            r"arn:aws[a-z-]*:kinesis:[^:]+:\d{12}:stream/.+", stream_arn
+        ):
+            remedy = "Give the ARN of the Kinesis stream that the table writes to, or leave source out"
+            self.problem(table.at("stream_arn"), f"{stream_arn!r} is no Kinesis stream", remedy)
         self._check_columns(table.place, pipeline)
         return pipeline
 

@@ -20,6 +20,7 @@ from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.decode_general import GeneralDecoder, Row, Tally, name_record, parse_records
 from fastetl.decode_typed import TypedDecoder, TypedRows
 from fastetl.errors import EventError
+from fastetl.kinesis import unwrap
 from fastetl.model import EpochStart, Reject
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Changes(msgspec.Struct, frozen=True):
     """Bounds of `_changed_at`; empty without rows."""
     version_min: str
     version_max: str
+    ties: int = 0
+    """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
 
 
 def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:
@@ -77,6 +80,7 @@ class Decoder:
     """Decodes one pipeline's events."""
 
     def __init__(self, pipeline: Pipeline) -> None:
+        self._is_kinesis = pipeline.source == "kinesis"
         self._typed = TypedDecoder(pipeline)
         self._general = GeneralDecoder(pipeline)
         extra = [pipeline.extra_column] if pipeline.undeclared == "extra" else []
@@ -91,7 +95,10 @@ class Decoder:
             EventError: it is not an event of one stream.
             MisfitError: a value does not fit a column whose policy is `fail`.
         """
-        if isinstance(event, dict):
+        ties = 0
+        if self._is_kinesis:
+            content, ties = unwrap(event if isinstance(event, dict) else bytes(event))
+        elif isinstance(event, dict):
             try:
                 # Written out and read again by type, a dict costs a fraction of being looked through.
                 content = orjson.dumps(event)
@@ -101,7 +108,7 @@ class Decoder:
             content = bytes(event)
         stream_arn, tally = parse_source_arn(content), Tally()
         typed = self._typed.decode(content, stream_arn, epochs, tally)
-        return self._convert(typed, stream_arn, epochs, tally)
+        return msgspec.structs.replace(self._convert(typed, stream_arn, epochs, tally), ties=ties)
 
     def decode_each(self, event: dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
         """Do the same record by record alone: what the other way is held against.

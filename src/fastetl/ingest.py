@@ -78,6 +78,8 @@ class Outcome(msgspec.Struct, frozen=True):
     enrichment: dict[str, int] = {}
     decoded_fast: int = 0
     decoded_general: int = 0
+    ties: int = 0
+    """Of Kinesis: changes of one item in the same microsecond."""
 
 
 class Ingest:
@@ -246,4 +248,5 @@ def _outcome(
         enrichment=dict(enriched.counts),
         decoded_fast=changes.decoded_fast,
         decoded_general=changes.decoded_general,
+        ties=changes.ties,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.statements import Statement
 
@@ -94,3 +95,25 @@ async def test_what_cannot_be_stored_is_no_success() -> None:
         result = await stack.invoke_ingest(orjson.dumps({"Records": [make_record(1, 1, "x")]}))
         assert result.error
         assert "LedgerError" in str(result.payload)
+
+
+async def test_a_table_read_through_kinesis() -> None:
+    arn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
+    config = CONFIG.replace('table = "orders"', f'table = "orders"\nsource = "kinesis"\nstream_arn = "{arn}"')
+    mapping = MappingSettings(batch_size=7, maximum_batching_window_in_seconds=0.1, repeat_share=0.5, seed=3)
+    async with Embedded(config, mapping=mapping) as stack:
+        await stack.create_tables()
+        await stack.connect()
+        for number in range(60):
+            key = {"id": {"N": str(number % 9)}}
+            if number % 11 == 10:
+                await stack.dynamodb.delete_item(TableName="orders", Key=key)
+            else:
+                await stack.dynamodb.put_item(TableName="orders", Item={**key, "note": {"S": f"n{number}"}})
+        await stack.settle()
+        items = (await stack.dynamodb.scan(TableName="orders"))["Items"]
+        expected = sorted([int(item["id"]["N"]), item["note"]["S"]] for item in items)
+        assert await query(stack, 'SELECT "id", "note" FROM public.orders_current ORDER BY 1') == expected
+        (counted,) = await query(stack, 'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM public.orders_log')
+        assert counted == [stack.sources["orders"].counts.read] * 2
+        assert stack.sources["orders"].counts.repeated

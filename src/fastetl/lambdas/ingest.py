@@ -119,6 +119,7 @@ def _report(outcome: Outcome) -> None:
         "IgnoredAttributes": sum(outcome.ignored.values()),
         "DecodedFast": outcome.decoded_fast,
         "DecodedGeneral": outcome.decoded_general,
+        "Ties": outcome.ties,
         "AlreadyThere": int(outcome.already_there),
     }
     logger.info(

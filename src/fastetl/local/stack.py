@@ -16,6 +16,7 @@ import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.engine import Engine
 from fastetl.local.event_source import EventSource
 from fastetl.local.failure_destination import FailureDestination
+from fastetl.local.kinesis_records import build_kinesis_event
 from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.moto_process import MotoProcess
@@ -189,7 +191,7 @@ class Embedded:
             source = EventSource(
                 self.streams,
                 described["Table"]["LatestStreamArn"],
-                self.ingest.invoke,
+                self._invoker(pipeline),
                 self._mapping,
                 clock=time.time,
                 on_failure=gone.write,
@@ -197,6 +199,12 @@ class Embedded:
             self.sources[pipeline.name] = await self._stack.enter_async_context(source)
         self._coordinating = asyncio.create_task(self._coordinate())
         self._stack.push_async_callback(self._stop_coordinating)
+
+    def _invoker(self, pipeline: Pipeline) -> Callable[[bytes], Awaitable[InvokeResult]]:
+        """What a table's changes are handed to; of a pipeline that reads Kinesis, in Kinesis's form."""
+        if pipeline.source == "stream":
+            return self.ingest.invoke
+        return lambda event: self.ingest.invoke(build_kinesis_event(event, pipeline.stream_arn))
 
     async def _coordinate(self) -> None:
         while True:

@@ -1,0 +1,101 @@
+"""Events of Kinesis against the same changes from DynamoDB Streams."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+import pytest
+
+from fastetl.columns import Column, RedshiftType
+from fastetl.config import Pipeline
+from fastetl.decode import Decoder
+from fastetl.errors import EventError
+from fastetl.kinesis import unwrap
+from fastetl.local.kinesis_records import build_kinesis_event
+from tests.local.test_stack import make_record
+
+ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
+PIPELINE = Pipeline(
+    "orders", "orders", ("id",), "public", "orders",
+    (Column("id", ("id",), RedshiftType.parse("BIGINT")), Column("note", ("note",), RedshiftType.parse("VARCHAR(20)"))),
+    stream_arn=ARN, source="kinesis",
+)  # fmt: skip
+
+
+def make_event(*records: dict[str, Any]) -> bytes:
+    return build_kinesis_event(orjson.dumps({"Records": records}), ARN)
+
+
+def change_in(event: bytes, number: int = 0) -> dict[str, Any]:
+    return orjson.loads(base64.b64decode(orjson.loads(event)["Records"][number]["kinesis"]["data"]))
+
+
+def replaced(event: bytes, data: bytes, number: int = 0) -> bytes:
+    changed = orjson.loads(event)
+    changed["Records"][number]["kinesis"]["data"] = base64.b64encode(data).decode()
+    return orjson.dumps(changed)
+
+
+def test_changes_are_the_streams_own_but_for_number_and_id() -> None:
+    records = [make_record(1, 1, "a"), make_record(2, 2, None), make_record(1, 3, "b")]
+    changes = Decoder(PIPELINE).decode(make_event(*records))
+    frame = changes.frame
+    assert frame.select("_key", "_op", "_deleted", "id", "note").rows() == [
+        ("N=1;", "MODIFY", "false", "1", "a"),
+        ("N=2;", "REMOVE", "true", "2", None),
+        ("N=1;", "MODIFY", "false", "1", "b"),
+    ]
+    versions = frame["_version"].to_list()
+    assert versions == sorted(versions)
+    assert {len(version.rpartition("#")[2]) for version in versions} == {40}
+    assert frame["_changed_at"].to_list()[0] == "2026-01-01 00:00:00.000001"
+    assert (changes.decoded_fast, changes.decoded_general, changes.rejects, changes.ties) == (3, 0, (), 0)
+
+
+def test_a_change_has_one_version_however_often_and_with_whom_it_comes() -> None:
+    one, two = make_record(1, 1, "a"), make_record(2, 2, "b")
+    alone = Decoder(PIPELINE).decode(make_event(two)).frame
+    again = Decoder(PIPELINE).decode(orjson.loads(make_event(one, two, two))).frame
+    assert again["_version"].to_list()[1:] == alone["_version"].to_list() * 2
+    assert again["_event_id"].n_unique() == 2
+
+
+def test_ties_are_counted_and_ordered_by_the_event_id() -> None:
+    event = make_event(make_record(1, 1, "a"), make_record(1, 1, "b"))
+    other = {**change_in(event, 1), "eventID": "another"}
+    tied = replaced(event, orjson.dumps(other), 1)
+    changes = Decoder(PIPELINE).decode(tied)
+    assert changes.ties == 1
+    assert changes.frame["_version"].n_unique() == 2
+    assert Decoder(PIPELINE).decode(event).ties == 0
+
+
+@pytest.mark.parametrize("data", [b"no JSON", b"{}", b"[]", b'{"dynamodb":{"Keys":{}},"eventID":"x"}', b"\xff"])
+def test_what_is_no_change_is_a_reject_and_the_rest_passes(data: bytes) -> None:
+    event = replaced(make_event(make_record(1, 1, "a"), make_record(2, 2, "b")), data)
+    changes = Decoder(PIPELINE).decode(event)
+    assert changes.frame["id"].to_list() == ["2"]
+    assert [reject.reason for reject in changes.rejects] == ["malformed"]
+
+
+def test_a_reject_can_be_replayed() -> None:
+    event = make_event(make_record(1, 1, "x" * 21))
+    (reject,) = Decoder(PIPELINE).decode(event).rejects
+    again = orjson.dumps({"Records": [orjson.loads(reject.record)]})
+    (same,) = Decoder(PIPELINE).decode(again).rejects
+    assert (same.event_id, same.reason) == (reject.event_id, "too_long")
+
+
+def test_milliseconds_are_refused_with_a_remedy() -> None:
+    event = make_event(make_record(1, 1, "a"))
+    change = change_in(event)
+    change["dynamodb"]["ApproximateCreationDateTime"] //= 1000
+    with pytest.raises(EventError, match="to MICROSECOND"):
+        unwrap(replaced(event, orjson.dumps(change)))
+
+
+def test_a_streams_own_event_is_refused() -> None:
+    with pytest.raises(EventError, match="not of Kinesis"):
+        unwrap(orjson.dumps({"Records": [make_record(1, 1, "a")]}))
