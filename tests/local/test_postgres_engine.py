@@ -48,7 +48,7 @@ async def waiting_for_a_lock(warehouse: Warehouse) -> None:
     """Wait until a session waits for another's lock."""
     blocked = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     while await warehouse.rows(blocked) == [(0,)]:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
 
 
 async def test_the_isolation_level_is_the_one_asked_for(warehouse: Warehouse, isolation: Isolation) -> None:
@@ -134,3 +134,22 @@ async def test_a_resolve_waits_for_the_attempt_that_runs(warehouse: Warehouse, s
     answer = await warehouse.call("get_statement_result", Id=f"{resolved['Id']}:4")
     assert answer["Records"][0] == [{"stringValue": "loaded"}, {"stringValue": "checksum"}]
     assert await warehouse.rows("SELECT COUNT(*) FROM public.resolved_fences") == [(0,)]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_the_gates_update_stops_what_read_before_the_lock(
+    warehouse: Warehouse, isolation: Isolation, s3: Any, guarded: bool
+) -> None:
+    """Both attempts have a snapshot in which the batch is not loaded; only the update tells that it is too old."""
+    pipeline = make_pipeline(f"stale{guarded}".lower())
+    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
+    looks = [f"SELECT COUNT(*) FROM {statements.table(pipeline, '_loads')}", "SELECT pg_sleep(1)"]
+    attempts = [
+        [*looks, *(sql for sql in batch.load_sql(attempt) if guarded or "fastetl bump" not in sql)]
+        for attempt in (1, 2)
+    ]
+    ended = await asyncio.gather(*(warehouse.batch(*sqls) for sqls in attempts))
+    committed = sum(described["Status"] == "FINISHED" for described in ended)
+    assert committed == (2 if isolation == "REPEATABLE READ" and not guarded else 1)
+    assert await warehouse.rows(f"SELECT COUNT(*) FROM {statements.table(pipeline, '_log')}") == [(committed,)]

@@ -42,6 +42,10 @@ _SETTINGS = {
 }  # fmt: skip
 
 
+CONNECT_SECONDS, CONNECT_ATTEMPTS = 10, 5
+"""A busy machine may leave a connection unanswered; the next one is taken."""
+
+
 class PostgresEngine:
     """A private PostgreSQL cluster that lives as long as the engine."""
 
@@ -85,11 +89,18 @@ class PostgresEngine:
         """Open a session."""
         if self._directory is None:
             raise RuntimeError("the engine is not started")
-        connection = psycopg.connect(
-            host=str(self._directory), user="fastetl", dbname="postgres", autocommit=True,
-            options=f"-c search_path=public,{SYSTEM_SCHEMA} -c standard_conforming_strings=on",
-        )  # fmt: skip
-        return PostgresSession(connection, self._isolation)
+        for attempt in range(CONNECT_ATTEMPTS):
+            try:
+                connection = psycopg.connect(
+                    host=str(self._directory), user="fastetl", dbname="postgres", autocommit=True,
+                    connect_timeout=CONNECT_SECONDS,
+                    options=f"-c search_path=public,{SYSTEM_SCHEMA} -c standard_conforming_strings=on",
+                )  # fmt: skip
+                return PostgresSession(connection, self._isolation)
+            except psycopg.errors.ConnectionTimeout:
+                if attempt == CONNECT_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _run(self, binary: str, *arguments: str | Path) -> None:
         user: dict[str, Any] = {}
