@@ -31,7 +31,7 @@ demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastet
 	$(BIN)/fastetl demo
 
 test: lint ## Lint, then run every test
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the template
 	$(BIN)/ruff check src tests benchmarks packaging examples

@@ -61,11 +61,5 @@ async def aws(moto_url: str) -> AsyncIterator[Aws]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run a file, with what its tests share; mutations have nothing to share and are spread.
-
-    What takes longest begins first.
-    """
+    """Begin with what takes longest, so that nobody waits for it in the end."""
     items.sort(key=lambda item: "simulation/test_simulation" not in item.nodeid)
-    for item in items:
-        if "simulation/test_mutations" not in item.nodeid:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
