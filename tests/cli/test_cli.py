@@ -16,8 +16,6 @@ import boto3
 import pytest
 import sqlfluff
 
-from fastetl.local.postgres_engine import find_binaries
-
 CONFIG = """
 bucket = "lake-of-somebody"
 ledger_table = "ledger"
@@ -160,15 +158,7 @@ def test_transform_shows_rejects_apart(folder: Path) -> None:
     assert (reject["column"], reject["reason"]) == ("total", "scale")
 
 
-def warehouses() -> list[str]:
-    try:
-        find_binaries()
-    except FileNotFoundError:
-        return ["duckdb"]
-    return ["duckdb", "postgres"]
-
-
-@pytest.mark.parametrize("warehouse", warehouses())
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
 def test_demo(warehouse: str) -> None:
     done = run("demo", "--flights", "400", "--warehouse", warehouse, "--json")
     assert done.returncode == 0, done.stderr
