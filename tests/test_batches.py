@@ -77,6 +77,10 @@ def test_a_split_loses_no_file_and_leaves_no_part_empty(file_ids: list[str], dat
         ("lock", "anything at all", False, "transient"),
         ("", "Statement was aborted", False, "transient"),
         ("", "", False, "transient"),
+        ("count", "terminating connection due to administrator command", False, "transient"),
+        ("count", "Disk Full", False, "environment"),
+        ("count", 'invalid input syntax for integer: "row counts differ"', False, "data"),
+        ("count", "Invalid digit, Value 'r', Pos 0, Type: Integer", False, "data"),
     ],
 )
 def test_a_failure_is_judged_by_the_step_that_failed(step: str, error: str, named: bool, failure: str) -> None:

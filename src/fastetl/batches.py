@@ -71,8 +71,8 @@ def split(files: Sequence[FileItem], suspects: Sequence[str]) -> tuple[list[File
 def classify(step: str, error: str, *, named: bool) -> Failure:
     """Tell by the step that failed whose fault it is; `named` says that the warehouse's load errors name a file.
 
-    The steps are fastetl's own, so that a message is read only where COPY or the target's tables failed, and only to
-    part the surroundings from the data. A wrong guess is safe: what fails for every file pauses the pipeline, and
+    The steps are fastetl's own, so that a message is read only to part the surroundings, which may fail at any step,
+    from the data, which fails at COPY or when its rows are counted. A wrong guess is safe: what fails for every file pauses the pipeline, and
     what the surroundings cause is tried again.
     """
     match step:
@@ -80,15 +80,13 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
             return "gate"
         case "gate_files":
             return "files"
-        case "count":
-            return "data"
         case "copy" if named or _MISSING_OBJECT.search(error):
             return "data"
         case "" | "lock" | "bump":
             return "transient"
     if _TRANSIENT.search(error):
         return "transient"
-    return "data" if step == "copy" and not _SURROUNDINGS.search(error) else "environment"
+    return "data" if step in {"copy", "count"} and not _SURROUNDINGS.search(error) else "environment"
 
 
 _MISSING_OBJECT = re.compile(

@@ -7,6 +7,7 @@ FastetlError
 ├── MisfitError          a value does not fit a column whose policy is `fail`
 ├── EnrichmentError      an enrichment raised, or broke its promise about columns
 ├── StorageError         S3 did not do what was asked
+├── SourceError          DynamoDB did not do what was asked of the source table
 ├── LedgerError          the ledger did not do what was asked, or contradicts itself
 │   └── StaleStepError   another coordinator has moved the batch on; read again
 └── WarehouseError       the Redshift Data API did not take a call
@@ -58,6 +59,10 @@ class EnrichmentError(FastetlError):
 
 class StorageError(FastetlError):
     """S3 did not do what was asked."""
+
+
+class SourceError(FastetlError):
+    """DynamoDB did not do what was asked of the source table."""
 
 
 class LedgerError(FastetlError):

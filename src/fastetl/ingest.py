@@ -7,6 +7,7 @@ that is repeated, by whomever and however often, writes nothing new.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ from fastetl import manifest
 from fastetl.decode import Decoder
 from fastetl.encode import encode, encode_rejects
 from fastetl.errors import StorageError
-from fastetl.model import FileItem
+from fastetl.model import MAX_DRIFT, FileItem
 from fastetl.s3 import StoredObject
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 EPOCHS_KEPT_SECONDS = 30
 """HEAD's epochs are read anew after this time: whoever begins an epoch lets it start further ahead than that."""
+
+LONGEST_NAME = 255
+"""Characters of an attribute's name that the ledger keeps."""
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Names the rejects of a batch in which no record tells when it happened."""
@@ -186,6 +190,7 @@ class Ingest:
             return _outcome(self._pipeline, changes, enriched)
         nothing_stored = StoredObject("", 0, "", self._describe(changes, 0, rejects_key), created=True)
         item = build_file(stored or nothing_stored, int(self._clock() * 1000))
+        item = msgspec.structs.replace(item, drift=_drift(changes))
         registered = await self._ledger.register(item)
         # What the ledger has under this file_id counts. A deploy in between may have changed the names.
         for orphan in {item.key, rejects_key} - {registered.key, registered.rejects_key, ""}:
@@ -225,6 +230,18 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
         raise StorageError(f"{stored.key}: its metadata is not fastetl's ({error}); move the object away") from error
 
 
+def _count_rejects(changes: Changes) -> dict[tuple[str, str], int]:
+    return Counter((reject.column, reject.reason) for reject in changes.rejects)
+
+
+def _drift(changes: Changes) -> dict[str, int]:
+    """What did not fit, as the FILE item keeps it."""
+    drift = Counter({f"ignored/{name[:LONGEST_NAME]}": count for name, count in changes.ignored.items()})
+    drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in changes.misfits.items()})
+    drift.update({f"reject/{column}/{reason}": count for (column, reason), count in _count_rejects(changes).items()})
+    return dict(drift.most_common(MAX_DRIFT))
+
+
 def _outcome(
     pipeline: Pipeline,
     changes: Changes,
@@ -233,16 +250,13 @@ def _outcome(
     *,
     already_there: bool = False,
 ) -> Outcome:
-    rejects: dict[tuple[str, str], int] = {}
-    for reject in changes.rejects:
-        rejects[reject.column, reject.reason] = rejects.get((reject.column, reject.reason), 0) + 1
     return Outcome(
         pipeline=pipeline.name,
         file_id=changes.file_id,
         records=changes.received,
         file=file,
         already_there=already_there,
-        rejects=rejects,
+        rejects=_count_rejects(changes),
         misfits=changes.misfits,
         ignored=changes.ignored,
         enrichment=dict(enriched.counts),

@@ -130,6 +130,13 @@ class Loader:
         age = (self._now() - oldest) / 1000 if files else 0.0
         return Waiting(files, size, age, more=files == most)
 
+    async def columns_left_null(self, batch: Batch) -> list[str]:
+        """Name the columns of today's configuration that a batch's files, which are older, do not have."""
+        if batch.layout_id == self._pipeline.layout.layout_id:
+            return []
+        there = dict((await self._layout(batch.layout_id)).columns)
+        return [name for name, _ in self._pipeline.layout.columns if name not in there]
+
     # --- opening -------------------------------------------------------------------------------------------------
 
     async def _head(self) -> Head:

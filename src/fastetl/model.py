@@ -104,6 +104,13 @@ class FileItem(msgspec.Struct, frozen=True):
     state: FileState = "PENDING"
     batch_id: str = ""
     reason: str = ""
+    drift: dict[str, int] = {}
+    """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
+    `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
+
+
+MAX_DRIFT = 50
+"""Kinds of drift kept in one FILE item, which is at most 400 KB (DynamoDB quotas)."""
 
 
 class PendingFile(msgspec.Struct, frozen=True):

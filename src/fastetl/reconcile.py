@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl import statements
-from fastetl.errors import StorageError, WarehouseError
+from fastetl.errors import StorageError
 from fastetl.ingest import build_file
 from fastetl.manifest import data_prefix, parse_data_key
 from fastetl.model import FileItem
@@ -149,11 +149,7 @@ class Reconciler:
         """Ask the warehouse which files it has."""
         sql = statements.loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
         token = f"reconcile-{self._clock():f}"
-        statement_id = await self._warehouse.submit(sql, name="fastetl/reconcile", token=token)
-        while (run := await self._warehouse.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it is polled
-            await asyncio.sleep(POLL_SECONDS)
-        if run.state != "FINISHED":
-            raise WarehouseError(f"asking for loaded files: {run.error or run.state}")
+        statement_id = await self._warehouse.run(sql, name="fastetl/reconcile", token=token)
         rows = await self._warehouse.rows(statement_id, 0)
         return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
 

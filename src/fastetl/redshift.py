@@ -7,6 +7,7 @@ transaction; results and metadata kept for 24 hours; a client token remembered f
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,6 +28,10 @@ _TRANSIENT = {
     "ThrottlingException", "ActiveStatementsExceededException", "ActiveSessionsExceededException",
     "InternalServerException", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "DatabaseConnectionException",
 }  # fmt: skip
+
+
+POLL_SECONDS = 0.2
+"""Between two questions of somebody who waits for statements."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -111,6 +116,19 @@ class Warehouse:
             if not answer.get("NextToken"):
                 return rows
             page = {"NextToken": answer["NextToken"]}
+
+    async def run(self, statements: Sequence[Statement], *, name: str, token: str) -> str:
+        """Hand over one transaction and wait for its end; give its id.
+
+        Raises:
+            WarehouseError: it was not taken, or failed.
+        """
+        statement_id = await self.submit(statements, name=name, token=token)
+        while (run := await self.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it can only be polled
+            await asyncio.sleep(POLL_SECONDS)
+        if run.state != "FINISHED":
+            raise WarehouseError(f"{name}: {run.error or run.state}")
+        return statement_id
 
     async def cancel(self, statement_id: str) -> None:
         """Ask to stop statements. They may commit all the same."""

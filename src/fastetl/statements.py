@@ -170,6 +170,34 @@ def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tu
     return _statements(pipeline.name, [("loaded_files", sql)])
 
 
+def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Which columns mirror and log have in the warehouse (SVV_COLUMNS, Redshift Database Developer Guide)."""
+    # Names are kept in lower case.
+    schema, *names = (quote_literal(name.lower()) for name in (pipeline.schema, *target_names(pipeline)))
+    sql = (
+        'SELECT "table_name", "column_name", "data_type", "character_maximum_length", "numeric_precision",'
+        f' "numeric_scale" FROM "svv_columns" WHERE "table_schema" = {schema} AND "table_name" IN ({", ".join(names)})'
+        ' ORDER BY "table_name", "ordinal_position"'
+    )
+    return _statements(pipeline.name, [("table_columns", sql)])
+
+
+def target_names(pipeline: Pipeline) -> list[str]:
+    """The tables with the pipeline's columns: mirror and log, as far as it has them."""
+    suffixes = {"mirror": "", "log": "_log"}
+    return [pipeline.target + suffix for output, suffix in suffixes.items() if output in pipeline.outputs]
+
+
+def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Add a column to one of `target_names`."""
+    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {_definitions(((column, kind),))}"
+
+
+def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Lengthen a VARCHAR column of one of `target_names`: the one change of type that Redshift makes in place."""
+    return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
+
+
 def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
     columns = _definitions(pipeline.layout.columns)
@@ -206,6 +234,10 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
         for suffix in readable
     ]
     return _statements(pipeline.name, steps)
+
+
+def _beside(pipeline: Pipeline, name: str) -> str:
+    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(name)}"
 
 
 def _statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:

@@ -1,15 +1,27 @@
-"""`fastetl check` and `fastetl ddl`: what a configuration says, without AWS."""
+"""`fastetl check` and `fastetl ddl`: what a configuration says, and the SQL that it asks for."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated
 
 import orjson
 import typer
 
 from fastetl.cli.enrichment import build_enricher
-from fastetl.cli.output import DEFAULT_CONFIG, AsJson, ConfigPath, PipelineName, choose_pipeline, read_config, results
-from fastetl.statements import ddl_sql
+from fastetl.cli.output import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigPath,
+    PipelineName,
+    choose_pipeline,
+    problems,
+    read_config,
+    results,
+)
+from fastetl.cli.reach import Reach, run
+from fastetl.config import Pipeline
+from fastetl.statements import MAX_STATEMENTS, ddl_sql
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +59,22 @@ def check(
         results.print(what, markup=False, highlight=False)
 
 
-def ddl(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
+def ddl(
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Run it in the warehouse.")] = False,
+) -> None:
     """Print the SQL that makes everything a pipeline needs in the warehouse; running it again loses nothing."""
-    chosen = choose_pipeline(read_config(config, offline=True), pipeline)
-    typer.echo("".join(f"{statement.sql};\n\n" for statement in ddl_sql(chosen)), nl=False)
+    one = choose_pipeline(read_config(config, offline=not apply), pipeline)
+    if apply:
+        run(config, lambda reach: _apply(reach, one))
+        problems.print(f"{one.name}: made in {one.schema}.{one.target}", markup=False, highlight=False)
+    else:
+        typer.echo("".join(f"{statement.sql};\n\n" for statement in ddl_sql(one)), nl=False)
+
+
+async def _apply(reach: Reach, pipeline: Pipeline) -> None:
+    warehouse, sql = reach.warehouse(pipeline), ddl_sql(pipeline)
+    for n in range(0, len(sql), MAX_STATEMENTS):
+        token = f"ddl-{uuid.uuid4()}"
+        await warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{pipeline.name}", token=token)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.table import Table
 
@@ -20,19 +16,13 @@ from fastetl.cli.output import (
     ConfigPath,
     PipelineName,
     choose_pipeline,
+    echo_json,
     problems,
-    read_config,
     results,
 )
-from fastetl.config import Config, Pipeline
-from fastetl.lambdas.environment import open_clients
-from fastetl.ledger import Ledger
-from fastetl.operate import Operator, Status
-from fastetl.reconcile import Reconciler
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
-
-T = TypeVar("T")
+from fastetl.cli.reach import Reach, chosen, run
+from fastetl.config import Pipeline
+from fastetl.operate import Status
 
 FileId = Annotated[str, typer.Argument(help="As `quarantine list` shows it.")]
 Key = Annotated[str, typer.Argument(help="As `rejects list` shows it.")]
@@ -55,55 +45,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(rejects, name="rejects")
 
 
-class Reach:
-    """The edges of one deployment, open."""
-
-    def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any) -> None:
-        self.config = config
-        self.bucket = Bucket(s3, config.bucket)
-        self.ledger = Ledger(dynamodb, config.ledger_table)
-        self._redshift = redshift
-
-    def operator(self, pipeline: Pipeline) -> Operator:
-        """Give the operator of a pipeline."""
-        return Operator(self.config, pipeline, self.bucket, self.ledger, clock=time.time)
-
-    def reconciler(self, pipeline: Pipeline) -> Reconciler:
-        """Give the reconciler of a pipeline."""
-        warehouse = Warehouse(self._redshift, pipeline.redshift)
-        return Reconciler(self.config, pipeline, self.bucket, self.ledger, warehouse, clock=time.time)
-
-
-def _run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
-    config = read_config(path)
-
-    async def run() -> T:
-        async with AsyncExitStack() as stack:
-            clients = await open_clients(config, "s3", "dynamodb", "redshift-data")
-            for client in clients:
-                stack.push_async_callback(client.close)
-            return await work(Reach(config, *clients))
-
-    return asyncio.run(run())
-
-
-def _chosen(config: Config, name: str) -> list[Pipeline]:
-    return [choose_pipeline(config, name)] if name else list(config.pipelines)
-
-
-def _echo_json(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value).decode())
-
-
 def status(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
     """Show how far each pipeline is: what waits, what is on its way, what is set aside."""
 
     async def look(reach: Reach) -> list[Status]:
-        return [await reach.operator(each).status() for each in _chosen(reach.config, pipeline)]
+        return [await reach.operator(each).status() for each in chosen(reach.config, pipeline)]
 
-    found = _run(config, look)
+    found = run(config, look)
     if as_json:
-        _echo_json(found)
+        echo_json(found)
         return
     for each in found:
         state = f"PAUSED by {each.paused_by}: {each.paused}" if each.paused else "running"
@@ -128,11 +78,11 @@ def load(
     """Have the coordinator load what waits when it wakes next, within a minute."""
 
     async def ask(reach: Reach) -> None:
-        for each in _chosen(reach.config, pipeline):
+        for each in chosen(reach.config, pipeline):
             await reach.operator(each).load_now()
 
     if now:
-        _run(config, ask)
+        run(config, ask)
 
 
 def pause(
@@ -143,31 +93,31 @@ def pause(
     """Begin no load until `resume`; ingest goes on."""
 
     async def ask(reach: Reach) -> None:
-        for each in _chosen(reach.config, pipeline):
+        for each in chosen(reach.config, pipeline):
             await reach.operator(each).pause(reason)
 
-    _run(config, ask)
+    run(config, ask)
 
 
 def resume(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """End a pause, whoever began it."""
 
     async def ask(reach: Reach) -> None:
-        for each in _chosen(reach.config, pipeline):
+        for each in chosen(reach.config, pipeline):
             await reach.operator(each).resume()
 
-    _run(config, ask)
+    run(config, ask)
 
 
 def quarantine_list(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
     """List the files, oldest first, and why they are there."""
 
     async def find(reach: Reach) -> Any:
-        return [file for each in _chosen(reach.config, pipeline) for file in await reach.operator(each).quarantined()]
+        return [file for each in chosen(reach.config, pipeline) for file in await reach.operator(each).quarantined()]
 
-    found = _run(config, find)
+    found = run(config, find)
     if as_json:
-        _echo_json(found)
+        echo_json(found)
         return
     table = Table("pipeline", "file", "rows", "bytes", "reason")
     for file in found:
@@ -179,15 +129,15 @@ def quarantine_show(file_id: FileId, config: ConfigPath = DEFAULT_CONFIG, pipeli
     """Show everything that the ledger knows of a file; its object is at `key` in the bucket."""
 
     async def find(reach: Reach) -> Any:
-        chosen = choose_pipeline(reach.config, pipeline)
-        return [file for file in await reach.operator(chosen).quarantined() if file.file_id == file_id]
+        one = choose_pipeline(reach.config, pipeline)
+        return [file for file in await reach.operator(one).quarantined() if file.file_id == file_id]
 
-    _echo_json(_run(config, find))
+    echo_json(run(config, find))
 
 
 def quarantine_retry(file_id: FileId, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """Load a file again, after what ailed it was mended."""
-    _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).retry(file_id))
+    run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).retry(file_id))
 
 
 def quarantine_drop(
@@ -198,24 +148,24 @@ def quarantine_drop(
 ) -> None:
     """Give a file up: its changes will be missing from the warehouse."""
     yes or typer.confirm("Its changes will be missing from the warehouse. Drop it?", abort=True)
-    _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).drop(file_id))
+    run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).drop(file_id))
 
 
 def rejects_list(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """List the objects that hold rejects."""
 
     async def find(reach: Reach) -> list[str]:
-        return [key for each in _chosen(reach.config, pipeline) for key in await reach.operator(each).reject_keys()]
+        return [key for each in chosen(reach.config, pipeline) for key in await reach.operator(each).reject_keys()]
 
-    for key in _run(config, find):
+    for key in run(config, find):
         typer.echo(key)
 
 
 def rejects_show(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """Print the rejects of an object as JSON lines: reason, column, and the raw record, which is item content."""
-    found = _run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).rejects(key))
+    found = run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).rejects(key))
     for reject in found:
-        _echo_json(reject)
+        echo_json(reject)
 
 
 def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
@@ -223,11 +173,11 @@ def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipe
     from fastetl.replay import replay_rejects  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
-        chosen = choose_pipeline(reach.config, pipeline)
-        rejects = await reach.operator(chosen).rejects(key)
-        return await replay_rejects(key, rejects, _build_ingest(reach, chosen, config))
+        one = choose_pipeline(reach.config, pipeline)
+        rejects = await reach.operator(one).rejects(key)
+        return await replay_rejects(key, rejects, _build_ingest(reach, one, config))
 
-    _echo_json(_run(config, work))
+    echo_json(run(config, work))
 
 
 def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
@@ -241,7 +191,7 @@ def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
             lambda name: _build_ingest(reach, reach.config.pipeline(name), config),
         )
 
-    _echo_json(_run(config, work))
+    echo_json(run(config, work))
 
 
 def reconcile(
@@ -255,11 +205,11 @@ def reconcile(
     hours = [hour.replace("-", "/").replace("T", "/") for hour in (since, until)]
 
     async def compare(reach: Reach) -> Any:
-        return [await reach.reconciler(each).reconcile(*hours) for each in _chosen(reach.config, pipeline)]
+        return [await reach.reconciler(each).reconcile(*hours) for each in chosen(reach.config, pipeline)]
 
-    found = _run(config, compare)
+    found = run(config, compare)
     if as_json:
-        _echo_json(found)
+        echo_json(found)
     else:
         for each in found:
             sums = f"{each.records:,} records = {each.rows:,} rows + {each.rejects:,} rejects"
@@ -276,9 +226,9 @@ def rebuild_ledger(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName =
     """Make the ledger anew from bucket and warehouse, after it was lost or either was set back."""
 
     async def rebuild(reach: Reach) -> Any:
-        return [await reach.reconciler(each).rebuild_ledger() for each in _chosen(reach.config, pipeline)]
+        return [await reach.reconciler(each).rebuild_ledger() for each in chosen(reach.config, pipeline)]
 
-    _echo_json(_run(config, rebuild))
+    echo_json(run(config, rebuild))
 
 
 def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -72,3 +73,8 @@ def choose_pipeline(config: Config, name: str) -> Pipeline:
         remedy = f"Name one of {', '.join(names)}"
         raise ConfigError((Problem("--pipeline", f"{name!r} is no pipeline" if name else "there are several", remedy),))
     return config.pipeline(name)
+
+
+def echo_json(value: Any) -> None:
+    """Write a value as one line of JSON."""
+    typer.echo(msgspec.json.encode(value).decode())

@@ -90,6 +90,7 @@ async def _move_on(name: str, loader: Loader, deadline: float) -> list[str]:
                 break
             actions.append(step.action)
             _report(name, step)
+            await _report_missing(name, loader, step)
         await _measure(name, loader)
     return actions
 
@@ -110,6 +111,14 @@ def _report(name: str, step: Step) -> None:
             if step.action == "loaded" and batch:
                 counter.add_metric("LoadedRows", MetricUnit.Count, batch.rows)
                 counter.add_metric("LoadedBytes", MetricUnit.Bytes, batch.bytes)
+
+
+async def _report_missing(name: str, loader: Loader, step: Step) -> None:
+    """Count the rows that a column, added since their files were written, is NULL in."""
+    if step.action == "loaded" and step.batch and (columns := await loader.columns_left_null(step.batch)):
+        logger.info("loaded without columns", pipeline=name, columns=columns, rows=step.batch.rows)
+        with single_metric("RowsWithoutColumns", MetricUnit.Count, step.batch.rows, namespace=NAMESPACE) as metric:
+            metric.add_dimension("pipeline", name)
 
 
 async def _measure(name: str, loader: Loader) -> None:

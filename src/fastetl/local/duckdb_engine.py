@@ -11,6 +11,7 @@ import orjson
 
 from fastetl.columns import RedshiftType
 from fastetl.local.engine import (
+    COLUMNS_VIEW,
     SYSTEM_SCHEMA,
     Answer,
     Dialect,
@@ -27,6 +28,11 @@ _RESULT_TYPES = {
 }  # fmt: skip
 
 _DUCKDB_TYPES = {"VARCHAR": "VARCHAR", "CHAR": "VARCHAR", "SUPER": "JSON", "VARBYTE": "BLOB"}
+
+_CATALOG = (
+    "SELECT schema_name AS table_schema, table_name, column_name, column_index AS ordinal_position,"
+    " COALESCE(comment, data_type) AS declared FROM duckdb_columns() WHERE NOT internal AND database_name <> 'temp'"
+)
 
 _MAX_ROW_BYTES = 64 * 1024 * 1024
 """A row as JSON: COPY's 4 MB, escaped at worst sixfold, with room."""
@@ -50,6 +56,7 @@ class DuckDBEngine:
         """Open the database."""
         self._database = duckdb.connect(str(self._path or ":memory:"))
         self._database.execute(f"CREATE SCHEMA IF NOT EXISTS public; CREATE SCHEMA IF NOT EXISTS {SYSTEM_SCHEMA}")
+        self._database.execute(COLUMNS_VIEW.format(catalog=_CATALOG))
 
     def stop(self) -> None:
         """Close it; what is in memory is gone."""

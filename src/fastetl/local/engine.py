@@ -99,6 +99,25 @@ class Engine(Protocol):
         """Open a session."""
 
 
+COLUMNS_VIEW = f"""
+CREATE OR REPLACE VIEW {SYSTEM_SCHEMA}.svv_columns AS
+SELECT table_schema, table_name, column_name, ordinal_position,
+    CASE kind WHEN 'VARCHAR' THEN 'character varying' WHEN 'CHAR' THEN 'character' WHEN 'DECIMAL' THEN 'numeric'
+        WHEN 'VARBYTE' THEN 'binary varying' WHEN 'TIMESTAMP' THEN 'timestamp without time zone'
+        WHEN 'TIMESTAMPTZ' THEN 'timestamp with time zone' ELSE lower(kind) END AS data_type,
+    CASE WHEN kind IN ('VARCHAR', 'CHAR', 'VARBYTE') THEN CAST(NULLIF(argument, '') AS INTEGER) END
+        AS character_maximum_length,
+    CASE WHEN kind = 'DECIMAL' THEN CAST(split_part(argument, ',', 1) AS INTEGER) END AS numeric_precision,
+    CASE WHEN kind = 'DECIMAL' THEN CAST(split_part(argument, ',', 2) AS INTEGER) END AS numeric_scale
+FROM (
+    SELECT *, split_part(declared, '(', 1) AS kind, rtrim(split_part(declared, '(', 2), ')') AS argument
+    FROM ({{catalog}}) AS catalog
+) AS columns
+"""
+"""SVV_COLUMNS; `catalog` is the engine's query for `table_schema, table_name, column_name, ordinal_position, declared`,
+the last being the type as its DDL declared it, else the engine's own."""
+
+
 _NATIVE_TYPES = {
     "JSON": RedshiftType("SUPER"),
     "BLOB": RedshiftType("VARBYTE", length=MAX_VARBYTE_BYTES),

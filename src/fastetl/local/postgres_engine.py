@@ -22,6 +22,7 @@ from psycopg.pq.abc import PGresult
 
 from fastetl.columns import RedshiftType
 from fastetl.local.engine import (
+    COLUMNS_VIEW,
     SYSTEM_SCHEMA,
     Answer,
     Dialect,
@@ -41,6 +42,12 @@ _SETTINGS = {
     "max_connections": "100", "timezone": "'UTC'", "log_timezone": "'UTC'", "max_wal_size": "'256MB'",
 }  # fmt: skip
 
+_CATALOG = (
+    "SELECT nspname AS table_schema, relname AS table_name, attname AS column_name, attnum AS ordinal_position,"
+    " COALESCE(col_description(attrelid, attnum), upper(format_type(atttypid, atttypmod))) AS declared"
+    " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+    " WHERE attnum > 0 AND NOT attisdropped AND nspname NOT IN ('pg_catalog', 'information_schema')"
+)
 
 CONNECT_SECONDS, CONNECT_ATTEMPTS = 10, 5
 """A busy machine may leave a connection unanswered; the next one is taken."""
@@ -76,6 +83,7 @@ class PostgresEngine:
         self._run("pg_ctl", "-D", cluster, "-w", "-s", "-l", cluster / "server.log", "start")
         session = self.connect()
         session.run(f"CREATE SCHEMA {SYSTEM_SCHEMA}", has_rows=False)
+        session.run(COLUMNS_VIEW.format(catalog=_CATALOG), has_rows=False)
         session.close()
 
     def stop(self) -> None:

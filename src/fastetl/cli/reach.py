@@ -1,0 +1,73 @@
+"""What commands work on: the edges of one deployment, or of `fastetl local`; wherever AWS's variables lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastetl.cli.output import choose_pipeline, read_config
+from fastetl.config import Config, Pipeline
+from fastetl.lambdas.environment import open_clients
+from fastetl.ledger import Ledger
+from fastetl.operate import Operator
+from fastetl.reconcile import Reconciler
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+from fastetl.schema import SchemaReader
+from fastetl.source import SourceTable
+
+T = TypeVar("T")
+
+
+class Reach:
+    """The edges, open."""
+
+    def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any) -> None:
+        self.config = config
+        self.bucket = Bucket(s3, config.bucket)
+        self.ledger = Ledger(dynamodb, config.ledger_table)
+        self._dynamodb = dynamodb
+        self._redshift = redshift
+
+    def operator(self, pipeline: Pipeline) -> Operator:
+        """Give the operator of a pipeline."""
+        return Operator(self.config, pipeline, self.bucket, self.ledger, clock=time.time)
+
+    def reconciler(self, pipeline: Pipeline) -> Reconciler:
+        """Give the reconciler of a pipeline."""
+        return Reconciler(self.config, pipeline, self.bucket, self.ledger, self.warehouse(pipeline), clock=time.time)
+
+    def schema_reader(self, pipeline: Pipeline) -> SchemaReader:
+        """Give what compares a pipeline's columns."""
+        return SchemaReader(pipeline, self.ledger, self.warehouse(pipeline), self.source(pipeline), clock=time.time)
+
+    def warehouse(self, pipeline: Pipeline) -> Warehouse:
+        """Give the database that a pipeline loads into."""
+        return Warehouse(self._redshift, pipeline.redshift)
+
+    def source(self, pipeline: Pipeline) -> SourceTable:
+        """Give the table that a pipeline carries over."""
+        return SourceTable(self._dynamodb, pipeline.table)
+
+
+def run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
+    """Read the configuration, open the edges, do the work, and close them."""
+    config = read_config(path)
+
+    async def run() -> T:
+        async with AsyncExitStack() as stack:
+            clients = await open_clients(config, "s3", "dynamodb", "redshift-data")
+            for client in clients:
+                stack.push_async_callback(client.close)
+            return await work(Reach(config, *clients))
+
+    return asyncio.run(run())
+
+
+def chosen(config: Config, name: str) -> list[Pipeline]:
+    """Give the pipeline of this name, or all of them."""
+    return [choose_pipeline(config, name)] if name else list(config.pipelines)

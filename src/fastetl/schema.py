@@ -1,0 +1,175 @@
+"""Drift: configuration, tables and what was seen lately, held against each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import statements
+from fastetl.columns import RedshiftType
+from fastetl.propose import Proposal, propose_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from fastetl.config import Pipeline
+    from fastetl.ledger import Ledger
+    from fastetl.model import FileItem
+    from fastetl.redshift import Warehouse
+    from fastetl.source import Item, SourceTable
+
+SAMPLE = 1000
+"""Items of the source table in which the values of undeclared attributes are looked up."""
+
+_WIDER = {
+    "SMALLINT": ("INTEGER", "BIGINT"), "INTEGER": ("BIGINT",), "REAL": ("DOUBLE PRECISION",), "CHAR": ("VARCHAR",),
+}  # fmt: skip
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One column that a table and the configuration do not agree on."""
+
+    table: str
+    column: str
+    """Empty where the whole table is missing."""
+    what: str
+    sql: str = ""
+    """The ALTER statement that mends it, where one does."""
+    remedy: str = ""
+    """What mends it otherwise; both empty where nothing needs mending."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One kind of drift in the files of the last hours."""
+
+    what: str
+    """`ignored/<attribute>`, `misfit/<column>/<reason>` or `reject/<column>/<reason>`."""
+    count: int
+
+
+class SchemaDiff(msgspec.Struct, frozen=True):
+    """What does not agree, and what would make it agree."""
+
+    pipeline: str
+    differences: tuple[Difference, ...]
+    seen: tuple[Seen, ...]
+    proposals: tuple[Proposal, ...]
+    """Columns for the undeclared attributes."""
+
+    @property
+    def needs_mending(self) -> bool:
+        """Whether a load would fail, or values have been lost."""
+        return bool(self.seen) or any(each.sql or each.remedy for each in self.differences)
+
+
+class SchemaReader:
+    """Compares one pipeline. `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        warehouse: Warehouse,
+        source: SourceTable,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pipeline = pipeline
+        self._ledger = ledger
+        self._warehouse = warehouse
+        self._source = source
+        self._clock = clock
+
+    async def diff(self, hours: float) -> SchemaDiff:
+        """Compare the configuration with the tables, and with the files of the last `hours`; reads the whole ledger."""
+        name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
+        files = [file async for file in self._ledger.all_files(name) if file.drift and file.created >= since]
+        seen = sum_drift(files)
+        ignored = [each.what.removeprefix("ignored/") for each in seen if each.what.startswith("ignored/")]
+        items = await self._source.sample(SAMPLE) if ignored else []
+        return SchemaDiff(
+            pipeline=name,
+            differences=compare(self._pipeline, await self.tables()),
+            seen=seen,
+            proposals=propose_for(self._pipeline, items, ignored),
+        )
+
+    async def tables(self) -> dict[str, dict[str, str]]:
+        """Ask the warehouse for the columns and types of mirror and log."""
+        sql = statements.table_columns_sql(self._pipeline)
+        token = f"schema-{self._pipeline.name}-{self._clock():f}"
+        statement_id = await self._warehouse.run(sql, name="fastetl/schema", token=token)
+        tables: dict[str, dict[str, str]] = {}
+        for table, column, kind, length, precision, scale in await self._warehouse.rows(statement_id, 0):
+            limits = f"{precision},{scale}" if kind.lower().startswith(("numeric", "decimal")) else length
+            # The limits of numbers are given as well, of types that take none.
+            sized = kind.lower().startswith(("char", "varchar", "varbyte", "binary", "numeric", "decimal"))
+            tables.setdefault(table, {})[column] = f"{kind}({limits})" if sized and limits.strip(",") else kind
+        return tables
+
+
+def sum_drift(files: Iterable[FileItem]) -> tuple[Seen, ...]:
+    """Sum what files say of drift, the most frequent first."""
+    total: Counter[str] = Counter()
+    for file in files:
+        total.update(file.drift)
+    return tuple(Seen(what, count) for what, count in sorted(total.items(), key=lambda each: (-each[1], each[0])))
+
+
+def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[str]) -> tuple[Proposal, ...]:
+    """Propose columns for undeclared attributes by a sample of items."""
+    wanted = dict.fromkeys(attributes)
+    known = [{name: value for name, value in item.items() if name in wanted} for item in items]
+    taken = [name for name, _ in pipeline.layout.columns]
+    return propose_columns(known, first=list(wanted), taken=taken)
+
+
+def compare(pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]]) -> tuple[Difference, ...]:
+    """Hold the columns that tables have, with their types as text, against those that loads write."""
+    differences: list[Difference] = []
+    for name in statements.target_names(pipeline):
+        found = tables.get(name.lower())
+        if not found:
+            differences.append(Difference(name, "", "there is no such table", remedy="Run `fastetl ddl --apply`"))
+            continue
+        declared = {column.lower(): kind for column, kind in pipeline.layout.columns}
+        for column, kind in declared.items():
+            if difference := _compare_column(pipeline, name, column, kind, found.get(column)):
+                differences.append(difference)
+        differences += [
+            Difference(name, column, "no longer in the configuration: new rows leave it NULL")
+            for column in found
+            if column not in declared
+        ]
+    return tuple(differences)
+
+
+def _compare_column(
+    pipeline: Pipeline, name: str, column: str, kind: RedshiftType, there: str | None
+) -> Difference | None:
+    if there is None:
+        return Difference(name, column, "missing: loads fail", statements.add_column_sql(pipeline, name, column, kind))
+    try:
+        found = RedshiftType.parse(there)
+    except ValueError:
+        found = None
+    if found and holds(found, kind):
+        return None
+    what = f"{there} in the table, {kind} in the configuration"
+    if found and found.kind == kind.kind == "VARCHAR":
+        return Difference(name, column, what, statements.widen_column_sql(pipeline, name, column, kind))
+    remedy = "Redshift changes no type in place: declare a column of another name, or build the table anew with reload"
+    return Difference(name, column, what, remedy=remedy)
+
+
+def holds(table: RedshiftType, declared: RedshiftType) -> bool:
+    """Tell whether every value of the declared type fits the table's."""
+    if declared.kind != table.kind:
+        wider = table.kind in _WIDER.get(declared.kind, ())
+        return wider and (declared.kind != "CHAR" or table.length >= declared.length)
+    if declared.kind == "DECIMAL":
+        whole_digits = table.precision - table.scale >= declared.precision - declared.scale
+        return table.scale >= declared.scale and whole_digits
+    return table.length >= declared.length

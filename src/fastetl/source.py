@@ -1,0 +1,85 @@
+"""The edge to the table that a pipeline carries over: what it is, and what is in it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fastetl.errors import SourceError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+Item = dict[str, Any]
+"""An item as streams and exports write it: typed values, binary as base64."""
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A table, as far as fastetl has use for it."""
+
+    name: str
+    arn: str
+    keys: tuple[str, ...]
+    """The partition key, and the sort key if there is one."""
+    key_types: tuple[str, ...]
+    items: int
+    """As DynamoDB counts them every six hours."""
+    bytes: int
+    stream_arn: str
+    """Empty without a stream."""
+    view_type: str
+    """What the stream's records hold; empty without a stream."""
+
+
+class SourceTable:
+    """One DynamoDB table. Every method raises `SourceError` when DynamoDB does not do what was asked."""
+
+    def __init__(self, client: DynamoDBClient, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    async def describe(self) -> Described:
+        """Look at the table itself."""
+        table = (await self._call("describe_table", TableName=self.name))["Table"]
+        types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+        # HASH sorts before RANGE.
+        keys = [each["AttributeName"] for each in sorted(table["KeySchema"], key=lambda each: each["KeyType"])]
+        stream = table.get("StreamSpecification", {})
+        return Described(
+            name=self.name,
+            arn=table["TableArn"],
+            keys=tuple(keys),
+            key_types=tuple(types[key] for key in keys),
+            items=table.get("ItemCount", 0),
+            bytes=table.get("TableSizeBytes", 0),
+            stream_arn=table.get("LatestStreamArn", "") if stream.get("StreamEnabled") else "",
+            view_type=stream.get("StreamViewType", "") if stream.get("StreamEnabled") else "",
+        )
+
+    async def sample(self, count: int) -> list[Item]:
+        """Read the first `count` items that DynamoDB gives, which are in no order; at most 1 MB of them."""
+        answer = await self._call("scan", TableName=self.name, Limit=count)
+        return [as_written(item) for item in answer["Items"]]
+
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return await getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
+            raise SourceError(f"{operation} {self.name}: {code}: {message}") from error
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            raise SourceError(f"{operation} {self.name}: {type(error).__name__}: {error}") from error
+
+
+def as_written(item: Item) -> Item:
+    """Give an item of the SDK as streams write it: the SDK has decoded its binary values."""
+    written: Item = orjson.loads(orjson.dumps(item, default=_base64))
+    return written
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(bytes(value)).decode()

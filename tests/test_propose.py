@@ -1,0 +1,75 @@
+"""What is proposed holds every value of the sample, whatever the sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from fastetl.columns import Column
+from fastetl.config import Config, parse_config
+from fastetl.conversion import UnfitError, build_converter, only
+from fastetl.propose import propose_columns
+from tests.test_end_to_end import ANY
+
+CASES: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("n", [{"N": "1"}, {"N": "-20"}], "BIGINT"),
+    ("n", [{"N": "1234567890123456789"}], "DECIMAL(23,0)"),
+    ("n", [{"N": "1.25"}, {"N": "100"}], "DECIMAL(18,2)"),
+    ("n", [{"N": "1E37"}], "DECIMAL(38,0)"),
+    ("n", [{"N": "1E100"}], "DOUBLE PRECISION"),
+    ("n", [{"N": "1E100"}, {"N": "1234567890.12345678901234567890"}], "VARCHAR(128)"),
+    ("created_at", [{"N": "1767225600"}], "TIMESTAMP"),
+    ("createdAt", [{"N": "1767225600123"}], "TIMESTAMP"),
+    ("count", [{"N": "1767225600"}], "BIGINT"),
+    ("s", [{"S": "2026-01-31"}], "DATE"),
+    ("s", [{"S": "2026-01-31T10:00:00Z"}], "TIMESTAMPTZ"),
+    ("s", [{"S": "2026-01-31T10:00:00"}], "TIMESTAMP"),
+    ("s", [{"S": "2026-01-31"}, {"S": "soon"}], "VARCHAR(32)"),
+    ("s", [{"S": "é" * 20}], "VARCHAR(128)"),
+    ("b", [{"BOOL": True}], "BOOLEAN"),
+    ("b", [{"B": "aGVsbG8="}], "VARBYTE(16)"),
+    ("x", [{"N": "1"}, {"S": "one"}], "VARCHAR(16)"),
+    ("x", [{"S": "one"}, {"L": []}], "SUPER"),
+    ("x", [{"M": {}}], "SUPER"),
+    ("x", [{"NULL": True}], "VARCHAR(256)"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "kind"), CASES)
+def test_types(name: str, values: list[dict[str, Any]], kind: str) -> None:
+    (proposal,) = propose_columns([{name: value} for value in values])
+    assert str(proposal.column.type) == kind
+
+
+@given(st.lists(st.dictionaries(st.text(min_size=1, max_size=5), ANY, max_size=4), max_size=8))
+def test_whatever_is_proposed_takes_what_was_seen_and_can_be_written_down(items: list[dict[str, Any]]) -> None:
+    proposals = propose_columns(items)
+    for proposal in proposals:
+        convert = build_converter(proposal.column, r"\N")
+        for item in items:
+            if (attribute := str(proposal.column.path[0])) in item and "rejects" not in proposal.remark:
+                try:
+                    convert(*only(item[attribute]))
+                except UnfitError as error:
+                    pytest.fail(f"{proposal}: {error}")
+    assert {column for column in read_back([proposal.to_toml() for proposal in proposals]).pipelines[0].columns} >= {
+        Column(p.column.name, p.column.path, p.column.type, time_format=p.column.time_format) for p in proposals
+    }
+
+
+def read_back(columns: list[str]) -> Config:
+    head = (
+        'bucket = "some-bucket"\nledger_table = "ledger"\n[redshift]\nworkgroup = "w"\n[[pipelines]]\nname = "p"\n'
+        'table = "table"\ntarget = "public.t"\nkeys = ["the key"]\n'
+        '[[pipelines.columns]]\nname = "the key"\ntype = "BIGINT"\n'
+    )
+    return parse_config(head + "\n".join(columns), {})
+
+
+def test_names_are_told_apart() -> None:
+    items = [{"Order-Id": {"S": "1"}, "orderId": {"S": "2"}, "2nd": {"S": "3"}, "_x": {"S": "4"}, "東京": {"S": "5"}}]
+    names = [proposal.column.name for proposal in propose_columns(items, taken=["x"])]
+    assert names == ["order_id", "order_id_2", "c_2nd", "x_2", "c"]
