@@ -55,7 +55,7 @@ def test_whatever_is_proposed_takes_what_was_seen_and_can_be_written_down(items:
                     convert(*only(item[attribute]))
                 except UnfitError as error:
                     pytest.fail(f"{proposal}: {error}")
-    assert {column for column in read_back([proposal.to_toml() for proposal in proposals]).pipelines[0].columns} >= {
+    assert set(read_back([proposal.to_toml() for proposal in proposals]).pipelines[0].columns) >= {
         Column(p.column.name, p.column.path, p.column.type, time_format=p.column.time_format) for p in proposals
     }
 

@@ -72,8 +72,8 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
     """Tell by the step that failed whose fault it is; `named` says that the warehouse's load errors name a file.
 
     The steps are fastetl's own, so that a message is read only to part the surroundings, which may fail at any step,
-    from the data, which fails at COPY or when its rows are counted. A wrong guess is safe: what fails for every file pauses the pipeline, and
-    what the surroundings cause is tried again.
+    from the data, which fails at COPY or when its rows are counted. A wrong guess is safe: what fails for every file
+    pauses the pipeline, and what the surroundings cause is tried again.
     """
     match step:
         case "gate_batch" | "gate_fence":

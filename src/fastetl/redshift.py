@@ -30,7 +30,7 @@ _TRANSIENT = {
 }  # fmt: skip
 
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 """Between two questions of somebody who waits for statements."""
 
 

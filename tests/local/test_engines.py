@@ -318,6 +318,23 @@ async def test_names_are_folded_and_keys_not_enforced(warehouse: Warehouse, sche
     assert (page["ColumnMetadata"][0]["name"], page["TotalNumRows"]) == ("key", 2)
 
 
+async def test_the_columns_of_a_table_are_listed_with_their_declared_types(warehouse: Warehouse, schema: str) -> None:
+    await warehouse.execute(f"CREATE TABLE {schema}.t ({', '.join(f'{name} {kind}' for name, kind in TYPES.items())})")
+    await warehouse.execute(f"ALTER TABLE {schema}.t ADD COLUMN added DECIMAL(19,4)")
+    names = "column_name, data_type, character_maximum_length, numeric_precision, numeric_scale"
+    where = f"table_schema = '{schema}' AND table_name = 't' ORDER BY ordinal_position"
+    rows = await warehouse.rows(f"SELECT {names} FROM svv_columns WHERE {where}")
+    assert rows == [
+        ("k", "character varying", 400, None, None), ("c", "character", 4, None, None),
+        ("s", "super", None, None, None), ("b", "binary varying", 4, None, None),
+        ("z", "timestamp with time zone", None, None, None), ("t", "timestamp without time zone", None, None, None),
+        ("d", "date", None, None, None), ("n", "numeric", None, 38, 10), ("o", "boolean", None, None, None),
+        ("r", "real", None, None, None), ("f", "double precision", None, None, None),
+        ("i2", "smallint", None, None, None), ("i4", "integer", None, None, None), ("i8", "bigint", None, None, None),
+        ("added", "numeric", None, 19, 4),
+    ]  # fmt: skip
+
+
 async def test_temporary_tables_end_with_their_statement(warehouse: Warehouse) -> None:
     finished(await warehouse.batch("CREATE TEMP TABLE once (a INTEGER)", "SELECT * FROM once"))
     assert "exist" in (await warehouse.execute("SELECT * FROM once"))["Error"]

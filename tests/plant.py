@@ -1,0 +1,185 @@
+"""A pipeline's second half with everything it needs: moto's server, and DuckDB behind the Data API."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import hashlib
+import io
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+
+from fastetl import manifest, statements
+from fastetl.columns import Column, RedshiftType
+from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.ledger import Ledger
+from fastetl.load import Loader, Step
+from fastetl.local.data_api import WarehouseServer
+from fastetl.local.duckdb_engine import DuckDBEngine
+from fastetl.model import FileItem, Layout, build_version
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+from tests.conftest import CREDENTIALS, Aws
+
+LABEL = "2026-01-01T00:00:00.000"
+
+
+def make_pipeline(**changes: Any) -> Pipeline:
+    known: dict[str, Any] = {
+        "name": "orders",
+        "table": "orders",
+        "keys": ("id",),
+        "schema": "public",
+        "target": "orders",
+        "outputs": frozenset({"mirror", "log"}),
+        "columns": (
+            Column("id", ("id",), RedshiftType.parse("BIGINT")),
+            Column("amount", ("amount",), RedshiftType.parse("DECIMAL(38,10)")),
+            Column("note", ("note",), RedshiftType.parse("VARCHAR(20)")),
+        ),
+        "load": LoadPolicy(max_bytes=1),
+        "redshift": RedshiftTarget(workgroup="local"),
+    }
+    return Pipeline(**(known | changes))
+
+
+class Change(msgspec.Struct):
+    """A row of a file, written by hand."""
+
+    id: int
+    sequence: int
+    amount: str = "1"
+    note: str = "x"
+    op: str = "MODIFY"
+    second: int = 0
+
+    @property
+    def changed_at(self) -> str:
+        return f"2026-01-01 00:{self.second // 60:02d}:{self.second % 60:02d}"
+
+    @property
+    def event_id(self) -> str:
+        return f"event-{self.sequence}"
+
+    def row(self, file_id: str, columns: list[str]) -> list[str]:
+        gone = self.op == "REMOVE"
+        values = {
+            "_key": f"N={self.id};", "_version": build_version(0, LABEL, str(self.sequence)), "_op": self.op,
+            "_event_id": self.event_id, "_changed_at": f"{self.changed_at}.000000", "_deleted": str(gone).lower(),
+            "_file": file_id, "id": str(self.id), "amount": r"\N" if gone else self.amount,
+            "note": r"\N" if gone else self.note,
+        }  # fmt: skip
+        return [values[name] for name in columns]
+
+
+class Plant:
+    """A pipeline with everything it needs, and a clock that is moved by hand."""
+
+    def __init__(self, config: Config, bucket: Bucket, ledger: Ledger, server: WarehouseServer, client: Any) -> None:
+        self.config, self.bucket, self.ledger, self.server = config, bucket, ledger, server
+        self.now = time.time()
+        self.warehouse = Warehouse(client, config.pipelines[0].redshift)
+        self.loader = self.new_loader()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.config.pipelines[0]
+
+    def new_loader(self, **changes: Any) -> Loader:
+        pipeline = msgspec.structs.replace(self.pipeline, **changes)
+        return Loader(
+            self.config, pipeline, self.bucket, self.ledger, self.warehouse,
+            clock=lambda: self.now, new_installation=lambda: "installation",
+        )  # fmt: skip
+
+    async def put(self, *changes: Change, layout: Layout | None = None, rows: int = -1) -> str:
+        layout = layout or self.pipeline.layout
+        names = "\n".join(change.event_id for change in changes)
+        file_id = hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
+        text = io.StringIO()
+        columns = [name for name, _ in layout.columns]
+        csv.writer(text, lineterminator="\n").writerows(change.row(file_id, columns) for change in changes)
+        body = gzip.compress(text.getvalue().encode(), mtime=0)
+        key = manifest.data_key("", self.pipeline.name, LABEL, "2026-01-01 00", file_id, "gzip")
+        layout_key = manifest.layout_key("", self.pipeline.name, layout.layout_id)
+        await self.bucket.replace(layout_key, msgspec.json.encode(layout))
+        await self.bucket.replace(key, body)
+        item = FileItem(
+            file_id=file_id, pipeline=self.pipeline.name, key=key, layout_id=layout.layout_id, checksum="",
+            bytes=len(body), rows=len(changes) if rows < 0 else rows, rejects=0, rejects_key="", version_min="",
+            version_max="", changed_min=f"{min(change.changed_at for change in changes)}.000000",
+            changed_max=f"{max(change.changed_at for change in changes)}.000000",
+            created=int(self.now * 1000),
+        )  # fmt: skip
+        await self.ledger.register(item)
+        return file_id
+
+    async def run(self, loader: Loader | None = None, *, until: Callable[[Step], bool] | None = None) -> list[str]:
+        """Wake up until there is nothing to do (or until told), passing over delays; give the actions taken."""
+        actions: list[str] = []
+        waited = 0
+        while waited < 200:
+            step = await (loader or self.loader).wake_up()
+            if step.progressed:
+                actions.append(step.action)
+                waited = 0
+            if until and until(step):
+                return actions
+            if step.action == "idle":
+                head = await self.ledger.head(self.pipeline.name)
+                assert head is not None
+                if not head.open or waited > 3:
+                    return actions
+                self.now += 4000
+            if not step.progressed:
+                waited += 1
+                await asyncio.sleep(0.02)
+        raise AssertionError(f"not settled: {actions}")
+
+    async def sql(self, text: str) -> list[tuple[str, ...]]:
+        return await self.warehouse.rows(await self.execute(text), 0)
+
+    async def execute(self, text: str) -> str:
+        token = hashlib.sha256(text.encode() + str(time.time_ns()).encode()).hexdigest()
+        return await self.warehouse.run([statements.Statement("test", text)], name="test", token=token)
+
+    async def mirror(self) -> list[tuple[str, ...]]:
+        return await self.sql('SELECT "id", "amount", "note" FROM "public"."orders_current" ORDER BY "id"')
+
+    async def states(self) -> dict[str, str]:
+        client = self.ledger._client
+        answer = await client.scan(TableName=self.ledger.table)
+        return {row["file_id"]["S"]: row["state"]["S"] for row in answer["Items"] if row["pk"]["S"].startswith("F#")}
+
+
+@pytest.fixture
+async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
+    servers: list[WarehouseServer] = []
+    blocking = boto3.client("s3", endpoint_url=aws.endpoint_url, **CREDENTIALS)
+
+    async def make(**changes: Any) -> Plant:
+        server = WarehouseServer(DuckDBEngine(), blocking, time.time)
+        await server.start()
+        servers.append(server)
+        name = await aws.new_bucket()
+        ledger = await aws.new_ledger()
+        config = Config(name, ledger.table, (make_pipeline(**changes),))
+        client = await aws.client("redshift-data", endpoint_url=server.endpoint_url)
+        plant = Plant(config, Bucket(await aws.client("s3"), name), ledger, server, client)
+        await create_tables(plant)
+        return plant
+
+    yield make
+    for server in servers:
+        await server.stop()
+    blocking.close()
+
+
+async def create_tables(plant: Plant) -> None:
+    await plant.warehouse.run(statements.ddl_sql(plant.pipeline), name="ddl", token=f"ddl-{time.time_ns()}")

@@ -1,0 +1,143 @@
+"""Drift, from what ingest sees to what mends it: a type that changes, an attribute that appears, an added column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastetl.columns import Column, RedshiftType
+from fastetl.ingest import Ingest
+from fastetl.schema import SchemaReader, Seen, compare, holds
+from fastetl.source import SourceTable
+from tests.conftest import Aws
+from tests.plant import LABEL, create_tables, make_pipeline
+from tests.test_ingest import Unchanged
+
+COLOUR = Column("colour", ("colour",), RedshiftType.parse("VARCHAR(16)"))
+
+
+def event_of(first: int, *items: dict[str, Any]) -> dict[str, Any]:
+    records = [
+        {
+            "eventID": f"e{number}",
+            "eventName": "INSERT",
+            "eventSourceARN": f"arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/{LABEL}",
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_767_225_600 + number,
+                "Keys": {"id": {"N": str(number)}},
+                "NewImage": {"id": {"N": str(number)}, **item},
+                "SequenceNumber": str(number),
+            },
+        }
+        for number, item in enumerate(items, start=first)
+    ]
+    return {"Records": records}
+
+
+def make_source(aws_client: Any) -> SourceTable:
+    return SourceTable(aws_client, "orders")
+
+
+async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any, aws: Aws) -> None:
+    older = make_pipeline().columns
+    note = msgspec.structs.replace(older[2], on_misfit="null")
+    plant = await make_plant(columns=(*older[:2], note))
+    newer = msgspec.structs.replace(plant.pipeline, columns=(*plant.pipeline.columns, COLOUR))
+
+    def ingest(pipeline: Any) -> Ingest:
+        return Ingest(plant.config, pipeline, plant.bucket, plant.ledger, Unchanged(), clock=lambda: plant.now)
+
+    await ingest(plant.pipeline).ingest(
+        event_of(
+            1,
+            {"amount": {"N": "1.5"}},
+            {"amount": {"S": "two"}},  # its type changed
+            {"note": {"S": "n" * 21}, "colour": {"S": "red"}},  # too long; and an attribute that appears
+            {"note": {"S": "ok"}, "colour": {"S": "blue"}},
+        )
+    )
+    await ingest(newer).ingest(event_of(5, {"amount": {"N": "5"}, "colour": {"S": "green"}}))
+
+    # What is seen, and what mends it.
+    dynamodb = await aws.client("dynamodb")
+    await dynamodb.create_table(
+        TableName="orders",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    await dynamodb.put_item(TableName="orders", Item={"id": {"N": "3"}, "colour": {"S": "red"}})
+    reader = SchemaReader(newer, plant.ledger, plant.warehouse, make_source(dynamodb), clock=lambda: plant.now)
+    found = await reader.diff(hours=1)
+    await dynamodb.delete_table(TableName="orders")
+    assert [(each.table, each.column, each.sql) for each in found.differences] == [
+        ("orders", "colour", 'ALTER TABLE "public"."orders" ADD COLUMN "colour" VARCHAR(16)'),
+        ("orders_log", "colour", 'ALTER TABLE "public"."orders_log" ADD COLUMN "colour" VARCHAR(16)'),
+    ]
+    assert set(found.seen) == {
+        Seen("ignored/colour", 2), Seen("misfit/note/too_long", 1), Seen("reject/amount/type", 1)
+    }  # fmt: skip
+    assert [str(each.column.type) for each in found.proposals] == ["VARCHAR(16)"]
+    assert found.needs_mending
+
+    # Loading waits until the tables are mended, and then goes on by itself.
+    loader = plant.new_loader(columns=newer.columns)
+    await plant.run(loader, until=lambda step: step.action == "retry")
+    assert "colour" in (await plant.ledger.head("orders")).paused
+    for difference in found.differences:
+        await plant.execute(difference.sql)
+    plant.config = msgspec.structs.replace(plant.config, pipelines=(newer,))
+    await create_tables(plant)
+    plant.now += 4000
+    loaded = []
+    await plant.run(loader, until=lambda step: step.action == "loaded" and not loaded.append(step.batch))
+    await plant.run(loader, until=lambda step: step.action == "loaded" and not loaded.append(step.batch))
+    rows = await plant.sql('SELECT "id", "amount", "note", "colour" FROM "public"."orders_current" ORDER BY "id"')
+    assert rows == [
+        ("1", "1.5000000000", "", ""), ("3", "", "", ""), ("4", "", "ok", ""), ("5", "5.0000000000", "", "green"),
+    ]  # fmt: skip
+    assert [(await loader.columns_left_null(batch), batch.rows) for batch in loaded] == [(["colour"], 3), ([], 1)]
+    agreed = await reader.diff(hours=0.5)
+    assert (agreed.differences, agreed.seen, agreed.needs_mending) == ((), (), False)
+
+
+@pytest.mark.parametrize(
+    ("there", "declared", "sql"),
+    [
+        ("character varying(16)", "VARCHAR(32)", 'ALTER TABLE "public"."orders" ALTER COLUMN "x" TYPE VARCHAR(32)'),
+        ("character varying(64)", "VARCHAR(32)", None),
+        ("bigint", "INTEGER", None),
+        ("integer", "BIGINT", ""),
+        ("numeric(38,10)", "DECIMAL(18,2)", None),
+        ("numeric(18,2)", "DECIMAL(38,10)", ""),
+        ("super", "VARCHAR(16)", ""),
+        ("super", "SUPER", None),
+        ("geometry", "SUPER", ""),
+        ("timestamp without time zone", "TIMESTAMP", None),
+        ("timestamp with time zone", "TIMESTAMP", ""),
+        ("double precision", "REAL", None),
+    ],
+)
+def test_what_a_table_may_hold_instead(there: str, declared: str, sql: str | None) -> None:
+    pipeline = make_pipeline(
+        columns=(Column("x", ("x",), RedshiftType.parse(declared)),), outputs=frozenset({"mirror"})
+    )
+    table = {name: str(kind) for name, kind in pipeline.layout.columns} | {"x": there}
+    differences = compare(pipeline, {"orders": table})
+    assert [each.sql for each in differences] == ([] if sql is None else [sql])
+    assert all(each.sql or "reload" in each.remedy for each in differences)
+
+
+def test_a_table_that_is_not_there_and_a_column_that_is_no_longer_used() -> None:
+    pipeline = make_pipeline(outputs=frozenset({"mirror"}))
+    assert [each.remedy for each in compare(pipeline, {})] == ["Run `fastetl ddl --apply`"]
+    table = {name: str(kind) for name, kind in pipeline.layout.columns} | {"gone": "bigint"}
+    (only,) = compare(pipeline, {"orders": table})
+    assert (only.column, only.sql, only.remedy) == ("gone", "", "")
+
+
+def test_every_type_holds_itself() -> None:
+    for kind in ("SMALLINT", "BIGINT", "DECIMAL(38,10)", "VARCHAR(5)", "SUPER", "TIMESTAMPTZ", "VARBYTE(3)"):
+        assert holds(RedshiftType.parse(kind), RedshiftType.parse(kind))
