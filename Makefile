@@ -107,7 +107,7 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/templates.txt requirements/templates.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in
+		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in pyproject.toml
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 

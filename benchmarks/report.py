@@ -40,7 +40,27 @@ def build_tables(measured: dict[str, Any]) -> str:
         name = PEERS[candidate].name if candidate in PEERS else f"fastetl, {candidate}"
         cells = [write_cell(seconds[shape], candidate) for shape in shapes]
         lines.append(f"| {name if candidate != FLOOR else 'floor'} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *build_geoip_table(measured)]) + "\n"
+
+
+def build_geoip_table(measured: dict[str, Any]) -> list[str]:
+    """Build the table of Geo-IP: CPU milliseconds, and how much of the decoding that is."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    records = 0
+    for benchmark in measured["benchmarks"]:
+        if "way" in benchmark["params"]:
+            seconds[benchmark["params"]["way"]].append(benchmark["stats"]["median"])
+            records = benchmark["extra_info"]["records"]
+    if not seconds:
+        return []
+    decoding = median(seconds["decoding the event"])
+    lines = [
+        f"| Geo-IP: country and city of {records:,} different addresses | median CPU ms | of decoding |",
+        "|---|---:|---:|",
+    ]
+    for way, taken in seconds.items():
+        lines.append(f"| {way} | {median(taken) * 1000:,.1f} | {median(taken) / decoding:.2f} |")
+    return lines
 
 
 def write_cell(shape: dict[str, list[float]], candidate: str) -> str:

@@ -220,6 +220,10 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
         {"pipeline": "orders", "registered": 0, "marked_loaded": 0, "waiting_again": 0}
     ]
     assert json.loads(command("quarantine", "list", "--json").stdout) == []
+    drift = command("schema", "diff")
+    assert (drift.returncode, drift.stdout) == (1, "")
+    assert "reject/note/too_long" in drift.stderr
+    assert command("ddl", "--apply").returncode == 0
     assert json.loads(command("replay").stdout) == []
 
 
