@@ -13,7 +13,7 @@ from fastetl.ingest import Ingest
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
 from fastetl.replay import FAILURES_PREFIX, parse_failure, replay_failures, replay_rejects
-from tests.test_load import Change, Plant, make_plant  # noqa: F401 - the last is a fixture
+from tests.plant import Change, Plant
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"
 
@@ -53,7 +53,7 @@ def new_operator(plant: Plant) -> Operator:
     return Operator(plant.config, plant.pipeline, plant.bucket, plant.ledger, clock=lambda: plant.now)
 
 
-async def test_all_is_where_it_should_be_hour_by_hour(make_plant: Any) -> None:  # noqa: F811
+async def test_all_is_where_it_should_be_hour_by_hour(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
     await ingest.ingest(make_event(1, 2))
@@ -67,7 +67,7 @@ async def test_all_is_where_it_should_be_hour_by_hour(make_plant: Any) -> None: 
     assert (first.records, first.loaded, first.pending) == (2, 1, 0)
 
 
-async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None:  # noqa: F811
+async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
     files = [(await ingest.ingest(make_event(number))).file for number in range(1, 4)]
@@ -94,7 +94,7 @@ async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None
     }
 
 
-async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) -> None:  # noqa: F811
+async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
     await ingest.ingest(make_event(1))
@@ -116,7 +116,7 @@ async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) ->
     assert await plant.sql("SELECT COUNT(*) FROM public.orders_log") == [("3",)]
 
 
-async def test_an_operator_retries_or_drops_what_is_in_quarantine(make_plant: Any) -> None:  # noqa: F811
+async def test_an_operator_retries_or_drops_what_is_in_quarantine(make_plant: Any) -> None:
     plant = await make_plant()
     operator = new_operator(plant)
     await plant.put(Change(1, 1))
@@ -136,7 +136,7 @@ async def test_an_operator_retries_or_drops_what_is_in_quarantine(make_plant: An
     assert (await plant.states())[bad[1]] == "DROPPED"
 
 
-async def test_a_pause_holds_and_ends(make_plant: Any) -> None:  # noqa: F811
+async def test_a_pause_holds_and_ends(make_plant: Any) -> None:
     plant = await make_plant()
     operator = new_operator(plant)
     with pytest.raises(LedgerError, match="has no HEAD yet"):
@@ -153,7 +153,7 @@ async def test_a_pause_holds_and_ends(make_plant: Any) -> None:  # noqa: F811
     assert await plant.run() == ["opened", "submitted", "loaded"]
 
 
-async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make_plant: Any) -> None:  # noqa: F811
+async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
     failed = orjson.dumps({"version": "1.0", "payload": make_event(1, 2).decode()})

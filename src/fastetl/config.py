@@ -34,6 +34,8 @@ class FileFormat(msgspec.Struct, frozen=True):
     part_size_bytes: int = 8 * MIB
     """A file from this size on goes up as a multipart upload, in parts of it."""
     max_parts_in_flight: int = 4
+    split_bytes: int = 128 * MIB
+    """Of DynamoDB JSON that a backfill puts into one file: some 10 MiB compressed, of which COPY reads many at once."""
 
 
 class LoadPolicy(msgspec.Struct, frozen=True):

@@ -37,6 +37,9 @@ LONGEST_SUFFIX = "_load_files"
 MIN_PART_BYTES, MAX_PART_BYTES = 5 * 1024**2, 5 * 1024**3
 """Amazon S3 User Guide, "Multipart upload limits"."""
 
+MIN_SPLIT_BYTES, MAX_SPLIT_BYTES = 1024**2, 4 * 1024**3
+"""Compressed, about a tenth: COPY likes files of 1 MB to 1 GB (Amazon Redshift Database Developer Guide)."""
+
 MAX_USER_STATEMENTS = 20
 """pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 18."""
 
@@ -249,6 +252,7 @@ class _Reader:
             null_marker=table.take("null", str, default.null_marker),
             part_size_bytes=table.parse("part_size", default.part_size_bytes, _parse_bytes),
             max_parts_in_flight=table.take("max_parts_in_flight", int, default.max_parts_in_flight),
+            split_bytes=table.parse("split_size", default.split_bytes, _parse_bytes),
         )
         table.done()
         if len(file.delimiter) != 1 or not file.delimiter.isascii() or file.delimiter in '"\r\n\0\\':
@@ -261,6 +265,8 @@ class _Reader:
             self.problem(table.at("null"), "it holds the delimiter", "Choose another marker or another delimiter")
         if not MIN_PART_BYTES <= file.part_size_bytes <= MAX_PART_BYTES:
             self.problem(table.at("part_size"), "out of S3's range", "Choose from 5 MiB to 5 GiB")
+        if not MIN_SPLIT_BYTES <= file.split_bytes <= MAX_SPLIT_BYTES:
+            self.problem(table.at("split_size"), "out of range", "Choose from 1 MiB to 4 GiB")
         if not 1 <= file.max_parts_in_flight <= 64:  # noqa: PLR2004 - more connections than a Lambda has use for
             self.problem(table.at("max_parts_in_flight"), "out of range", "Choose from 1 to 64")
         return file

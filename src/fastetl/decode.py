@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,12 +22,15 @@ from fastetl.decode_general import GeneralDecoder, Row, Tally, name_record, pars
 from fastetl.decode_typed import TypedDecoder, TypedRows
 from fastetl.errors import EventError
 from fastetl.kinesis import unwrap
-from fastetl.model import EpochStart, Reject
+from fastetl.model import MAX_DRIFT, EpochStart, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastetl.config import Pipeline
+
+LONGEST_NAME = 255
+"""Characters of an attribute's name that the ledger keeps."""
 
 _SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
 
@@ -55,6 +59,26 @@ class Changes(msgspec.Struct, frozen=True):
     version_max: str
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
+
+    @property
+    def rejects_by_reason(self) -> dict[tuple[str, str], int]:
+        """How many rejects, by column and reason."""
+        return Counter((reject.column, reject.reason) for reject in self.rejects)
+
+    @property
+    def drift(self) -> dict[str, int]:
+        """What did not fit the columns, as `FileItem.drift`."""
+        return count_drift(self.ignored, self.misfits, self.rejects_by_reason)
+
+
+def count_drift(
+    ignored: Mapping[str, int], misfits: Mapping[tuple[str, str], int], rejects: Mapping[tuple[str, str], int]
+) -> dict[str, int]:
+    """Sum what did not fit the columns, as the ledger keeps it."""
+    drift = Counter({f"ignored/{name[:LONGEST_NAME]}": count for name, count in ignored.items()})
+    drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
+    drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
+    return dict(drift.most_common(MAX_DRIFT))
 
 
 def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ FastetlError
 ├── EnrichmentError      an enrichment raised, or broke its promise about columns
 ├── StorageError         S3 did not do what was asked
 ├── SourceError          DynamoDB did not do what was asked of the source table
+├── ExportError          an export is not what its manifests say
 ├── LedgerError          the ledger did not do what was asked, or contradicts itself
 │   └── StaleStepError   another coordinator has moved the batch on; read again
 └── WarehouseError       the Redshift Data API did not take a call
@@ -63,6 +64,10 @@ class StorageError(FastetlError):
 
 class SourceError(FastetlError):
     """DynamoDB did not do what was asked of the source table."""
+
+
+class ExportError(FastetlError):
+    """An export of the source table is not what its manifests say, or none at all."""
 
 
 class LedgerError(FastetlError):

@@ -1,23 +1,15 @@
-"""The first story: what one invocation is given becomes one file on S3 and one FILE item in the ledger.
-
-The order makes every step repeatable: the layout before the first file that uses it, the rejects before the file that
-names them, the object before the item that promises it. Every name comes from the records, so that an invocation
-that is repeated, by whomever and however often, writes nothing new.
-"""
+"""The first story: what one invocation is given becomes one file on S3 and one FILE item in the ledger."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fastetl import manifest
 from fastetl.decode import Decoder
-from fastetl.encode import encode, encode_rejects
-from fastetl.errors import StorageError
-from fastetl.model import MAX_DRIFT, FileItem
-from fastetl.s3 import StoredObject
+from fastetl.encode import encode
+from fastetl.files import Contents, FileStore
+from fastetl.model import FileItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,12 +25,6 @@ if TYPE_CHECKING:
 
 EPOCHS_KEPT_SECONDS = 30
 """HEAD's epochs are read anew after this time: whoever begins an epoch lets it start further ahead than that."""
-
-LONGEST_NAME = 255
-"""Characters of an attribute's name that the ledger keeps."""
-
-UNKNOWN_TIME = "1970-01-01 00"
-"""Names the rejects of a batch in which no record tells when it happened."""
 
 
 class Enriched(Protocol):
@@ -99,12 +85,9 @@ class Ingest:
         *,
         clock: Callable[[], float],
     ) -> None:
-        self._config = config
         self._pipeline = pipeline
-        self._layout = pipeline.layout
-        self._layout_written = False
         self._decoder = Decoder(pipeline)
-        self._bucket = bucket
+        self._files = FileStore(config, pipeline, bucket, ledger, clock=clock)
         self._ledger = ledger
         self._enricher = enricher
         self._clock = clock
@@ -121,9 +104,7 @@ class Ingest:
         """
         changes = self._decoder.decode(event, await self._read_epochs())
         enriched = self._enricher.apply(changes.frame)
-        rejects_key = await self._put_rejects(changes)
-        stored = await self._put_file(changes, enriched.frame, rejects_key)
-        return await self._register(changes, enriched, rejects_key, stored)
+        return await self._store(changes, enriched)
 
     async def _read_epochs(self) -> tuple[EpochStart, ...]:
         if self._clock() - self._epochs_read_at >= EPOCHS_KEPT_SECONDS:
@@ -132,114 +113,24 @@ class Ingest:
             self._epochs, self._epochs_read_at = head.epochs if head else (), read_at
         return self._epochs
 
-    async def _put_rejects(self, changes: Changes) -> str:
-        if not changes.rejects:
-            return ""
-        body, crc32 = encode_rejects(changes.rejects)
-        key = manifest.rejects_key(
-            self._config.prefix, self._pipeline.name, changes.changed_min or UNKNOWN_TIME, changes.file_id, crc32
-        )
-        await self._bucket.put(key, iter([body]), {"pipeline": self._pipeline.name, "file-id": changes.file_id})
-        return key
-
-    async def _put_file(self, changes: Changes, frame: pl.DataFrame, rejects_key: str) -> StoredObject | None:
-        """Write the file; None where no row is left to write."""
-        if frame.is_empty():
-            return None
-        await self._put_layout()
-        file = self._pipeline.file
-        key = manifest.data_key(
-            self._config.prefix,
-            self._pipeline.name,
-            changes.stream_arn.rpartition("/")[2],
-            changes.changed_min,
-            changes.file_id,
-            file.compression,
-        )
-        pieces = encode([frame], self._layout, file.part_size_bytes)
-        metadata = self._describe(changes, frame.height, rejects_key)
-        return await self._bucket.put(key, pieces, metadata, max_parts_in_flight=file.max_parts_in_flight)
-
-    async def _put_layout(self) -> None:
-        if self._layout_written:
-            return
-        layout = self._layout
-        key = manifest.layout_key(self._config.prefix, self._pipeline.name, layout.layout_id)
-        await self._bucket.put(key, iter([msgspec.json.encode(layout)]), {})
-        self._layout_written = True
-
-    def _describe(self, changes: Changes, rows: int, rejects_key: str) -> dict[str, str]:
-        """Everything from which the FILE item can be built anew, as the object's metadata."""
-        return {
-            "pipeline": self._pipeline.name,
-            "file-id": changes.file_id,
-            "layout-id": self._layout.layout_id,
-            "rows": str(rows),
-            "rejects": str(len(changes.rejects)),
-            "rejects-key": rejects_key,
-            "version-min": changes.version_min,
-            "version-max": changes.version_max,
-            "changed-min": changes.changed_min,
-            "changed-max": changes.changed_max,
-        }
-
-    async def _register(
-        self, changes: Changes, enriched: Enriched, rejects_key: str, stored: StoredObject | None
-    ) -> Outcome:
-        if not stored and not changes.rejects:
+    async def _store(self, changes: Changes, enriched: Enriched) -> Outcome:
+        frame, layout = enriched.frame, self._pipeline.layout
+        if frame.is_empty() and not changes.rejects:
             return _outcome(self._pipeline, changes, enriched)
-        nothing_stored = StoredObject("", 0, "", self._describe(changes, 0, rejects_key), created=True)
-        item = build_file(stored or nothing_stored, int(self._clock() * 1000))
-        item = msgspec.structs.replace(item, drift=_drift(changes))
-        registered = await self._ledger.register(item)
-        # What the ledger has under this file_id counts. A deploy in between may have changed the names.
-        for orphan in {item.key, rejects_key} - {registered.key, registered.rejects_key, ""}:
-            await self._bucket.delete(orphan)
-        already_there = registered != item or bool(stored and not stored.created)
-        return _outcome(self._pipeline, changes, enriched, registered, already_there=already_there)
-
-
-def build_file(stored: StoredObject, created: int) -> FileItem:
-    """The FILE item of an object, from the object's own metadata; `created` in Unix milliseconds.
-
-    An empty key says that there is no object, since every record was a reject.
-
-    Raises:
-        StorageError: the object was not written by fastetl.
-    """
-    described = stored.metadata
-    try:
-        return FileItem(
-            file_id=described["file-id"],
-            pipeline=described["pipeline"],
-            key=stored.key,
-            layout_id=described["layout-id"],
-            checksum=stored.checksum,
-            bytes=stored.bytes,
-            rows=int(described["rows"]),
-            rejects=int(described["rejects"]),
-            rejects_key=described.get("rejects-key", ""),
-            version_min=described["version-min"],
-            version_max=described["version-max"],
-            changed_min=described["changed-min"],
-            changed_max=described["changed-max"],
-            created=created,
-            state="PENDING" if stored.key else "REJECTED",
+        contents = Contents(
+            file_id=changes.file_id,
+            label=changes.stream_arn.rpartition("/")[2],
+            rows=frame.height,
+            rejects=changes.rejects,
+            version_min=changes.version_min,
+            version_max=changes.version_max,
+            changed_min=changes.changed_min,
+            changed_max=changes.changed_max,
+            drift=changes.drift,
         )
-    except (KeyError, ValueError) as error:
-        raise StorageError(f"{stored.key}: its metadata is not fastetl's ({error}); move the object away") from error
-
-
-def _count_rejects(changes: Changes) -> dict[tuple[str, str], int]:
-    return Counter((reject.column, reject.reason) for reject in changes.rejects)
-
-
-def _drift(changes: Changes) -> dict[str, int]:
-    """What did not fit, as the FILE item keeps it."""
-    drift = Counter({f"ignored/{name[:LONGEST_NAME]}": count for name, count in changes.ignored.items()})
-    drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in changes.misfits.items()})
-    drift.update({f"reject/{column}/{reason}": count for (column, reason), count in _count_rejects(changes).items()})
-    return dict(drift.most_common(MAX_DRIFT))
+        pieces = encode([frame], layout, self._pipeline.file.part_size_bytes)
+        item, already_there = await self._files.store(contents, pieces)
+        return _outcome(self._pipeline, changes, enriched, item, already_there=already_there)
 
 
 def _outcome(
@@ -256,7 +147,7 @@ def _outcome(
         records=changes.received,
         file=file,
         already_there=already_there,
-        rejects=_count_rejects(changes),
+        rejects=changes.rejects_by_reason,
         misfits=changes.misfits,
         ignored=changes.ignored,
         enrichment=dict(enriched.counts),

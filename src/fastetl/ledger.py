@@ -1,6 +1,7 @@
 """The edge to the ledger: one DynamoDB table that says which files exist and which batch loads them.
 
-Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`. Everything that must not happen twice is a
+Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`; of a backfill `E#<pipeline>#<epoch>` and, for each
+data file of its export that is done, `X#<pipeline>#<epoch>#<name>`. Everything that must not happen twice is a
 condition on a write. A condition that fails means that someone else was faster: `StaleStepError`, read again.
 The sparse index `pending` is a hint of what waits; only a consistent read of the FILE item decides.
 """
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.errors import LedgerError, StaleStepError
 from fastetl.items import parse_item, write_item, write_value
-from fastetl.model import Batch, BatchState, FileItem, FileState, Head, PendingFile
+from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -152,6 +153,30 @@ class Ledger:
     async def drop(self, item: FileItem) -> None:
         """Give a quarantined file up. Its object stays."""
         await self._update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
+
+    # --- backfills -----------------------------------------------------------------------------------------------
+
+    async def put_backfill(self, backfill: Backfill) -> None:
+        """Write down a backfill and how far it is."""
+        pk = f"E#{backfill.pipeline}#{backfill.epoch}"
+        await self._call("put_item", Item=write_item({"pk": pk, **msgspec.to_builtins(backfill)}))
+
+    async def backfill(self, pipeline: str, epoch: int) -> Backfill | None:
+        """Read a backfill consistently; None where there is none."""
+        row = await self._get(f"E#{pipeline}#{epoch}")
+        return parse_item(row, Backfill) if row else None
+
+    async def put_converted(self, backfill: Backfill, converted: Converted) -> None:
+        """Write down that all files of a data file are registered."""
+        pk = f"X#{backfill.pipeline}#{backfill.epoch}#{converted.name}"
+        row = {"pk": pk, "pipeline": backfill.pipeline, **msgspec.to_builtins(converted)}
+        await self._call("put_item", Item=write_item(row))
+
+    async def converted(self, backfill: Backfill) -> dict[str, Converted]:
+        """Read which data files are done, by name. Reads the whole table."""
+        kind = f"X#{backfill.pipeline}#{backfill.epoch}#"
+        found = [parse_item(row, Converted) async for row in self._scan(kind, backfill.pipeline)]
+        return {each.name: each for each in found}
 
     # --- head and batches ----------------------------------------------------------------------------------------
 

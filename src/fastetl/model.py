@@ -31,6 +31,16 @@ def build_version(epoch: int, label: str, sequence_number: str) -> str:
     return f"{epoch:04d}#{label}#{sequence_number.rjust(SEQUENCE_DIGITS, '0')}"
 
 
+def epoch_floor(epoch: int) -> str:
+    """What every version of this epoch and of later ones is at least, and no earlier one."""
+    return f"{epoch:04d}#"
+
+
+def first_change(epoch: int) -> str:
+    """What the stream's changes in this epoch are at least; the rows of its exports are less."""
+    return f"{epoch:04d}#1"
+
+
 class EpochStart(msgspec.Struct, frozen=True):
     """From this second on, events belong to this epoch (see `docs/architecture.md`, backfill)."""
 
@@ -193,3 +203,34 @@ class Batch(msgspec.Struct, frozen=True):
     """`Head.loads` when the attempt began."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
+
+
+class Backfill(msgspec.Struct, frozen=True):
+    """An export that is being carried over, and how far that has come."""
+
+    pipeline: str
+    epoch: int
+    location: str
+    """Of the export's folder: `s3://bucket/…` or a path."""
+    export_id: str
+    exported_at: int
+    """Unix seconds of the state that the export holds."""
+    files: int
+    """Data files of the export."""
+    items: int
+    split_bytes: int
+    """Of DynamoDB JSON that go into one file; kept, since files are named by it."""
+    resync: bool = False
+    """Whether rows that the export does not have are to be deleted when everything is loaded."""
+    state: Literal["CONVERTING", "FINISHED"] = "CONVERTING"
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """What one data file of an export became."""
+
+    name: str
+    """`DataFile.name`."""
+    items: int
+    rows: int
+    rejects: int
+    files: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from fastetl.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+    from pathlib import Path
 
     from types_aiobotocore_s3 import S3Client
 
@@ -44,6 +46,9 @@ _TRANSIENT = {
 _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchUpload"}
 """Answers to a conditional write that an object of this name may explain: an earlier attempt's, or one's own whose
 answer was lost (a multipart upload that was completed is unknown afterwards)."""
+
+
+DOWNLOAD_BYTES = 1024 * 1024
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -115,6 +120,20 @@ class Bucket:
         except (BotoCoreError, aiohttp.ClientError, OSError) as error:
             raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
         return content
+
+    async def download(self, key: str, into: Path) -> bytes:
+        """Copy an object into a file, a piece at a time; give its MD5."""
+        md5 = hashlib.md5(usedforsecurity=False)  # as DynamoDB's exports have it
+        try:
+            answer = await self.call("get_object", Key=key)
+            async with answer["Body"] as body:
+                with into.open("wb") as file:
+                    async for piece in body.content.iter_chunked(DOWNLOAD_BYTES):
+                        md5.update(piece)
+                        file.write(piece)
+        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
+            raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
+        return md5.digest()
 
     async def list_keys(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin so, in the order of their UTF-8 bytes."""

@@ -12,7 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fastetl.errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from types_aiobotocore_dynamodb import DynamoDBClient
+
+_NO_RECOVERY = "PointInTimeRecoveryUnavailableException"
 
 Item = dict[str, Any]
 """An item as streams and exports write it: typed values, binary as base64."""
@@ -65,12 +69,57 @@ class SourceTable:
         answer = await self._call("scan", TableName=self.name, Limit=count)
         return [as_written(item) for item in answer["Items"]]
 
+    async def scan(self, segment: int, segments: int) -> AsyncIterator[tuple[list[Item], float]]:
+        """Read one of the table's segments, page by page; with each the read units that it took."""
+        page: dict[str, Any] = {}
+        while True:
+            answer = await self._call(
+                "scan",
+                TableName=self.name,
+                Segment=segment,
+                TotalSegments=segments,
+                ConsistentRead=True,
+                ReturnConsumedCapacity="TOTAL",
+                **page,
+            )
+            units = answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
+            yield [as_written(item) for item in answer["Items"]], units
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    async def export(self, bucket: str, prefix: str, token: str) -> str:
+        """Have the table exported as it is now; give the export's ARN. The same token gives the same, for 8 hours."""
+        arn = (await self.describe()).arn
+        answer = await self._call(
+            "export_table_to_point_in_time",
+            TableArn=arn,
+            S3Bucket=bucket,
+            S3Prefix=prefix,
+            ExportFormat="DYNAMODB_JSON",
+            ClientToken=token,
+        )
+        return str(answer["ExportDescription"]["ExportArn"])
+
+    async def exported(self, export_arn: str) -> bool:
+        """Ask whether an export is complete.
+
+        Raises:
+            SourceError: it failed.
+        """
+        described = (await self._call("describe_export", ExportArn=export_arn))["ExportDescription"]
+        if described["ExportStatus"] == "FAILED":
+            code, message = described.get("FailureCode", ""), described.get("FailureMessage", "")
+            raise SourceError(f"the export of {self.name} failed: {code}: {message}")
+        return bool(described["ExportStatus"] == "COMPLETED")
+
     async def _call(self, operation: str, **arguments: Any) -> Any:
         try:
             return await getattr(self._client, operation)(**arguments)
         except ClientError as error:
             code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
-            raise SourceError(f"{operation} {self.name}: {code}: {message}") from error
+            remedy = "; enable it, or read the table itself with --scan" if code == _NO_RECOVERY else ""
+            raise SourceError(f"{operation} {self.name}: {code}: {message}{remedy}") from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise SourceError(f"{operation} {self.name}: {type(error).__name__}: {error}") from error
 

@@ -9,11 +9,13 @@ fastetl made itself (hashes, times, S3 addresses).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
-from fastetl.model import Layout
+from fastetl.model import EXPORT_LABEL, Layout, build_version, epoch_floor
 
 MAX_STATEMENTS = 40
 """In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""
@@ -150,6 +152,37 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
             ("drop_files", f"DROP TABLE {FILES}"),
         ]
     return _statements(f"{batch_id}/{attempt}", steps)
+
+
+def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Statement, ...]:
+    """The one transaction that deletes what an epoch's full export no longer has: rows of older epochs.
+
+    Args:
+        pipeline: with a mirror.
+        epoch: the export's.
+        exported_at: Unix seconds of the state that the export holds.
+    """
+    mirror, names = table(pipeline), [name for name, _ in pipeline.layout.columns]
+    moment = datetime.fromtimestamp(exported_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    gone = f'"_version" < {quote_literal(epoch_floor(epoch))} AND NOT "_deleted"'
+    tombstone = {
+        "_version": quote_literal(build_version(epoch, EXPORT_LABEL, "0")),
+        "_op": "'REMOVE'",
+        "_event_id": f'{quote_literal(f"resync:{epoch:d}:")} || MD5("_key")',
+        "_changed_at": f"CAST({quote_literal(moment)} AS TIMESTAMP)",
+        "_deleted": "TRUE",
+    }
+    kept = {"_key", "_file", *(column.name for column in _key_columns(pipeline))}
+    forgotten = tombstone | {name: "NULL" for name in names if name not in {*tombstone, *kept}}
+    logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
+    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in forgotten.items())
+    into_log = f"INSERT INTO {table(pipeline, '_log')} ({_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
+    steps = [
+        *_gate(pipeline),
+        *([("log", into_log)] if "log" in pipeline.outputs else []),
+        ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
+    ]
+    return _statements(f"{pipeline.name}/{epoch}", steps)
 
 
 def load_errors_sql(query_id: int) -> tuple[Statement, ...]:

@@ -218,7 +218,7 @@ def registered_anew() -> AbstractContextManager[Any]:
 
 def acknowledged_early() -> AbstractContextManager[Any]:
     """An invocation succeeds although the ledger could not be written."""
-    original = Ingest._register
+    original = Ingest._store
 
     async def register(self: Ingest, *arguments: Any) -> Any:
         try:
@@ -226,7 +226,7 @@ def acknowledged_early() -> AbstractContextManager[Any]:
         except LedgerError:
             return None
 
-    return patch.object(Ingest, "_register", register)
+    return patch.object(Ingest, "_store", register)
 
 
 def quarantined_without_comparison() -> AbstractContextManager[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config import Config, Pipeline
 from fastetl.lambdas.environment import open_clients
@@ -28,6 +30,7 @@ class Reach:
 
     def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any) -> None:
         self.config = config
+        self.s3 = s3
         self.bucket = Bucket(s3, config.bucket)
         self.ledger = Ledger(dynamodb, config.ledger_table)
         self._dynamodb = dynamodb
@@ -44,6 +47,11 @@ class Reach:
     def schema_reader(self, pipeline: Pipeline) -> SchemaReader:
         """Give what compares a pipeline's columns."""
         return SchemaReader(pipeline, self.ledger, self.warehouse(pipeline), self.source(pipeline), clock=time.time)
+
+    def backfiller(self, pipeline: Pipeline) -> Backfiller:
+        """Give what carries a pipeline's table over."""
+        warehouse = self.warehouse(pipeline)
+        return Backfiller(pipeline, self.ledger, warehouse, clock=time.time, new_installation=lambda: uuid.uuid4().hex)
 
     def warehouse(self, pipeline: Pipeline) -> Warehouse:
         """Give the database that a pipeline loads into."""

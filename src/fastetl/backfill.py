@@ -1,0 +1,178 @@
+"""The third story: a table that is older than its stream, or whose stream has a gap, is carried over from an export.
+
+1. An *epoch* begins at T0, while the stream is being read: from then on ingest stamps changes with it.
+2. The export is taken at T1, later than T0. Its rows are newer than everything before T0 and older than every change
+   after it, which is right: the export holds what those changes wrote, or is overtaken by them.
+3. Each data file is converted on its own, by whichever process, and loaded like any file.
+4. After a gap (`resync`), rows that the export does not have were deleted unseen: once every file up to T1 is loaded,
+   they become tombstones.
+
+All of it may be repeated: the ledger says which data files are done, and what is done twice has the same names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import statements
+from fastetl.errors import ExportError, StaleStepError
+from fastetl.ingest import EPOCHS_KEPT_SECONDS
+from fastetl.model import Backfill, EpochStart, epoch_at, first_change
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from fastetl.config import Pipeline
+    from fastetl.export import DataFile, Export
+    from fastetl.ledger import Ledger
+    from fastetl.model import Head
+    from fastetl.redshift import Warehouse
+
+EPOCH_LEAD_SECONDS = 2 * EPOCHS_KEPT_SECONDS
+"""An epoch begins so far ahead that every ingest has read of it by then."""
+
+CLOCK_SLACK_SECONDS = 60
+"""Between T0 and T1: DynamoDB's clocks, by which changes are stamped, may differ from this machine's by less."""
+
+RACES = 10
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """What a resync waits for."""
+
+    data_files: int
+    """Of the export, not converted yet."""
+    pending: int
+    """Files with changes up to the export that wait for their load."""
+    quarantined: int
+    """Such files in quarantine: an operator has to retry or drop them."""
+    rejected: int
+    """Items of the export that could not be converted: their rows would be deleted for what is in the mirror."""
+
+    def __bool__(self) -> bool:
+        return bool(self.data_files or self.pending or self.quarantined or self.rejected)
+
+
+class Backfiller:
+    """Carries exports of one pipeline's table over. `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        warehouse: Warehouse,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        new_installation: Callable[[], str],
+    ) -> None:
+        self._pipeline = pipeline
+        self._ledger = ledger
+        self._warehouse = warehouse
+        self._clock = clock
+        self._sleep = sleep
+        self._new_installation = new_installation
+
+    # --- epochs --------------------------------------------------------------------------------------------------
+
+    async def begin_epoch(self) -> EpochStart:
+        """Begin a new epoch, a minute from now. From then on an export may be taken."""
+        for _ in range(RACES):
+            head = await self._head()
+            epoch = max((start.epoch for start in head.epochs), default=0) + 1
+            start = EpochStart(epoch, math.ceil(self._clock()) + EPOCH_LEAD_SECONDS)
+            try:
+                await self._ledger.change_head(head, epochs=(*head.epochs, start))
+            except StaleStepError:
+                continue
+            return start
+        raise ExportError(f"HEAD of {self._pipeline.name} changes all the time; try again")
+
+    async def wait_for(self, start: EpochStart) -> None:
+        """Wait until an export of the epoch may be taken."""
+        until = start.starts_at + CLOCK_SLACK_SECONDS
+        while (left := until - self._clock()) > 0:
+            await self._sleep(left)
+
+    async def open(
+        self, location: str, export: Export, files: Sequence[DataFile], *, resync: bool, read_since_export: bool = False
+    ) -> Backfill:
+        """Write down that an export is being carried over; give what was written first, if it was before.
+
+        Args:
+            location: its folder.
+            export: its summary.
+            files: its data files.
+            resync: whether what it does not have is to be deleted.
+            read_since_export: somebody vouches that the stream has been read without a gap since before the export.
+
+        Raises:
+            ExportError: it was taken before the epoch began, or of another table.
+        """
+        if export.table_arn.rpartition("/")[2] != self._pipeline.table:
+            raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {self._pipeline.table}")
+        epochs = (await self._head()).epochs
+        epoch = epoch_at(epochs, export.exported_at - CLOCK_SLACK_SECONDS)
+        if epoch != epoch_at(epochs, export.exported_at) or (epoch == 0 and not read_since_export):
+            remedy = "take a new one with `fastetl backfill`, or say that the stream has been read since before it"
+            raise ExportError(f"{location} was taken before an epoch began: changes could be missing; {remedy}")
+        if resync and (epoch == 0 or export.kind != "full" or "mirror" not in self._pipeline.outputs):
+            raise ExportError(f"{location}: a resync needs a mirror, and a full export of an epoch of its own")
+        known = await self._ledger.backfill(self._pipeline.name, epoch)
+        if known and known.export_id == export.export_id:
+            return known
+        if known and known.state != "FINISHED":
+            raise ExportError(f"epoch {epoch} is being carried over from {known.location}; finish that first")
+        split = self._pipeline.file.split_bytes
+        backfill = Backfill(
+            self._pipeline.name, epoch, location, export.export_id, export.exported_at, len(files), export.items,
+            split, resync,
+        )  # fmt: skip
+        await self._ledger.put_backfill(backfill)
+        return backfill
+
+    async def left(self, backfill: Backfill, files: Sequence[DataFile]) -> list[DataFile]:
+        """Give the data files that are not converted yet."""
+        done = await self._ledger.converted(backfill)
+        return [file for file in files if file.name not in done]
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    async def unfinished(self, backfill: Backfill) -> Unfinished:
+        """Tell what has to be loaded before the backfill is over; reads the whole ledger."""
+        done = await self._ledger.converted(backfill)
+        files = [file async for file in self._ledger.all_files(backfill.pipeline, "PENDING", "QUARANTINED")]
+        # Later changes of the stream may wait on: they are newer than whatever the end touches.
+        states = [file.state for file in files if file.version_min < first_change(backfill.epoch)]
+        return Unfinished(
+            data_files=backfill.files - len(done),
+            pending=states.count("PENDING"),
+            quarantined=states.count("QUARANTINED"),
+            rejected=sum(each.rejects for each in done.values()) if backfill.resync else 0,
+        )
+
+    async def finish(self, backfill: Backfill, *, despite_rejects: bool = False) -> Unfinished:
+        """End the backfill if everything is loaded; delete what a resync found gone. Repeating it changes nothing.
+
+        Raises:
+            WarehouseError: the tombstones could not be made; try again.
+        """
+        left = await self.unfinished(backfill)
+        if despite_rejects:
+            left = msgspec.structs.replace(left, rejected=0)
+        if left:
+            return left
+        if backfill.resync:
+            sql = statements.tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at)
+            token = f"resync-{backfill.pipeline}-{backfill.epoch}-{int(self._clock())}"[:64]
+            await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
+        await self._ledger.put_backfill(msgspec.structs.replace(backfill, state="FINISHED"))
+        return left
+
+    async def _head(self) -> Head:
+        head = await self._ledger.head(self._pipeline.name)
+        return head or await self._ledger.create_head(self._pipeline.name, self._new_installation())

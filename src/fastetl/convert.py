@@ -1,0 +1,204 @@
+"""One data file of an export becomes files like those of the stream, of bounded size and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import tempfile
+from collections import Counter
+from typing import IO, TYPE_CHECKING, cast
+
+import msgspec
+import polars as pl
+from isal import igzip
+from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
+
+from fastetl.decode import Decoder, count_drift
+from fastetl.encode import encode
+from fastetl.errors import ExportError
+from fastetl.export import ExportReader
+from fastetl.files import Contents
+from fastetl.model import EXPORT_LABEL, Converted, EpochStart, Reject, build_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from fastetl.config import Pipeline
+    from fastetl.decode import Changes
+    from fastetl.export import DataFile, Export
+    from fastetl.files import FileStore
+    from fastetl.ingest import Enricher
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Of DynamoDB JSON, decoded at once: as much as an invocation of ingest has."""
+
+READ_BYTES = 256 * 1024
+
+
+class Converter:
+    """Converts one pipeline's exports."""
+
+    def __init__(self, pipeline: Pipeline, files: FileStore, enricher: Enricher) -> None:
+        self._pipeline = pipeline
+        # An export's lines are those of a stream, whatever the pipeline reads.
+        self._decoder = Decoder(msgspec.structs.replace(pipeline, source="stream"))
+        self._files = files
+        self._enricher = enricher
+
+    async def convert(
+        self, export: Export, file: DataFile, path: Path, epochs: tuple[EpochStart, ...], split_bytes: int
+    ) -> Converted:
+        """Store all files of a data file.
+
+        Args:
+            export: where it belongs.
+            file: what the manifest says of it.
+            path: its content, already compared with its checksum.
+            epochs: the pipeline's, as HEAD has them.
+            split_bytes: of DynamoDB JSON that go into one file.
+
+        Raises:
+            ExportError: it is not what the manifest says.
+            StorageError, LedgerError: not everything is there; repeating it completes it.
+        """
+        reader = ExportReader(export, self._pipeline.keys)
+        lines = _Lines(path, file)
+        totals = Converted(file.name, 0, 0, 0, 0)
+        with lines:
+            for number in itertools.count():
+                part = _Part(export, file, number, split_bytes)
+                with tempfile.TemporaryFile() as spool:
+                    # Metadata goes before content, so that the content waits on the disk until it is known.
+                    await asyncio.to_thread(self._write, part, lines.take(split_bytes), reader, epochs, spool)
+                    if not part.items:
+                        break
+                    if part.rows or part.rejects:
+                        await self._files.store(part.describe(), _pieces(spool, self._pipeline.file.part_size_bytes))
+                totals = part.add_to(totals)
+        if totals.items != file.items:
+            raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; export anew")
+        return totals
+
+    def _write(
+        self,
+        part: _Part,
+        chunks: Iterator[tuple[int, list[bytes]]],
+        reader: ExportReader,
+        epochs: tuple[EpochStart, ...],
+        spool: IO[bytes],
+    ) -> None:
+        """Decode, enrich and encode a part's lines, a chunk after the other."""
+
+        def frames() -> Iterator[pl.DataFrame]:
+            for first_line, lines in chunks:
+                event, bad = reader.build_event(lines, part.file.key, first_line)
+                part.count(len(lines), bad)
+                if len(bad) == len(lines):
+                    continue
+                changes = self._decoder.decode(event, epochs)
+                frame = self._enricher.apply(changes.frame).frame
+                part.add(changes, frame.height)
+                yield frame.with_columns(_file=part.file_column(frame.height))
+
+        for piece in encode(frames(), self._pipeline.layout, READ_BYTES):
+            spool.write(piece)
+
+
+class _Part:
+    """What goes into one file, and what is counted on the way."""
+
+    def __init__(self, export: Export, file: DataFile, number: int, split_bytes: int) -> None:
+        self.export = export
+        self.file = file
+        # The size is in the name: with another one, the same number would be other lines.
+        name = f"{export.export_id}\n{file.key}\n{file.md5}\n{split_bytes}\n{number}"
+        self.file_id = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        self.items = 0
+        self.rows = 0
+        self.rejects: list[Reject] = []
+        self._misfits: Counter[tuple[str, str]] = Counter()
+        self._ignored: Counter[str] = Counter()
+        self._versions: set[str] = set()
+        self._times: set[str] = set()
+
+    def count(self, items: int, bad: Sequence[Reject]) -> None:
+        """Count lines, and those that are no items."""
+        self.items += items
+        self.rejects += bad
+
+    def add(self, changes: Changes, rows: int) -> None:
+        """Count what a chunk has become."""
+        self.rows += rows
+        self.rejects += changes.rejects
+        self._misfits.update(changes.misfits)
+        self._ignored.update(changes.ignored)
+        self._versions |= {changes.version_min, changes.version_max} - {""}
+        self._times |= {changes.changed_min, changes.changed_max} - {""}
+
+    def file_column(self, rows: int) -> pl.Series:
+        """Build the column that says which file a row is from."""
+        return pl.Series("_file", [self.file_id], dtype=pl.String).new_from_index(0, rows)
+
+    def describe(self) -> Contents:
+        """Say what the file holds."""
+        versions = self._versions or {build_version(0, EXPORT_LABEL, "0")}
+        times = self._times or {""}
+        by_reason = Counter((reject.column, reject.reason) for reject in self.rejects)
+        return Contents(
+            file_id=self.file_id,
+            label=EXPORT_LABEL,
+            rows=self.rows,
+            rejects=tuple(self.rejects),
+            version_min=min(versions),
+            version_max=max(versions),
+            changed_min=min(times),
+            changed_max=max(times),
+            drift=count_drift(self._ignored, self._misfits, by_reason),
+        )
+
+    def add_to(self, totals: Converted) -> Converted:
+        """Give the sum with what was counted so far."""
+        return Converted(
+            totals.name,
+            totals.items + self.items,
+            totals.rows + self.rows,
+            totals.rejects + len(self.rejects),
+            totals.files + bool(self.rows),
+        )
+
+
+class _Lines:
+    """A data file's lines, in chunks."""
+
+    def __init__(self, path: Path, file: DataFile) -> None:
+        self._stream = cast("IO[bytes]", igzip.open(path))  # type: ignore[no-untyped-call]
+        self._file = file
+        self._next_line = 0
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def take(self, most_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield the next lines with the first one's number, chunk by chunk, until they have so many bytes."""
+        taken = 0
+        while taken < most_bytes:
+            try:
+                lines = self._stream.readlines(min(CHUNK_BYTES, most_bytes - taken))
+            except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
+                raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; export anew") from error
+            if not lines:
+                return
+            yield self._next_line, lines
+            self._next_line += len(lines)
+            taken += sum(map(len, lines))
+
+
+def _pieces(spool: IO[bytes], size: int) -> Iterator[bytes]:
+    spool.seek(0)
+    while piece := spool.read(size):
+        yield piece

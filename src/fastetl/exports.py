@@ -1,0 +1,75 @@
+"""The edge to exports, wherever they are: a bucket of anybody's, or a folder of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastetl.errors import ExportError
+from fastetl.export import DataFile, Export, parse_files, parse_summary
+from fastetl.s3 import Bucket
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+COPY_BYTES = 1024 * 1024
+
+
+class ExportFolder:
+    """An export's folder. Raises `ExportError`, or `StorageError` where S3 does not do what was asked."""
+
+    def __init__(self, client: S3Client, location: str) -> None:
+        self._location = location.rstrip("/")
+        self._bucket: Bucket | None = None
+        if location.startswith("s3://"):
+            name, _, self._prefix = self._location.removeprefix("s3://").partition("/")
+            self._bucket = Bucket(client, name)
+
+    async def read(self) -> tuple[Export, tuple[DataFile, ...]]:
+        """Read the manifests."""
+        place = f"{self._location}/manifest-summary.json"
+        export = parse_summary(await self._get("manifest-summary.json"), place)
+        files = parse_files(await self._get("manifest-files.json"), f"{self._location}/manifest-files.json")
+        if (listed := sum(file.items for file in files)) != export.items:
+            raise ExportError(f"{self._location}: its manifests count {export.items} items and {listed}; export anew")
+        return export, files
+
+    async def fetch(self, file: DataFile, into: Path) -> None:
+        """Copy a data file and compare it with its checksum."""
+        if self._bucket:
+            md5 = await self._bucket.download(file.key, into)
+        else:
+            md5 = await asyncio.to_thread(_copy, self._find(file), into)
+        if base64.b64encode(md5).decode() != file.md5:
+            raise ExportError(f"{file.key} is not what was exported: its MD5 differs; copy it again, or export anew")
+
+    async def _get(self, name: str) -> bytes:
+        if self._bucket:
+            return await self._bucket.get(f"{self._prefix}/{name}")
+        try:
+            return await asyncio.to_thread(Path(self._location, name).read_bytes)
+        except OSError as error:
+            raise ExportError(f"{self._location}: {error}; name the folder that holds manifest-summary.json") from error
+
+    def _find(self, file: DataFile) -> Path:
+        """A copy of the folder has lost the way there; an incremental export's files are beside it."""
+        name = Path(file.key).name
+        for folder in (Path(self._location, "data"), Path(self._location).parent / "data"):
+            if (path := folder / name).is_file():
+                return path
+        raise ExportError(f"{self._location}: data file {file.key} is missing; copy the folder whole")
+
+
+def _copy(source: Path, into: Path) -> bytes:
+    shutil.copyfile(source, into)
+    with into.open("rb") as file:
+        return hashlib.file_digest(file, _md5).digest()
+
+
+def _md5() -> Any:
+    # DynamoDB's manifests have no other checksum; nobody is to be kept out by it.
+    return hashlib.md5(usedforsecurity=False)

@@ -1,0 +1,156 @@
+"""What is in the warehouse's way: a file on S3 and its FILE item, put there so that every step may be repeated.
+
+The order makes it so: rejects before the file that names them, the layout before the first file that uses it, the
+object before the item that promises it. Every name comes from what is stored: whoever repeats it, however often,
+writes nothing new.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import manifest
+from fastetl.encode import encode_rejects
+from fastetl.errors import StorageError
+from fastetl.model import FileItem, Reject
+from fastetl.s3 import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastetl.config import Config, Pipeline
+    from fastetl.ledger import Ledger
+    from fastetl.s3 import Bucket
+
+UNKNOWN_TIME = "1970-01-01 00"
+"""Names the rejects of an event in which no record tells when it happened."""
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What a file holds."""
+
+    file_id: str
+    label: str
+    """Of the stream, or what stands in its place; a folder of the object's key."""
+    rows: int
+    rejects: tuple[Reject, ...]
+    version_min: str
+    version_max: str
+    changed_min: str
+    changed_max: str
+    drift: dict[str, int] = {}
+    """As `FileItem.drift`."""
+
+
+class FileStore:
+    """Stores one pipeline's files. `clock` gives Unix seconds."""
+
+    def __init__(
+        self, config: Config, pipeline: Pipeline, bucket: Bucket, ledger: Ledger, *, clock: Callable[[], float]
+    ) -> None:
+        self._prefix = config.prefix
+        self._pipeline = pipeline
+        self._layout = pipeline.layout
+        self._layout_written = False
+        self._bucket = bucket
+        self._ledger = ledger
+        self._clock = clock
+
+    async def store(self, contents: Contents, pieces: Iterator[bytes]) -> tuple[FileItem, bool]:
+        """Put a file's rejects, its object and its item where they belong; when it returns, they are there.
+
+        Args:
+            contents: what it holds; at least a row or a reject.
+            pieces: its bytes, as `encode` gives them; not asked for without rows.
+
+        Returns:
+            The item as the ledger has it, and whether an earlier attempt had registered it, or written its object.
+
+        Raises:
+            StorageError, LedgerError: not everything is there; repeating it completes it.
+        """
+        rejects_key = await self._put_rejects(contents)
+        described = self._describe(contents, rejects_key)
+        stored = StoredObject("", 0, "", described, created=True)
+        if contents.rows:
+            await self._put_layout()
+            stored = await self._put_object(contents, pieces, described)
+        item = build_file(stored, int(self._clock() * 1000))
+        item = msgspec.structs.replace(item, drift=contents.drift)
+        registered = await self._ledger.register(item)
+        # What the ledger has under this file_id counts. A deploy in between may have changed the names.
+        for orphan in {item.key, rejects_key} - {registered.key, registered.rejects_key, ""}:
+            await self._bucket.delete(orphan)
+        return registered, registered != item or not stored.created
+
+    async def _put_rejects(self, contents: Contents) -> str:
+        if not contents.rejects:
+            return ""
+        name, when = self._pipeline.name, contents.changed_min or UNKNOWN_TIME
+        body, crc32 = encode_rejects(contents.rejects)
+        key = manifest.rejects_key(self._prefix, name, when, contents.file_id, crc32)
+        await self._bucket.put(key, iter([body]), {"pipeline": name, "file-id": contents.file_id})
+        return key
+
+    async def _put_layout(self) -> None:
+        if self._layout_written:
+            return
+        layout = self._layout
+        key = manifest.layout_key(self._prefix, self._pipeline.name, layout.layout_id)
+        await self._bucket.put(key, iter([msgspec.json.encode(layout)]), {})
+        self._layout_written = True
+
+    async def _put_object(self, contents: Contents, pieces: Iterator[bytes], described: dict[str, str]) -> StoredObject:
+        file = self._pipeline.file
+        key = manifest.data_key(
+            self._prefix, self._pipeline.name, contents.label, contents.changed_min, contents.file_id, file.compression
+        )
+        return await self._bucket.put(key, pieces, described, max_parts_in_flight=file.max_parts_in_flight)
+
+    def _describe(self, contents: Contents, rejects_key: str) -> dict[str, str]:
+        """Everything from which the FILE item can be built anew, as the object's metadata."""
+        return {
+            "pipeline": self._pipeline.name,
+            "file-id": contents.file_id,
+            "layout-id": self._layout.layout_id,
+            "rows": str(contents.rows),
+            "rejects": str(len(contents.rejects)),
+            "rejects-key": rejects_key,
+            "version-min": contents.version_min,
+            "version-max": contents.version_max,
+            "changed-min": contents.changed_min,
+            "changed-max": contents.changed_max,
+        }
+
+
+def build_file(stored: StoredObject, created: int) -> FileItem:
+    """The FILE item of an object, from the object's own metadata; `created` in Unix milliseconds.
+
+    An empty key says that there is no object, since every record was a reject.
+
+    Raises:
+        StorageError: the object was not written by fastetl.
+    """
+    described = stored.metadata
+    try:
+        return FileItem(
+            file_id=described["file-id"],
+            pipeline=described["pipeline"],
+            key=stored.key,
+            layout_id=described["layout-id"],
+            checksum=stored.checksum,
+            bytes=stored.bytes,
+            rows=int(described["rows"]),
+            rejects=int(described["rejects"]),
+            rejects_key=described.get("rejects-key", ""),
+            version_min=described["version-min"],
+            version_max=described["version-max"],
+            changed_min=described["changed-min"],
+            changed_max=described["changed-max"],
+            created=created,
+            state="PENDING" if stored.key else "REJECTED",
+        )
+    except (KeyError, ValueError) as error:
+        raise StorageError(f"{stored.key}: its metadata is not fastetl's ({error}); move the object away") from error

@@ -1,0 +1,108 @@
+"""The backfill function: one data file of an export becomes files on S3. Wiring only; the story is `backfill`.
+
+Step Functions calls it for every data file, and `fastetl backfill` does so in processes of its own. What it has done it
+writes down in the ledger; done again, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aws_lambda_powertools import Logger
+
+from fastetl.convert import Converter
+from fastetl.enrich import Enricher
+from fastetl.errors import ExportError
+from fastetl.export import DataFile, Export
+from fastetl.exports import ExportFolder
+from fastetl.files import FileStore
+from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config
+from fastetl.ledger import Ledger
+from fastetl.model import Backfill, Converted, EpochStart
+from fastetl.references import References, sources
+from fastetl.s3 import Bucket
+
+if TYPE_CHECKING:
+    from fastetl.config import Pipeline
+
+logger = Logger(service="backfill")
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the function is given."""
+
+    pipeline: str
+    epoch: int
+    file: DataFile
+    """A line of the export's manifest-files.json."""
+
+
+class _Opened(msgspec.Struct, frozen=True):
+    backfill: Backfill
+    folder: Any
+    export: Export
+    epochs: tuple[EpochStart, ...]
+
+
+_config = read_config()
+_runner = asyncio.Runner()
+_s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
+_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_references = References(
+    _s3, sources(_config), root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
+)
+_runner.run(_references.refresh())
+_converters: dict[str, Converter] = {}
+_opened: dict[tuple[str, int], _Opened] = {}
+
+
+def handler(event: Any, _context: Any = None) -> dict[str, Any]:
+    """Convert a `Task`; give the `Converted`, both as JSON.
+
+    Raises:
+        ExportError, StorageError, LedgerError: it is not done; try again.
+    """
+    task = msgspec.convert(event, Task)
+    converted = _runner.run(_convert(task))
+    logger.info("converted", pipeline=task.pipeline, epoch=task.epoch, key=task.file.key, **_builtins(converted))
+    return _builtins(converted)
+
+
+async def _convert(task: Task) -> Converted:
+    opened = await _open(task.pipeline, task.epoch)
+    converter = _converter(_config.pipeline(task.pipeline))
+    with tempfile.TemporaryDirectory(prefix="fastetl-export-") as directory:
+        path = Path(directory, "data.json.gz")
+        await opened.folder.fetch(task.file, path)
+        converted = await converter.convert(opened.export, task.file, path, opened.epochs, opened.backfill.split_bytes)
+    await _ledger.put_converted(opened.backfill, converted)
+    return converted
+
+
+async def _open(pipeline: str, epoch: int) -> _Opened:
+    if (pipeline, epoch) not in _opened:
+        backfill = await _ledger.backfill(pipeline, epoch)
+        head = await _ledger.head(pipeline)
+        if backfill is None or head is None:
+            raise ExportError(f"{pipeline} has no backfill of epoch {epoch}; begin it with `fastetl backfill`")
+        folder = ExportFolder(_s3, backfill.location)
+        export, _ = await folder.read()
+        _opened[pipeline, epoch] = _Opened(backfill, folder, export, head.epochs)
+    return _opened[pipeline, epoch]
+
+
+def _converter(pipeline: Pipeline) -> Converter:
+    if pipeline.name not in _converters:
+        files = FileStore(_config, pipeline, _bucket, _ledger, clock=time.time)
+        _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
+    return _converters[pipeline.name]
+
+
+def _builtins(converted: Converted) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(converted)
+    return found
