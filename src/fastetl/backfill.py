@@ -116,17 +116,18 @@ class Backfiller:
         if export.table_arn.rpartition("/")[2] != self._pipeline.table:
             raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {self._pipeline.table}")
         epochs = (await self._head()).epochs
-        epoch = epoch_at(epochs, export.exported_at - CLOCK_SLACK_SECONDS)
-        if epoch != epoch_at(epochs, export.exported_at) or (epoch == 0 and not read_since_export):
-            remedy = "take a new one with `fastetl backfill`, or say that the stream has been read since before it"
-            raise ExportError(f"{location} was taken before an epoch began: changes could be missing; {remedy}")
-        if resync and (epoch == 0 or export.kind != "full" or "mirror" not in self._pipeline.outputs):
-            raise ExportError(f"{location}: a resync needs a mirror, and a full export of an epoch of its own")
+        epoch = epoch_at(epochs, export.exported_at)
         known = await self._ledger.backfill(self._pipeline.name, epoch)
         if known and known.export_id == export.export_id:
             return known
         if known and known.state != "FINISHED":
             raise ExportError(f"epoch {epoch} is being carried over from {known.location}; finish that first")
+        too_early = epoch != epoch_at(epochs, export.exported_at - CLOCK_SLACK_SECONDS)
+        if too_early or (epoch == 0 and not read_since_export):
+            remedy = "take a new one with `fastetl backfill`, or say that the stream has been read since before it"
+            raise ExportError(f"{location} was taken before an epoch began: changes could be missing; {remedy}")
+        if resync and (epoch == 0 or export.kind != "full" or "mirror" not in self._pipeline.outputs):
+            raise ExportError(f"{location}: a resync needs a mirror, and a full export of an epoch of its own")
         split = self._pipeline.file.split_bytes
         backfill = Backfill(
             self._pipeline.name, epoch, location, export.export_id, export.exported_at, len(files), export.items,

@@ -182,7 +182,7 @@ async def _convert(
         return
     config = options.config.resolve()
     os.environ |= {"FASTETL_CONFIG": str(config), "LAMBDA_TASK_ROOT": str(config.parent)}
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ |= {"POLARS_MAX_THREADS": "1", "POWERTOOLS_LOG_LEVEL": "WARNING"}
     workers = min(options.workers or os.cpu_count() or 1, len(files))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         loop = asyncio.get_running_loop()

@@ -69,8 +69,9 @@ def handler(event: Any, _context: Any = None) -> dict[str, Any]:
     """
     task = msgspec.convert(event, Task)
     converted = _runner.run(_convert(task))
-    logger.info("converted", pipeline=task.pipeline, epoch=task.epoch, key=task.file.key, **_builtins(converted))
-    return _builtins(converted)
+    counts: dict[str, Any] = msgspec.to_builtins(converted)
+    logger.info("converted", pipeline=task.pipeline, epoch=task.epoch, key=task.file.key, counts=counts)
+    return counts
 
 
 async def _convert(task: Task) -> Converted:
@@ -102,7 +103,3 @@ def _converter(pipeline: Pipeline) -> Converter:
         _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
     return _converters[pipeline.name]
 
-
-def _builtins(converted: Converted) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(converted)
-    return found
