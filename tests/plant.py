@@ -58,6 +58,7 @@ class Change(msgspec.Struct):
     note: str = "x"
     op: str = "MODIFY"
     second: int = 0
+    epoch: int = 0
 
     @property
     def changed_at(self) -> str:
@@ -70,7 +71,7 @@ class Change(msgspec.Struct):
     def row(self, file_id: str, columns: list[str]) -> list[str]:
         gone = self.op == "REMOVE"
         values = {
-            "_key": f"N={self.id};", "_version": build_version(0, LABEL, str(self.sequence)), "_op": self.op,
+            "_key": f"N={self.id};", "_version": build_version(self.epoch, LABEL, str(self.sequence)), "_op": self.op,
             "_event_id": self.event_id, "_changed_at": f"{self.changed_at}.000000", "_deleted": str(gone).lower(),
             "_file": file_id, "id": str(self.id), "amount": r"\N" if gone else self.amount,
             "note": r"\N" if gone else self.note,

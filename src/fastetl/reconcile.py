@@ -93,7 +93,7 @@ class Reconciler:
     async def reconcile(self, since: str = "", until: str = "~") -> Reconciliation:
         """Compare the files whose first change is in the hours from `since` up to, not including, `until`."""
         # What moves while this looks is only seen moving on: objects before items before rows of the warehouse.
-        objects = await self._objects(since, until)
+        objects = await self.objects(since, until)
         items = {
             file.file_id: file
             async for file in self._ledger.all_files(self._pipeline.name)
@@ -130,7 +130,7 @@ class Reconciler:
         """
         name = self._pipeline.name
         registered = 0
-        for stored in (await self._objects("", "~")).values():
+        for stored in (await self.objects("", "~")).values():
             item = build_file(stored, int(self._clock() * 1000))
             registered += await self._ledger.register(item) == item
         # Read before the warehouse is asked: a load that ends in between is in its answer.
@@ -153,7 +153,8 @@ class Reconciler:
         rows = await self._warehouse.rows(statement_id, 0)
         return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
 
-    async def _objects(self, since: str, until: str) -> dict[str, StoredObject]:
+    async def objects(self, since: str, until: str) -> dict[str, StoredObject]:
+        """Find the files of some hours on S3, by their ids."""
         found: dict[str, StoredObject] = {}
         slots = asyncio.Semaphore(HEADS_AT_ONCE)
 

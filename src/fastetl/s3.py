@@ -48,6 +48,11 @@ _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "No
 answer was lost (a multipart upload that was completed is unknown afterwards)."""
 
 
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes of which nothing can be read at once (Amazon S3 User Guide, "Restoring an archived object")."""
+
+RESTORED_DAYS = 7
+
 DOWNLOAD_BYTES = 1024 * 1024
 
 
@@ -145,6 +150,17 @@ class Bucket:
             if not answer.get("NextContinuationToken"):
                 return
             page = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    async def restore(self, key: str) -> bool:
+        """Tell whether an object can be read; have it brought back if it is in an archive."""
+        answer = await self.call("head_object", Key=key)
+        state = answer.get("Restore", "")
+        if answer.get("StorageClass") not in _ARCHIVES or 'ongoing-request="false"' in state:
+            return True
+        if not state:
+            request = {"Days": RESTORED_DAYS, "GlacierJobParameters": {"Tier": "Standard"}}
+            await self.call("restore_object", Key=key, RestoreRequest=request)
+        return False
 
     async def delete(self, key: str) -> None:
         """Delete an object; that there is none is no error."""

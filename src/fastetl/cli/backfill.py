@@ -1,4 +1,4 @@
-"""`fastetl backfill` and `fastetl resync`: tables that are older than their stream, streams that have a gap."""
+"""`fastetl backfill`, `resync` and `reload`: what is older than the stream, was missed by it, or is to be made anew."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from fastetl.backfill import Backfiller, Unfinished
 from fastetl.cli.distribute import distribute
-from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, problems
+from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, echo_json, problems
 from fastetl.cli.reach import Reach, run
 from fastetl.config import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
 from fastetl.export import DataFile, Export
 from fastetl.exports import ExportFolder
 from fastetl.model import Backfill, EpochStart
+from fastetl.reload import Reloaded
 from fastetl.scan import Throttle, scan_table
 
 POLL_SECONDS = 5.0
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(backfill)
     app.command()(resync)
+    app.command()(reload)
 
 
 def backfill(
@@ -99,6 +101,31 @@ def resync(
     """Mend a gap: carry everything over again, then delete rows that the table no longer has."""
     options = Options(config, True, export, scan, rate, workers, distributed, wait, despite_rejects=despite_rejects)
     run(config, lambda reach: _carry_over(reach, choose_pipeline(reach.config, pipeline), options))
+
+
+def reload(
+    into: Annotated[str, typer.Option(help="schema.table; not the pipeline's own.")],
+    pipeline: Which = "",
+    config: ConfigPath = DEFAULT_CONFIG,
+    since: Annotated[str, typer.Option("--from", help="First hour, UTC: 2026-01-31T00.")] = "",
+    until: Annotated[str, typer.Option("--to", help="The hour after the last.")] = "",
+) -> None:
+    """Make a table anew from the files on S3, beside the running pipeline. Started again, it goes on."""
+    schema, _, target = into.partition(".")
+    hours = [hour.replace("-", "/").replace("T", "/") for hour in (since, until)]
+
+    async def work(reach: Reach) -> Reloaded:
+        reloader = reach.reloader(choose_pipeline(reach.config, pipeline), (schema, target))
+        with _progress() as progress:
+            task = progress.add_task("files loaded", total=None)
+
+            def show(done: Reloaded) -> None:
+                what = f"{done.restoring} files come from the archive" if done.restoring else "files loaded"
+                progress.update(task, completed=done.loaded, total=done.files, description=what)
+
+            return await reloader.reload(hours[0], hours[1] or "~", show)
+
+    echo_json(run(config, work))
 
 
 async def _carry_over(reach: Reach, pipeline: Pipeline, options: Options) -> None:

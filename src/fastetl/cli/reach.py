@@ -18,6 +18,7 @@ from fastetl.ledger import Ledger
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
 from fastetl.redshift import Warehouse
+from fastetl.reload import Reloader
 from fastetl.s3 import Bucket
 from fastetl.schema import SchemaReader
 from fastetl.source import SourceTable
@@ -52,6 +53,11 @@ class Reach:
         """Give what carries a pipeline's table over."""
         warehouse = self.warehouse(pipeline)
         return Backfiller(pipeline, self.ledger, warehouse, clock=time.time, new_installation=lambda: uuid.uuid4().hex)
+
+    def reloader(self, pipeline: Pipeline, into: tuple[str, str]) -> Reloader:
+        """Give what makes a table anew."""
+        warehouse = self.warehouse(pipeline)
+        return Reloader(self.config, pipeline, into, self.bucket, self.ledger, warehouse, clock=time.time)
 
     def warehouse(self, pipeline: Pipeline) -> Warehouse:
         """Give the database that a pipeline loads into."""

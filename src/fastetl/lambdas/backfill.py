@@ -102,4 +102,3 @@ def _converter(pipeline: Pipeline) -> Converter:
         files = FileStore(_config, pipeline, _bucket, _ledger, clock=time.time)
         _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
     return _converters[pipeline.name]
-
