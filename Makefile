@@ -12,7 +12,7 @@ CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package deploy build-Ingest build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ $(PEERS): requirements/peers.txt | $(INSTALLED)
 # `sam build` calls build-<function> with ARTIFACTS_DIR; `make package` does the same without SAM.
 build-Ingest: $(INSTALLED)
 	$(call build,requirements/ingest.txt)
+
+# The same package: only the handler differs.
+build-Backfill: build-Ingest
 
 build-Coordinator: $(INSTALLED)
 	$(call build,requirements/coordinator.txt)

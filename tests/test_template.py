@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
+from fastetl.cli.distribute import build_input
 from fastetl.config_reading import ENVIRONMENT
+from fastetl.export import DataFile, Export, write_files
 from fastetl.ledger import TABLE_SCHEMA
+from fastetl.model import Backfill
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,7 +44,8 @@ def template() -> Any:
 
 def test_every_setting_that_the_code_reads_is_set_or_left_to_the_configuration(template: Any) -> None:
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
-    assert set(variables) == set(ENVIRONMENT.values()) - {"FASTETL_PREFIX"}
+    beside = {"FASTETL_TRACING", "POWERTOOLS_METRICS_NAMESPACE"}
+    assert set(variables) == set(ENVIRONMENT.values()) - {"FASTETL_PREFIX"} | beside
 
 
 def test_handlers_exist(template: Any) -> None:
@@ -47,7 +54,7 @@ def test_handlers_exist(template: Any) -> None:
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     ]
-    assert len(handlers) == 2
+    assert len(handlers) == 3
     for handler in handlers:
         module, _, name = handler.rpartition(".")
         source = Path(str(importlib.util.find_spec(module).origin)).read_text()  # type: ignore[union-attr]
@@ -70,6 +77,7 @@ ACTIONS = {
     "head_object": {"s3:GetObject", "s3:ListBucket"},
     "get_object": {"s3:GetObject"},
     "delete_object": {"s3:DeleteObject"},
+    "restore_object": {"s3:RestoreObject"},
     "put_item": {"dynamodb:PutItem"},
     "get_item": {"dynamodb:GetItem"},
     "batch_get_item": {"dynamodb:BatchGetItem"},
@@ -97,6 +105,8 @@ BESIDE_THE_CODE = {
     "kinesis:ListShards", "kinesis:ListStreams",
     # The Data API asks for the database's credentials as its caller.
     "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials", "secretsmanager:GetSecretValue",
+    # Of the user's own key, if there is one.
+    "kms:Decrypt", "kms:GenerateDataKey",
 }  # fmt: skip
 
 CALLS = {
@@ -104,6 +114,10 @@ CALLS = {
     "IngestRole": {
         "s3": {"put", "_put_whole", "head", "delete", "run", "_send_part", "_complete", "_abort"},
         "ledger": {"register", "_file", "head", "_get"},
+    },
+    "BackfillRole": {
+        "s3": {"put", "_put_whole", "head", "get", "download", "delete", "run", "_send_part", "_complete", "_abort"},
+        "ledger": {"register", "_file", "head", "_get", "backfill", "put_converted"},
     },
     "CoordinatorRole": {"s3": {"replace", "get"}, "ledger": None, "redshift": None},
 }
@@ -162,3 +176,49 @@ def test_nothing_may_be_reached_without_tls_nor_from_outside(template: Any) -> N
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     (statement,) = template["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_that_is_watched_or_shown_is_written(template: Any) -> None:
+    resources = template["Resources"]
+    expressions = [
+        metric["Expression"]["Sub"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+        for metric in resource["Properties"].get("Metrics", ())
+    ]
+    dashboard = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    for widget in dashboard["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            expressions += [metric[0]["expression"]] if isinstance(metric[0], dict) else []
+    watched = {re.match(r"SELECT \w+\((\w+)\) FROM", expression)[1] for expression in expressions}  # type: ignore[index]
+    written = set()
+    for root in ("ingest", "coordinator"):
+        tree = ast.parse((ROOT / f"src/fastetl/lambdas/{root}.py").read_text())
+        written |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert watched
+    assert watched <= written
+
+
+# --- the state machine ------------------------------------------------------------------------------------------------
+
+
+def test_the_state_machine_hands_every_data_file_to_the_function(template: Any) -> None:
+    """Run the definition, as far as it goes, on what `fastetl backfill --distributed` starts it with."""
+    definition = template["Resources"]["BackfillMap"]["Properties"]["Definition"]
+    state = definition["States"][definition["StartAt"]]
+    file = DataFile("AWSDynamoDB/1/data/a.json.gz", 3, "md5")
+    export = Export("1", "arn:aws:dynamodb:us-east-1:1:table/t", "full", 0, 3, "AWSDynamoDB/1/manifest-files.json")
+    backfill = Backfill("orders", 1, "s3://lake/AWSDynamoDB/1", "1", 0, 1, 3, 1)
+    given = build_input(backfill, export)
+    read = {name: given[path[2:]] for name, path in state["ItemReader"]["Parameters"].items()}
+    assert read == {"Bucket.$": "lake", "Key.$": "AWSDynamoDB/1/manifest-files.json"}
+    assert state["ItemReader"]["ReaderConfig"] == {"InputType": "JSONL"}
+    (line,) = write_files([file]).splitlines()
+    context = {"$$.Map.Item.Value": json.loads(line), "$.pipeline": given["pipeline"], "$.epoch": given["epoch"]}
+    event = {name.removesuffix(".$"): context[path] for name, path in state["ItemSelector"].items()}
+    converter = state["ItemProcessor"]["States"][state["ItemProcessor"]["StartAt"]]
+    assert (converter["Resource"], converter["End"]) == ("${Function}", True)
+    assert event == {"pipeline": "orders", "epoch": 1, "file": msgspec.to_builtins(file)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -117,6 +118,23 @@ class FileItem(msgspec.Struct, frozen=True):
     drift: dict[str, int] = {}
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
+
+
+STREAM_KEEPS_SECONDS = 24 * 3600
+"""Amazon DynamoDB Developer Guide, "Change data capture for DynamoDB Streams"."""
+
+GAP_MARGIN_SECONDS = 1800
+
+
+def follows_gap(file: FileItem) -> bool:
+    """Tell whether a file's first change was so old when it was read that the stream may have lost what came before it.
+
+    Not of an export's rows, which have no age.
+    """
+    if not file.changed_min or file.version_min[5:].startswith(EXPORT_LABEL):
+        return False
+    changed = datetime.fromisoformat(file.changed_min).replace(tzinfo=UTC).timestamp()
+    return file.created / 1000 - changed > STREAM_KEEPS_SECONDS - GAP_MARGIN_SECONDS
 
 
 MAX_DRIFT = 50

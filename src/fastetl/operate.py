@@ -9,7 +9,7 @@ import msgspec
 
 from fastetl.errors import LedgerError
 from fastetl.manifest import rejects_prefix
-from fastetl.model import FileItem, Head, Reject
+from fastetl.model import FileItem, Head, Reject, follows_gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,8 @@ class Status(msgspec.Struct, frozen=True):
     paused: str
     paused_by: str
     load_requested: bool
+    possible_gaps: int
+    """Files of the last days that began where the stream was about to forget: changes before them may be missing."""
 
 
 class Operator:
@@ -68,8 +70,11 @@ class Operator:
         name = self._pipeline.name
         head = await self._ledger.head(name) or Head(name, 0, (), "")
         batches = [await self._ledger.batch(batch_id) for batch_id in head.open]
-        files = [file async for file in self._ledger.all_files(name, "PENDING", "QUARANTINED")]
+        every = [file async for file in self._ledger.all_files(name)]
+        files = [file for file in every if file.state in {"PENDING", "QUARANTINED"}]
         pending = [file for file in files if file.state == "PENDING"]
+        # A later epoch came with an export of everything.
+        mended = max((start.starts_at for start in head.epochs), default=0)
         oldest = min((file.created for file in pending), default=int(self._clock() * 1000))
         return Status(
             pipeline=name,
@@ -86,6 +91,7 @@ class Operator:
             paused=head.paused,
             paused_by=head.paused_by,
             load_requested=head.load_requested,
+            possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
         )
 
     async def load_now(self) -> None:

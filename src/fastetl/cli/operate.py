@@ -63,6 +63,9 @@ def status(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_
         results.print(f"  loads        {each.loads:,}", markup=False)
         results.print(f"  quarantine   {each.quarantined:,} files", markup=False)
         results.print(f"  rejects      {each.rejects:,} objects", markup=False)
+        if each.possible_gaps:
+            what = f"  GAP?         {each.possible_gaps:,} files begin where the stream forgets: `fastetl resync`"
+            results.print(what, style="red", markup=False)
         for batch in each.open_batches:
             what = (
                 f"{batch.batch_id} {batch.state}, attempt {batch.attempt}, {batch.files:,} files, {batch.bytes:,} bytes"

@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.errors import FastetlError, StaleStepError
-from fastetl.lambdas.environment import open_clients, read_config, trace
+from fastetl.lambdas.environment import METRICS_NAMESPACE, open_clients, read_config, trace
 from fastetl.ledger import Ledger
 from fastetl.load import Loader
 from fastetl.redshift import Warehouse
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 
     from fastetl.load import Step
 
-NAMESPACE = "fastetl"
-
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
 
 logger = Logger(service="coordinator")
-metrics = Metrics(service="coordinator", namespace=NAMESPACE)
+metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 
 _config = read_config()
 _runner = asyncio.Runner()
@@ -106,7 +104,7 @@ def _report(name: str, step: Step) -> None:
     logger.info(step.action, pipeline=name, paused=bool(step.paused), **described)
     counted = {"loaded": "Loaded", "retry": "Failed", "split": "Failed", "quarantined": "Quarantined"}
     if metric := counted.get(step.action):
-        with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as counter:
+        with single_metric(metric, MetricUnit.Count, 1, namespace=METRICS_NAMESPACE) as counter:
             counter.add_dimension("pipeline", name)
             if step.action == "loaded" and batch:
                 counter.add_metric("LoadedRows", MetricUnit.Count, batch.rows)
@@ -117,7 +115,9 @@ async def _report_missing(name: str, loader: Loader, step: Step) -> None:
     """Count the rows that a column, added since their files were written, is NULL in."""
     if step.action == "loaded" and step.batch and (columns := await loader.columns_left_null(step.batch)):
         logger.info("loaded without columns", pipeline=name, columns=columns, rows=step.batch.rows)
-        with single_metric("RowsWithoutColumns", MetricUnit.Count, step.batch.rows, namespace=NAMESPACE) as metric:
+        with single_metric(
+            "RowsWithoutColumns", MetricUnit.Count, step.batch.rows, namespace=METRICS_NAMESPACE
+        ) as metric:
             metric.add_dimension("pipeline", name)
 
 

@@ -30,6 +30,9 @@ TASK_ROOT = Path(os.environ.get("LAMBDA_TASK_ROOT", ""))
 CONFIG_VARIABLE = "FASTETL_CONFIG"
 TRACING_VARIABLE = "FASTETL_TRACING"
 
+METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
+"""Of every metric; the template sets it to the stack's name."""
+
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 20
 """Until the next byte comes; a part of 8 MiB takes well under a second inside a region."""

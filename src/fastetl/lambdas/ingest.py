@@ -20,16 +20,15 @@ from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
-from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config, trace
+from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, open_clients, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.ledger import Ledger
+from fastetl.model import follows_gap
 from fastetl.references import References, sources
 from fastetl.s3 import ABORT_LIMIT_SECONDS, Bucket
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-
-NAMESPACE = "fastetl"
 
 DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
 """Kept of the time that Lambda gives, to abort an upload and to say what happened."""
@@ -41,7 +40,7 @@ NAMES_LOGGED = 20
 """Of undeclared attributes, in one line."""
 
 logger = Logger(service="ingest")
-metrics = Metrics(service="ingest", namespace=NAMESPACE)
+metrics = Metrics(service="ingest", namespace=METRICS_NAMESPACE)
 
 _raw_events = install_raw_events()
 _config = read_config()
@@ -121,6 +120,7 @@ def _report(outcome: Outcome) -> None:
         "DecodedGeneral": outcome.decoded_general,
         "Ties": outcome.ties,
         "AlreadyThere": int(outcome.already_there),
+        "PossibleGap": int(file is not None and not outcome.already_there and follows_gap(file)),
     }
     logger.info(
         "ingested",
@@ -139,6 +139,6 @@ def _report(outcome: Outcome) -> None:
     metrics.add_metric("Bytes", MetricUnit.Bytes, file.bytes if file else 0)
     metrics.flush_metrics()
     for (column, reason), count in outcome.rejects.items():
-        with single_metric("RejectsByReason", MetricUnit.Count, count, namespace=NAMESPACE) as metric:
+        with single_metric("RejectsByReason", MetricUnit.Count, count, namespace=METRICS_NAMESPACE) as metric:
             for name, value in (("pipeline", outcome.pipeline), ("column", column or "-"), ("reason", reason)):
                 metric.add_dimension(name, value)
