@@ -38,13 +38,18 @@ def build_token(*parts: str | int) -> str:
 
 def build_manifest(bucket: str, files: Sequence[FileItem]) -> bytes:
     """COPY's manifest. `mandatory`: without it COPY passes over a missing object without a word."""
-    entries = [{"url": f"s3://{bucket}/{file.key}", "mandatory": True} for file in files]
+    entries = [{"url": f"s3://{bucket}/{file.key}", "mandatory": True} for file in _in_order(files)]
     return msgspec.json.encode({"entries": entries})
 
 
 def build_members(files: Sequence[FileItem]) -> bytes:
     """The batch's own list of files and rows, which COPY reads as well: `file_id,row_count` lines."""
-    return "".join(f"{file.file_id},{file.rows}\n" for file in files).encode()
+    return "".join(f"{file.file_id},{file.rows}\n" for file in _in_order(files)).encode()
+
+
+def _in_order(files: Sequence[FileItem]) -> list[FileItem]:
+    """Files by their ids: the order in which they were registered may be another in a ledger that was restored."""
+    return sorted(files, key=lambda file: file.file_id)
 
 
 def parse_members(body: bytes) -> list[Member]:

@@ -181,6 +181,11 @@ def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Sta
         *_gate(pipeline),
         *([("log", into_log)] if "log" in pipeline.outputs else []),
         ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
+        (
+            "resyncs",
+            f'INSERT INTO {table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
+            f" SELECT {epoch:d}, {quote_literal(epoch_floor(epoch))}, GETDATE()",
+        ),
     ]
     return _statements(f"{pipeline.name}/{epoch}", steps)
 
@@ -353,6 +358,8 @@ def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, st
         f' FROM ({ranked}) AS "ranked"'
         f' LEFT JOIN {mirror} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
         ' WHERE "ranked"."_rank" = 1 AND ("mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version")'
+        # What is older than a resync was known to it: a key that it did not find stays gone.
+        f' AND "ranked"."_version" >= (SELECT COALESCE(MAX("floor"), \'\') FROM {table(pipeline, "_resyncs")})'
     )
     # A column that this layout does not have yet becomes NULL: the older value belongs to an older version.
     every = [name for name, _ in pipeline.layout.columns]
@@ -420,6 +427,7 @@ def _bookkeeping(pipeline: Pipeline) -> list[str]:
         ),
         "_load_files": (("file_id", _FILE_ID), ("batch_id", _BATCH_ID), ("row_count", _COUNT), ("loaded_at", _MOMENT)),
         "_fences": (("batch_id", _BATCH_ID), ("attempt", _COUNT), ("fenced_at", _MOMENT)),
+        "_resyncs": (("epoch", _COUNT), ("floor", _BATCH_ID), ("resynced_at", _MOMENT)),
     }  # fmt: skip
     return [
         f'CREATE TABLE IF NOT EXISTS {gate} ("n" BIGINT)',

@@ -39,7 +39,7 @@ class Deployment:
 
     def _new_environment(self, pipeline: Pipeline) -> Ingest:
         self._world.sometimes("ingest environment begun")
-        return Ingest(self.config, pipeline, self._bucket(), self._ledger(), Enricher(pipeline), clock=self._clock())
+        return Ingest(self.config, pipeline, self.bucket(), self.ledger(), Enricher(pipeline), clock=self._clock())
 
     def forget_environments(self) -> None:
         """End those that wait for an invocation."""
@@ -51,8 +51,8 @@ class Deployment:
         loader = Loader(
             self.config,
             pipeline,
-            self._bucket(),
-            self._ledger(),
+            self.bucket(),
+            self.ledger(),
             Warehouse(world.network.client(world.data_api), pipeline.redshift),
             clock=self._clock(),
             new_installation=lambda: f"{world.random.getrandbits(64):016x}",
@@ -66,7 +66,7 @@ class Deployment:
 
     async def change_head(self, pipeline: Pipeline, **changes: Any) -> None:
         """An operator's change of HEAD, repeated until it is in."""
-        ledger = self._ledger()
+        ledger = self.ledger()
         for _ in range(20):
             try:
                 if head := await ledger.head(pipeline.name):
@@ -77,14 +77,16 @@ class Deployment:
 
     async def resume(self, pipeline: Pipeline) -> None:
         """An operator's end of an operator's pause."""
-        head = await self._ledger().head(pipeline.name)
+        head = await self.ledger().head(pipeline.name)
         if head and head.paused_by == "operator":
             await self.change_head(pipeline, paused="", paused_by="")
 
-    def _bucket(self) -> Bucket:
+    def bucket(self) -> Bucket:
+        """Open the bucket."""
         return Bucket(self._world.network.client(self._world.s3), self.config.bucket)
 
-    def _ledger(self) -> Ledger:
+    def ledger(self) -> Ledger:
+        """Open the ledger."""
         return Ledger(self._world.network.client(self._world.dynamodb), self.config.ledger_table)
 
     def _clock(self) -> Callable[[], float]:

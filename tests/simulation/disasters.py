@@ -11,6 +11,7 @@ import msgspec
 from fastetl import statements
 from fastetl.model import EpochStart
 from tests.simulation.fake_warehouse import SqlError, Transaction
+from tests.simulation.gap import Gap
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Disasters:
             planned.append(self._hold_gate())
         if scenario.epoch and not (scenario.ledger_restored or scenario.redeployed or scenario.head_lost):
             planned.append(self._begin_epoch())
+        elif scenario.has_gap:
+            planned.append(Gap(self._world).run())
         if scenario.operator:
             planned.append(self._operate())
         planned += [self._break_object(corrupt=False) for _ in range(scenario.lost_objects)]

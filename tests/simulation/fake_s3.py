@@ -12,7 +12,7 @@ import msgspec
 from tests.simulation.faults import client_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 MIN_PART_BYTES = 5 * 1024 * 1024
 
@@ -28,6 +28,16 @@ class StoredBody:
         amount = len(self._content) if amount is None else amount
         piece, self._content = self._content[:amount], self._content[amount:]
         return piece
+
+    @property
+    def content(self) -> Self:
+        """The stream under it, as aiohttp has it."""
+        return self
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield it piece by piece."""
+        while piece := await self.read(size):
+            yield piece
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -322,6 +323,9 @@ class Transaction:
             self._bookkeeping(sql)
             return
         log = _table(sql, "INSERT INTO")
+        if "'resync:" in sql:
+            self._insert(log, [row | tombstone for row, tombstone in self._gone(_table(sql, "FROM"), sql)])
+            return
         bounds = re.search(r"BETWEEN '([^']*)' AND '([^']*)'", sql)
         low, high = bounds.groups() if bounds else ("", "\uffff")
         seen = {row["_event_id"] for row in self._rows(log) if low <= row["_changed_at"] <= high}
@@ -334,6 +338,8 @@ class Transaction:
         mirror = {row["_key"]: row["_version"] for row in self._rows(_table(sql, "LEFT JOIN"))}
         newest_wins = 'ORDER BY "_version" DESC' in sql
         guarded = '"mirror"."_version" <' in sql
+        resyncs = re.search(rf'MAX\("floor"\), \'\'\) FROM {_TABLE}', sql)
+        floor = max((row["floor"] for row in self._rows(resyncs[1])), default="") if resyncs else ""
         best: dict[str, Row] = {}
         for row in self._rows('"fastetl_staged"'):
             known = best.get(row["_key"])
@@ -342,7 +348,8 @@ class Transaction:
         self._temporary[_table(sql, "CREATE TEMP TABLE")] = [
             dict(row)
             for row in best.values()
-            if row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"]
+            if row["_version"] >= floor
+            and (row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"])
         ]
 
     def _merge(self, sql: str) -> None:
@@ -353,6 +360,31 @@ class Transaction:
                 self._replace(mirror, there[winner["_key"]], winner)
             else:
                 self._insert(mirror, [winner])
+
+    def _tombstones(self, sql: str) -> None:
+        mirror = _table(sql, "UPDATE")
+        forgotten = dict.fromkeys(re.findall(r'"([^"]+)" = NULL', sql))
+        for row, tombstone in self._gone(mirror, sql):
+            self._replace(mirror, row, row | tombstone | forgotten)
+
+    def _gone(self, mirror: str, sql: str) -> list[tuple[Row, Row]]:
+        """The rows that a resync found gone, and what it makes of each."""
+        floor = re.search(r'WHERE "_version" < \'([^\']*)\' AND NOT "_deleted"', sql)
+        version = re.search(r"'(\d{4}#0000-[^']*)'", sql)
+        moment = re.search(r"CAST\('([^']*)' AS TIMESTAMP\)", sql)
+        name = re.search(r"'(resync:[^']*)' \|\| MD5", sql)
+        if not (floor and version and moment and name):
+            raise SqlError(f"syntax error: {sql[:80]}")
+        fixed = {"_version": version[1], "_op": "REMOVE", "_changed_at": moment[1], "_deleted": "true"}
+        return [
+            (row, fixed | {"_event_id": name[1] + hashlib.md5(row["_key"].encode()).hexdigest()})
+            for row in self._rows(mirror)
+            if row["_version"] < floor[1] and row["_deleted"] != "true"
+        ]
+
+    def _resyncs(self, sql: str) -> None:
+        epoch, floor = re.search(r"SELECT (\d+), '([^']*)'", sql).groups()  # type: ignore[union-attr]
+        self._insert(_table(sql, "INSERT INTO"), [{"epoch": int(epoch), "floor": floor}])
 
     def _purge(self, sql: str) -> None:
         mirror = _table(sql, "DELETE FROM")
@@ -442,6 +474,8 @@ _WRITING = {
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
     "merge": "MERGE INTO",
+    "tombstones": "UPDATE",
+    "resyncs": "INSERT INTO",
 }
 """Steps that write to a table that stays, and the words before its name."""
 

@@ -20,7 +20,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from fastetl import batches, decode_general, decode_typed, ledger, load, statements
+from fastetl import backfill, batches, decode_general, decode_typed, ledger, load, statements
+from fastetl.backfill import Backfiller, Unfinished
 from fastetl.errors import LedgerError
 from fastetl.ingest import Ingest
 from fastetl.ledger import Ledger
@@ -262,6 +263,35 @@ def _with(item: Any, **changes: Any) -> Any:
     return load.msgspec.structs.replace(item, **changes)
 
 
+def without_tombstones() -> AbstractContextManager[Any]:
+    """A resync leaves rows that the table no longer has."""
+    original = statements.tombstone_sql
+
+    def left(*arguments: Any) -> Any:
+        return tuple(each for each in original(*arguments) if each.step not in {"log", "tombstones"})
+
+    return patch.object(statements, "tombstone_sql", left)
+
+
+def impatient_resync() -> AbstractContextManager[Any]:
+    """A resync deletes before everything older is loaded."""
+
+    async def unfinished(_self: Backfiller, _backfill: Any) -> Unfinished:
+        return Unfinished(0, 0, 0, 0)
+
+    return patch.object(Backfiller, "unfinished", unfinished)
+
+
+def epoch_at_once() -> AbstractContextManager[Any]:
+    """An epoch begins before every ingest has heard of it."""
+    return patch.multiple(backfill, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000)
+
+
+def export_at_once() -> AbstractContextManager[Any]:
+    """An export is taken as soon as its epoch begins, which is at once."""
+    return patch.multiple(backfill, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000, CLOCK_SLACK_SECONDS=0)
+
+
 MUTATIONS: dict[str, Mutation] = {
     "sequence numbers compared as text": unpadded_versions,
     "no tombstones": deletes_leave_no_tombstone,
@@ -279,9 +309,14 @@ MUTATIONS: dict[str, Mutation] = {
     "quarantine without comparison": quarantined_without_comparison,
     "surroundings taken for data": environment_taken_for_data,
     "no probe beside suspects": no_probe,
+    "nothing deleted by a resync": without_tombstones,
+    "a resync that does not wait": impatient_resync,
+    "old changes after a resync": changed_sql('MAX("floor")', "MAX(NULL)"),
+    "an export taken at once": export_at_once,
 }
 
 SECOND_LINES: dict[str, Mutation] = {
+    "an epoch that begins at once": epoch_at_once,
     "no fence": without_steps("gate_fence"),
     "index believed": index_believed,
     "generation ignored": generation_ignored,

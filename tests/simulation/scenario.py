@@ -58,6 +58,15 @@ class Scenario(msgspec.Struct, frozen=True):
     head_lost: bool
     epoch: bool
     operator: bool
+    gap: bool
+    """Changes are trimmed before they are read, and a resync mends it."""
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether there is one: not where the export would hold what no warehouse takes, or the ledger is lost."""
+        spoilt = self.unloadable or self.rejects or self.lost_objects or self.corrupt_objects
+        lost = self.ledger_restored or self.redeployed or self.head_lost or self.epoch
+        return self.gap and not spoilt and not lost
 
 
 def draw_scenario(seed: int) -> Scenario:
@@ -70,6 +79,8 @@ def draw_scenario(seed: int) -> Scenario:
     def often(probability: float) -> bool:
         return source.random() < probability
 
+    # Drawn apart, so that older scenarios stay what they were.
+    gap = random.Random(f"gap {seed}").random() < 0.5
     disaster = source.choice(("", "", "", "", "restore", "redeploy", "head"))
     return Scenario(
         pipelines=source.choice((1, 1, 2)),
@@ -111,4 +122,5 @@ def draw_scenario(seed: int) -> Scenario:
         head_lost=disaster == "head",
         epoch=often(0.25),
         operator=often(0.25),
+        gap=gap,
     )

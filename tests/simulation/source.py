@@ -44,6 +44,8 @@ class Shard:
         self.parent = parent
         self.changes: list[Change] = []
         self.position = 0
+        self.trimmed = 0
+        """What came before was forgotten; where it was not read, it is lost."""
         self.closed = False
 
     @property
@@ -62,6 +64,7 @@ class SourceTable:
         self.shards: list[Shard] = []
         self.changes: dict[str, Change] = {}
         """Every change ever, by event id."""
+        self.has_gap = False
         self._random = random
         self._keys = keys
         self._unloadable = unloadable
@@ -82,6 +85,19 @@ class SourceTable:
         # Just below a power of ten: the numbers grow a digit, so that as text later ones would be smaller.
         self._sequence = 10 ** self._random.choice((21, 22, 25)) - self._random.randint(1, 12)
 
+    def trim(self) -> list[Change]:
+        """Forget what nobody has read yet; the readers go on behind it. Gives what is lost."""
+        lost: list[Change] = []
+        for shard in self.shards:
+            lost += shard.changes[shard.position :]
+            shard.position = shard.trimmed = len(shard.changes)
+        self.has_gap = True
+        return lost
+
+    def items(self) -> list[dict[str, Any]]:
+        """The table as it is now."""
+        return list(self._items.values())
+
     def split_shard(self) -> None:
         """Close a shard; what follows for its keys is in a child, which may well be read first."""
         old = self._random.choice(self._open)
@@ -90,15 +106,21 @@ class SourceTable:
         self._open[self._open.index(old)] = child
         self.shards.append(child)
 
-    def write(self, now: float, *, healthy: bool = False) -> Change:
-        """Change one item."""
-        number = self._random.randrange(self._keys)
+    def come_and_go(self, now: float) -> None:
+        """Put an item that was never there, and delete it."""
+        self.write(now, healthy=True, number=self._keys, delete=False)
+        self.write(now, healthy=True, number=self._keys, delete=True)
+
+    def write(self, now: float, *, healthy: bool = False, number: int = -1, delete: bool | None = None) -> Change:
+        """Change one item: any, in any way, where neither is given."""
+        number = self._random.randrange(self._keys) if number < 0 else number
         was = self._items.get(number)
         self._sequence += self._random.randint(1, 3)
         kind = self._random.random()
         unloadable = not healthy and kind < self._unloadable
         reject = not healthy and not unloadable and kind < self._unloadable + self._rejects
         deleted = was is not None and not unloadable and not reject and self._random.random() < 0.25
+        deleted = deleted if delete is None else delete
         # A tombstone keeps what the item had last, where the stream tells.
         payload = was["payload"]["S"] if was and deleted else self._payload(unloadable=unloadable)
         shard = self._open[number % len(self._open)]

@@ -32,4 +32,4 @@ def test_a_guard_that_is_switched_off_is_missed(mutation: str) -> None:
 
 
 def test_second_lines_are_named_too() -> None:
-    assert len(SECOND_LINES) == 6
+    assert len(SECOND_LINES) == 7

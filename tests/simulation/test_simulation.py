@@ -21,7 +21,8 @@ REACHED = {
     "statement ABORTED", "statement FAILED", "statement FINISHED", "statement held for hours", "step dissolved",
     "step loaded", "step quarantined", "step resolving", "step retry", "step split", "stream re-created",
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",
-    "wake-up lost", "wake-up refused by reserved concurrency",
+    "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished",
+    "resync waits for loads", "lost changes replayed after a resync", "conversion begun again", "backfill killed",
 }  # fmt: skip
 
 

@@ -205,7 +205,7 @@ class World:
             if self.loop.time() - written > HOUR:
                 written = self.loop.time()
                 for source in self.sources:
-                    self._arrive(source, healthy=True)
+                    self.arrive(source, healthy=True)
             await asyncio.sleep(60)
 
     def _at_rest(self) -> bool:
@@ -239,9 +239,10 @@ class World:
                 source.new_stream(f"2026-01-0{renewals[number] + 1}T00:00:00.000")
                 self.sometimes("stream re-created")
             for _ in range(self.random.choice((1, 1, 2, 5))):
-                self._arrive(source)
+                self.arrive(source)
 
-    def _arrive(self, source: SourceTable, *, healthy: bool = False) -> None:
+    def arrive(self, source: SourceTable, *, healthy: bool = False) -> None:
+        """Let a change happen, and see to it that it is read."""
         change = source.write(self.loop.time(), healthy=healthy)
         self.sometimes("change that the warehouse refuses", change.unloadable)
         self.sometimes("delete", change.deleted)
@@ -261,7 +262,7 @@ class World:
                 continue
             begins = shard.position
             batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-            ended = await self._invoke(batch)
+            ended = await self.deliver(batch)
             if not ended.ok:
                 # The next attempt may be cut differently.
                 continue
@@ -276,10 +277,13 @@ class World:
         """Deliver again what was acknowledged, from the same place, perhaps cut differently."""
         await asyncio.sleep(self.random.uniform(0, 0.5 * HOUR))
         batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-        await self._invoke(batch)
+        if begins < shard.trimmed:
+            return
+        await self.deliver(batch)
         self.sometimes("batch delivered again")
 
-    async def _invoke(self, batch: list[Change]) -> Ended:
+    async def deliver(self, batch: list[Change]) -> Ended:
+        """Invoke ingest with changes of one stream."""
         return await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
 
     async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
