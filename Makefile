@@ -51,8 +51,9 @@ $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
-crash: $(INSTALLED) ## Kill real processes a hundred times while changes flow into PostgreSQL
+crash: $(INSTALLED) ## Kill real processes a hundred times while changes flow, and a backfill of all flights ten times
 	CRASHES=$(or $(CRASHES),100) $(BIN)/pytest -q tests/local/test_crashes.py
+	BACKFILL_FLIGHTS=336776 BACKFILL_KILLS=10 $(BIN)/pytest -q tests/local/test_backfill_crashes.py
 
 bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
 	mkdir -p build

@@ -36,17 +36,22 @@ class Shape:
     records: int
 
 
-def build_flat(records: int = 4_000) -> Shape:
-    """Build orders of 16 attributes, each of which has a column: about 1 KB a record."""
+def flat_pipeline() -> Pipeline:
+    """Build what reads orders: a column for each of 16 attributes."""
     columns = _columns(
         id="VARCHAR(36)", customer="BIGINT", status="VARCHAR(16)", channel="VARCHAR(16)", amount="DECIMAL(18,2)",
         tax="DECIMAL(18,2)", quantity="INTEGER", priority="SMALLINT", paid="BOOLEAN", gift="BOOLEAN",
         created_at="TIMESTAMP", city="VARCHAR(64)", street="VARCHAR(128)", email="VARCHAR(128)", note="VARCHAR(512)",
         reference="DECIMAL(38,0)",
     )  # fmt: skip
+    return _pipeline(columns)
+
+
+def build_flat(records: int = 4_000) -> Shape:
+    """Build orders of 16 attributes, each of which has a column: about 1 KB a record."""
     chance = random.Random(SEED)
-    items = [_order(chance) for _ in range(records)]
-    return Shape("flat", _pipeline(columns), build_event(items, ("id",)), records)
+    items = [build_order(chance) for _ in range(records)]
+    return Shape("flat", flat_pipeline(), build_event(items, ("id",)), records)
 
 
 def build_wide(columns: int = 200, records: int = 300) -> Shape:
@@ -72,7 +77,7 @@ def build_nested(records: int = 3_000) -> Shape:
     flat = build_flat(1).pipeline
     columns = (*flat.columns, *_columns(address="SUPER", lines="SUPER"))
     chance = random.Random(SEED)
-    items = [{**_order(chance), "address": _address(chance), "lines": _lines(chance)} for _ in range(records)]
+    items = [{**build_order(chance), "address": _address(chance), "lines": _lines(chance)} for _ in range(records)]
     return Shape("nested", _pipeline(columns), build_event(items, ("id",)), records)
 
 
@@ -101,7 +106,7 @@ def build_both_images(records: int = 2_500) -> Shape:
     """Build changes of the flat shape's orders with the item before and after."""
     flat = build_flat(1).pipeline
     chance = random.Random(SEED)
-    items = [_order(chance) for _ in range(records)]
+    items = [build_order(chance) for _ in range(records)]
     before = [{**item, "status": {"S": "new"}, "priority": {"N": "0"}} for item in items]
     return Shape("both images", flat, build_event(items, ("id",), before=before), records)
 
@@ -177,7 +182,8 @@ def _columns(**types: str) -> tuple[Column, ...]:
     return tuple(Column(name, (name,), RedshiftType.parse(text)) for name, text in types.items())
 
 
-def _order(chance: random.Random) -> Item:
+def build_order(chance: random.Random) -> Item:
+    """Build an order."""
     item = {
         "id": {"S": _identifier(chance)},
         "customer": {"N": str(chance.randrange(10**10))},

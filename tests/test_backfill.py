@@ -196,6 +196,7 @@ async def test_an_incremental_export_has_the_last_word_on_what_it_names(flow: Fl
     await flow.convert(backfill)
     await flow.plant.run()
     assert await flow.notes() == {1: "A", 3: "c"}
+    assert not await flow.backfiller.finish(backfill)
     with pytest.raises(ExportError, match="a full export of an epoch"):
         await flow.open(flow.export(lines(item(1, "a")), kind="INCREMENTAL_EXPORT"), resync=True)
 
