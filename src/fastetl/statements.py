@@ -236,6 +236,11 @@ def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftT
     return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
 
 
+def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
+    """Read an object of one line, as `copy_files` reads a batch's list, and leave nothing behind."""
+    return _statements(pipeline.name, [*_stage_files(pipeline, url), ("drop_files", f"DROP TABLE {FILES}")])
+
+
 def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
     columns = _definitions(pipeline.layout.columns)

@@ -16,6 +16,8 @@ import boto3
 import pytest
 import sqlfluff
 
+from fastetl.local.flights import read_flights
+
 CONFIG = """
 bucket = "lake-of-somebody"
 ledger_table = "ledger"
@@ -170,6 +172,21 @@ def test_demo(warehouse: str) -> None:
     assert summary["changes"] > 400
 
 
+def test_a_first_configuration_runs(tmp_path: Path) -> None:
+    sample = tmp_path / "items.jsonl"
+    sample.write_text("".join(json.dumps({"Item": item}) + "\n" for item in read_flights(300)))
+    keys = ["--keys", "day", "--keys", "flight"]
+    made = run("init", "--table", "flights", "--items", str(sample), *keys, "--log", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert run("check", cwd=tmp_path).returncode == 0
+    again = run("init", "--table", "flights", "--items", str(sample), *keys, cwd=tmp_path)
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    done = run("demo", "--config", "fastetl.toml", "--flights", "300", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["mirror_equals_source"], summary["log_has_each_event_once"], summary["rejects"]) == (True, True, 1)
+
+
 def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: Path) -> None:
     aws_port, data_api_port = free_port(), free_port()
     command = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
@@ -224,6 +241,11 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     assert (drift.returncode, drift.stdout) == (1, "")
     assert "reject/note/too_long" in drift.stderr
     assert command("ddl", "--apply").returncode == 0
+    online = command("check", "--online")
+    assert (online.returncode, online.stdout.count("ok")) == (0, 5), online
+    made = run("init", "--table", "orders", "--out", str(folder / "made.toml"), **environment)
+    assert made.returncode == 0, made.stderr
+    assert 'keys = ["id"]' in (folder / "made.toml").read_text()
     assert json.loads(command("replay").stdout) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -15,12 +16,14 @@ from fastetl.cli.output import (
     ConfigPath,
     PipelineName,
     choose_pipeline,
+    echo_json,
     problems,
     read_config,
     results,
 )
 from fastetl.cli.reach import Reach, run
 from fastetl.config import Pipeline
+from fastetl.deployed import Finding
 from fastetl.statements import MAX_STATEMENTS, ddl_sql
 
 
@@ -34,8 +37,14 @@ def check(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
     no_enrichments: Annotated[bool, typer.Option(help="Leave enrichments' functions, secrets and files out.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Look at table, bucket, ledger and warehouse as well.")
+    ] = False,
 ) -> None:
-    """Check the configuration, offline; all problems at once, exit code 2 if there are any."""
+    """Check the configuration; all problems at once, exit code 2 if there are any, 1 if what it names is not there."""
+    if online:
+        _check_online(config, as_json=as_json)
+        return
     checked = read_config(config, offline=True)
     for pipeline in checked.pipelines:
         if not no_enrichments:
@@ -57,6 +66,26 @@ def check(
     for each in described:
         what = f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns"
         results.print(what, markup=False, highlight=False)
+
+
+def _check_online(config: Path, *, as_json: bool) -> None:
+    async def look(reach: Reach) -> dict[str, list[Finding]]:
+        return {each.name: await reach.deployed(each).look() for each in reach.config.pipelines}
+
+    found = run(config, look)
+    if as_json:
+        echo_json(found)
+    else:
+        for name, findings in found.items():
+            for each in findings:
+                what = (
+                    f"{name}: {each.what}: {each.problem}. {each.remedy}"
+                    if each.problem
+                    else f"{name}: {each.what}: ok"
+                )
+                (problems if each.problem else results).print(what, markup=False, highlight=False, soft_wrap=True)
+    if any(each.problem for findings in found.values() for each in findings):
+        raise typer.Exit(1)
 
 
 def ddl(

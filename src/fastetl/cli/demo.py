@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -14,7 +15,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastetl.cli.local import Warehouse, demo_config
-from fastetl.cli.output import AsJson, problems, results
+from fastetl.cli.output import AsJson, problems, read_text, results
+from fastetl.statements import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from fastetl.local.stack import Embedded
 
 _QUESTION = (
-    'SELECT "booked_country", COUNT(*) FROM "public"."flights_current"'
+    'SELECT "booked_country", COUNT(*) FROM {}'
     ' WHERE "cancelled" AND "booked_country" IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3'
 )
 
@@ -57,10 +59,13 @@ def register(app: typer.Typer) -> None:
 def demo(
     flights: Annotated[int, typer.Option(min=100, help="How many, of 336,776.")] = 17_000,
     warehouse: Warehouse = "duckdb",
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="For the table `flights`, instead of the demonstration's own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry flights from a DynamoDB table into a warehouse and compare the two; exit code 1 if they differ."""
-    summary = asyncio.run(_run(flights, warehouse))
+    summary = asyncio.run(_run(flights, warehouse, demo_config() if config is None else read_text(config)))
     if as_json:
         typer.echo(orjson.dumps(msgspec.to_builtins(summary)).decode())
     else:
@@ -76,7 +81,7 @@ def _show(value: Any) -> str:
     return str(value) if isinstance(value, str) else f"{value:,}"
 
 
-async def _run(flights: int, warehouse: Any) -> Summary:
+async def _run(flights: int, warehouse: Any, config: str) -> Summary:
     from fastetl.local.compare import compare  # noqa: PLC0415 - the `local` extra
     from fastetl.local.flights import read_flights  # noqa: PLC0415
     from fastetl.local.mapping import MappingSettings  # noqa: PLC0415
@@ -91,7 +96,7 @@ async def _run(flights: int, warehouse: Any) -> Summary:
     )  # fmt: skip
     items = list(read_flights(flights))
     with Progress(*columns, console=problems) as progress:
-        async with Embedded(demo_config(), mapping=mapping, warehouse=warehouse) as stack:
+        async with Embedded(config, mapping=mapping, warehouse=warehouse) as stack:
             await stack.create_tables()
             await stack.connect()
             phases = build_phases(items)
@@ -103,19 +108,19 @@ async def _run(flights: int, warehouse: Any) -> Summary:
                 await stack.settle()
             watching.cancel()
             progress.update(carried, completed=sum(map(len, phases)))
-            pipeline = stack.config.pipelines[0]
+            (pipeline,) = stack.config.pipelines
+            current, log = table(pipeline, "_current"), table(pipeline, "_log")
             names = ", ".join(f'"{column.name}"' for column in pipeline.columns)
-            rows = await _query(stack, f'SELECT {names} FROM "public"."flights_current"')
+            rows = await _query(stack, f"SELECT {names} FROM {current}")
             differences = compare(pipeline, await _scan(stack), rows)
-            ((logged, events),) = await _query(
-                stack, 'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM "public"."flights_log"'
-            )
-            countries = await _query(stack, _QUESTION)
+            ((logged, events),) = await _query(stack, f'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM {log}')
+            asked = any(name == "booked_country" for name, _ in pipeline.layout.columns)
+            countries = await _query(stack, _QUESTION.format(current)) if asked else []
             metrics = stack.metrics()
-            counts = stack.sources["flights"].counts
+            counts = stack.sources[pipeline.name].counts
             files = len([key async for key in stack.bucket.list_keys("data/")])
             rejects = len([key async for key in stack.bucket.list_keys("rejects/")])
-            batches = (await _query(stack, 'SELECT COUNT(*) FROM "public"."flights_loads"'))[0][0]
+            batches = (await _query(stack, f"SELECT COUNT(*) FROM {table(pipeline, '_loads')}"))[0][0]
     for difference in differences[:SHOWN]:
         problems.print(
             f"{'/'.join(difference.key)} {difference.column}: {difference.detail}", style="red", markup=False
@@ -174,7 +179,7 @@ async def _write(stack: Embedded, requests: Sequence[dict[str, Any]], advance: A
 
 async def _watch(stack: Embedded, progress: Progress, task: Any) -> None:
     while True:
-        progress.update(task, completed=stack.sources["flights"].counts.acknowledged)
+        progress.update(task, completed=next(iter(stack.sources.values())).counts.acknowledged)
         await asyncio.sleep(0.25)
 
 

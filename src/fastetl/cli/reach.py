@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config import Config, Pipeline
+from fastetl.deployed import Deployed
 from fastetl.lambdas.environment import open_clients
 from fastetl.ledger import Ledger
 from fastetl.operate import Operator
@@ -58,6 +59,13 @@ class Reach:
         """Give what makes a table anew."""
         warehouse = self.warehouse(pipeline)
         return Reloader(self.config, pipeline, into, self.bucket, self.ledger, warehouse, clock=time.time)
+
+    def deployed(self, pipeline: Pipeline) -> Deployed:
+        """Give what looks at a pipeline's surroundings."""
+        return Deployed(
+            self.config, pipeline, self.source(pipeline), self.bucket, self.ledger, self.warehouse(pipeline),
+            self.schema_reader(pipeline), clock=time.time,
+        )  # fmt: skip
 
     def warehouse(self, pipeline: Pipeline) -> Warehouse:
         """Give the database that a pipeline loads into."""

@@ -1,0 +1,117 @@
+"""Whether what a pipeline needs is there: each thing is tried, and what is missing comes with its remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl import statements
+from fastetl.errors import FastetlError
+from fastetl.schema import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastetl.config import Config, Pipeline
+    from fastetl.ledger import Ledger
+    from fastetl.redshift import Warehouse
+    from fastetl.s3 import Bucket
+    from fastetl.schema import SchemaReader
+    from fastetl.source import SourceTable
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    problem: str = ""
+    """Empty if it is as it should be."""
+    remedy: str = ""
+
+
+class Deployed:
+    """Looks at one pipeline's surroundings. `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        source: SourceTable,
+        bucket: Bucket,
+        ledger: Ledger,
+        warehouse: Warehouse,
+        schema: SchemaReader,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._source = source
+        self._bucket = bucket
+        self._ledger = ledger
+        self._warehouse = warehouse
+        self._schema = schema
+        self._clock = clock
+
+    async def look(self) -> list[Finding]:
+        """Try everything; one thing that fails hides no other."""
+        looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
+            (f"table {self._pipeline.table}", self._look_at_table),
+            (f"bucket {self._config.bucket}", self._look_at_bucket),
+            (f"ledger {self._config.ledger_table}", self._look_at_ledger),
+            (f"tables of {self._pipeline.schema}.{self._pipeline.target}", self._look_at_warehouse),
+            ("COPY from the bucket", self._look_at_copy),
+        ]
+        findings: list[Finding] = []
+        for what, look in looks:
+            try:
+                found = await look()
+            except FastetlError as error:
+                found = [Finding(what, str(error), "Look at the name, the region, and what this caller may do")]
+            findings += found or [Finding(what)]
+        return findings
+
+    async def _look_at_table(self) -> list[Finding]:
+        table, what = await self._source.describe(), f"table {self._pipeline.table}"
+        found = []
+        if table.keys != self._pipeline.keys:
+            found.append(Finding(what, f"its keys are {', '.join(table.keys)}", f"Write keys = {list(table.keys)}"))
+        if self._pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+            view = table.view_type or "none"
+            found.append(Finding(what, f"its stream shows {view}", "Enable one with NEW_AND_OLD_IMAGES"))
+        return found
+
+    async def _look_at_bucket(self) -> list[Finding]:
+        key = self._probe_key()
+        await self._bucket.replace(key, b"probe,1\n")
+        await self._bucket.delete(key)
+        return []
+
+    async def _look_at_ledger(self) -> list[Finding]:
+        await self._ledger.head(self._pipeline.name)
+        await anext(self._ledger.pending(self._pipeline.name), None)
+        return []
+
+    async def _look_at_warehouse(self) -> list[Finding]:
+        return [
+            Finding(f"{each.table}.{each.column or '*'}", each.what, each.sql or each.remedy)
+            for each in compare(self._pipeline, await self._schema.tables())
+            if each.sql or each.remedy
+        ]
+
+    async def _look_at_copy(self) -> list[Finding]:
+        key = self._probe_key()
+        await self._bucket.replace(key, b"probe,1\n")
+        try:
+            sql = statements.copy_probe_sql(self._pipeline, f"s3://{self._config.bucket}/{key}")
+            token = f"check-{self._pipeline.name}-{self._clock():.3f}"[:64]
+            await self._warehouse.run(sql, name="fastetl/check", token=token)
+        except FastetlError as error:
+            return [Finding("COPY from the bucket", str(error), "Let redshift.iam_role read the bucket, and attach it")]
+        finally:
+            await self._bucket.delete(key)
+        return []
+
+    def _probe_key(self) -> str:
+        return f"{self._config.prefix}check/{self._pipeline.name}-{self._clock():.3f}.csv"

@@ -1,0 +1,64 @@
+"""What `fastetl check --online` finds: each thing that is missing, with its remedy, and none hides another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastetl.deployed import Deployed
+from fastetl.ledger import Ledger
+from fastetl.s3 import Bucket
+from fastetl.schema import SchemaReader
+from fastetl.source import SourceTable
+from tests.conftest import Aws
+from tests.plant import Plant
+
+
+async def look(plant: Plant, aws: Aws, **changes: Any) -> dict[str, tuple[str, str]]:
+    dynamodb = await aws.client("dynamodb")
+    pipeline = msgspec.structs.replace(plant.pipeline, **changes)
+    source = SourceTable(dynamodb, pipeline.table)
+    schema = SchemaReader(pipeline, plant.ledger, plant.warehouse, source, clock=lambda: plant.now)
+    deployed = Deployed(
+        plant.config, pipeline, source, plant.bucket, plant.ledger, plant.warehouse, schema, clock=lambda: plant.now
+    )
+    return {each.what: (each.problem, each.remedy) for each in await deployed.look()}
+
+
+@pytest.fixture
+async def table(aws: Aws) -> Any:
+    dynamodb = await aws.client("dynamodb")
+    name = f"checked{id(aws)}"
+    await dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+    )
+    yield name
+    await dynamodb.delete_table(TableName=name)
+
+
+async def test_what_does_not_serve_is_named_with_its_remedy(make_plant: Any, aws: Aws, table: str) -> None:
+    plant = await make_plant()
+    found = await look(plant, aws, table=table, keys=("id", "sort"), target="nowhere")
+    assert found[f"table {table}"] == ("its stream shows KEYS_ONLY", "Enable one with NEW_AND_OLD_IMAGES")
+    assert found["nowhere.*"] == ("there is no such table", "Run `fastetl ddl --apply`")
+    assert found["COPY from the bucket"][0] == ""
+    assert [key async for key in plant.bucket.list_keys("check/")] == []
+
+
+async def test_one_thing_that_is_missing_hides_no_other(make_plant: Any, aws: Aws) -> None:
+    plant = await make_plant()
+    plant.bucket = Bucket(await aws.client("s3"), "no-such-bucket")
+    plant.ledger = Ledger(await aws.client("dynamodb"), "no-such-ledger")
+    found = await look(plant, aws, table="no-such-table")
+    problems = {what for what, (problem, _) in found.items() if problem}
+    assert problems == {
+        "table no-such-table", f"bucket {plant.config.bucket}", f"ledger {plant.config.ledger_table}",
+        "COPY from the bucket",
+    }  # fmt: skip
+    assert all(remedy for problem, remedy in found.values() if problem)
