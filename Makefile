@@ -12,7 +12,7 @@ CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,13 @@ package: ## Build both functions' folders into build/
 	rm -rf build
 	$(MAKE) build-Ingest ARTIFACTS_DIR=build/ingest
 	$(MAKE) build-Coordinator ARTIFACTS_DIR=build/coordinator
+
+test-package: $(INSTALLED) ## Build ingest for this machine, and run it from its folder alone under the real runtime client
+	rm -rf build/here build/runtime
+	$(MAKE) build-Ingest ARTIFACTS_DIR=build/here CONFIG=packaging/fastetl.toml PLATFORM=$(shell uname -m)-manylinux_2_28
+	$(BIN)/uv pip install --quiet --target build/runtime --only-binary :all: --python-version 3.13 \
+		--python-platform $(shell uname -m)-manylinux_2_28 -c requirements/dev.txt awslambdaric
+	cd packaging && FASTETL_PACKAGE=../build/here FASTETL_RUNTIME=../build/runtime ../$(BIN)/pytest -q -p no:cacheprovider --rootdir . test_package.py
 
 deploy: $(TEMPLATE_LINTERS) ## Build, and deploy with SAM; asks for the parameters
 	.venv-templates/bin/sam build
