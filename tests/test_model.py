@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns import RedshiftType
-from fastetl.model import EXPORT_LABEL, EpochStart, Layout, build_version, epoch_at
+from fastetl.model import (
+    EXPORT_LABEL,
+    EpochStart,
+    FileItem,
+    Layout,
+    build_version,
+    epoch_at,
+    epoch_floor,
+    first_change,
+    follows_gap,
+)
 
 LABEL = "2020-07-16T21:40:16.972"
 sequence_numbers = st.integers(min_value=1, max_value=10**40 - 1)
@@ -47,3 +60,28 @@ def test_any_difference_in_layout_makes_another_name() -> None:
     ]
     assert len({layout.layout_id, *(other.layout_id for other in changed)}) == 6
     assert msgspec.json.decode(msgspec.json.encode(layout), type=Layout).layout_id == layout.layout_id
+
+
+@pytest.mark.parametrize(
+    ("changed", "version", "expected"),
+    [
+        ("2026-01-01 00:00:00.000000", build_version(0, "2025-12-01T00:00:00.000", "1"), True),
+        ("2026-01-01 01:00:00.000000", build_version(0, "2025-12-01T00:00:00.000", "1"), False),
+        ("2026-01-01 00:00:00.000000", build_version(1, EXPORT_LABEL, "0"), False),
+        ("", "", False),
+    ],
+)
+def test_what_was_read_when_the_stream_was_about_to_forget_it_may_follow_a_gap(
+    changed: str, version: str, expected: bool
+) -> None:
+    read_at = datetime(2026, 1, 1, 23, 45, tzinfo=UTC).timestamp() * 1000
+    file = FileItem("f", "p", "k", "l", "", 1, 1, 0, "", version, version, changed, changed, created=int(read_at))
+    assert follows_gap(file) is expected
+
+
+def test_versions_of_exports_are_between_those_of_epochs() -> None:
+    older = build_version(0, "2026-01-01T00:00:00.000", "9" * 40)
+    export = build_version(1, EXPORT_LABEL, "0")
+    written = build_version(1, EXPORT_LABEL, "1767225600000000")
+    newer = build_version(1, "2026-01-01T00:00:00.000", "1")
+    assert older < epoch_floor(1) < export < written < first_change(1) < newer

@@ -1,0 +1,157 @@
+"""The table itself: what it is, a sample, an export by reading it, and an export by DynamoDB."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fastetl import scan
+from fastetl.errors import SourceError
+from fastetl.exports import ExportFolder
+from fastetl.s3 import Bucket
+from fastetl.scan import Throttle, scan_table
+from fastetl.source import SourceTable
+from tests.conftest import Aws
+
+ITEMS = [{"id": {"N": str(number)}, "blob": {"B": bytes([number])}} for number in range(30)]
+
+
+@pytest.fixture
+async def source(aws: Aws) -> Any:
+    client, name = await aws.client("dynamodb"), f"source{id(aws)}"
+    await client.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )
+    for item in ITEMS:
+        await client.put_item(TableName=name, Item=item)
+    yield SourceTable(client, name)
+    await client.delete_table(TableName=name)
+
+
+async def test_what_a_table_is(source: SourceTable) -> None:
+    described = await source.describe()
+    assert (described.keys, described.key_types, described.view_type) == (("id",), ("N",), "NEW_IMAGE")
+    assert described.stream_arn.startswith(described.arn)
+    sample = await source.sample(5)
+    assert len(sample) == 5
+    assert all(base64.b64decode(item["blob"]["B"]) == bytes([int(item["id"]["N"])]) for item in sample)
+    with pytest.raises(SourceError, match="describe_table missing"):
+        await SourceTable(source._client, "missing").describe()
+
+
+async def test_reading_a_table_makes_an_export_and_goes_on_where_it_was(
+    source: SourceTable, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "SEGMENT_BYTES", 100)
+    name = await aws.new_bucket()
+    bucket = Bucket(await aws.client("s3"), name)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    seen: list[tuple[int, int]] = []
+    broken = FailingSource(source, fail_at=2)
+    throttle = Throttle(10, lambda: 0.0, sleep)
+    with pytest.raises(ExceptionGroup):
+        await scan_table(broken, bucket, "exports/scan-1", throttle, exported_at=1000, at_once=1)  # type: ignore[arg-type]
+    done = len([key async for key in bucket.list_keys("exports/scan-1/data/")])
+    assert done == 2
+    reads = FailingSource(source)
+    await scan_table(
+        reads,
+        bucket,
+        "exports/scan-1",
+        throttle,
+        exported_at=2000,
+        on_segment=lambda *counts: seen.append(counts),  # type: ignore[arg-type]
+    )
+    export, files = await ExportFolder(bucket._client, f"s3://{name}/exports/scan-1").read()
+    assert (export.exported_at, export.items, len(files), reads.read) == (1000, 30, len(seen), len(files) - 2)
+    found = []
+    for file in files:
+        await ExportFolder(bucket._client, f"s3://{name}/exports/scan-1").fetch(file, tmp_path / "data")
+        lines = gzip.decompress((tmp_path / "data").read_bytes()).splitlines()
+        assert len(lines) == file.items
+        found += [int(json.loads(line)["Item"]["id"]["N"]) for line in lines]
+    assert sorted(found) == list(range(30))
+
+
+class FailingSource:
+    """A table of several segments, of which one cannot be read."""
+
+    def __init__(self, source: SourceTable, fail_at: int = -1) -> None:
+        self._source, self._fail_at, self.read = source, fail_at, 0
+
+    async def describe(self) -> Any:
+        described = await self._source.describe()
+        return type(described)(
+            **{name: getattr(described, name) for name in described.__struct_fields__} | {"bytes": 500}
+        )
+
+    async def scan(self, segment: int, segments: int) -> Any:
+        assert segments == 5
+        if segment == self._fail_at:
+            raise SourceError("throttled")
+        self.read += 1
+        # moto gives everything to every segment.
+        page = [item for item in await self._source.sample(100) if int(item["id"]["N"]) % segments == segment]
+        yield page, 1.0
+
+
+async def test_throttle_keeps_to_its_rate() -> None:
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    throttle = Throttle(50, lambda: now[0], sleep)
+    for _ in range(100):
+        await throttle.used(10)
+    assert now[0] == pytest.approx(20)
+    await Throttle(0, lambda: 0.0, sleep).used(1e9)
+    assert now[0] == pytest.approx(20)
+
+
+async def test_an_export_by_dynamodb(source: SourceTable) -> None:
+    answers: dict[str, Any] = {
+        "describe_table": await source._client.describe_table(TableName=source.name),
+        "export_table_to_point_in_time": {"ExportDescription": {"ExportArn": "arn:export/1"}},
+        "describe_export": {"ExportDescription": {"ExportStatus": "IN_PROGRESS"}},
+    }
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Client:
+        def __getattr__(self, operation: str) -> Any:
+            async def call(**arguments: Any) -> Any:
+                asked.append((operation, arguments))
+                if isinstance(answers[operation], Exception):
+                    raise answers[operation]
+                return answers[operation]
+
+            return call
+
+    table = SourceTable(Client(), source.name)  # type: ignore[arg-type]
+    assert await table.export("lake", "exports/x", "token") == "arn:export/1"
+    given = dict(asked)["export_table_to_point_in_time"]
+    assert (given["S3Bucket"], given["S3Prefix"], given["ClientToken"]) == ("lake", "exports/x", "token")
+    assert not await table.exported("arn:export/1")
+    answers["describe_export"] = {"ExportDescription": {"ExportStatus": "COMPLETED"}}
+    assert await table.exported("arn:export/1")
+    answers["describe_export"] = {"ExportDescription": {"ExportStatus": "FAILED", "FailureCode": "S3AccessDenied"}}
+    with pytest.raises(SourceError, match="S3AccessDenied"):
+        await table.exported("arn:export/1")
+    error = {"Error": {"Code": "PointInTimeRecoveryUnavailableException", "Message": "not enabled"}}
+    answers["export_table_to_point_in_time"] = ClientError(error, "ExportTableToPointInTime")  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="--scan"):
+        await table.export("lake", "exports/x", "token")
