@@ -219,3 +219,16 @@ async def test_an_event_of_another_shape_is_not_acknowledged(plant: Plant) -> No
     with pytest.raises(EventError):
         await plant.ingest().ingest(b'{"Records": []}')
     assert await plant.keys() == []
+
+
+async def test_what_does_not_fit_is_kept_with_the_file_whatever_its_name(plant: Plant) -> None:
+    event = orjson.loads(event_of(S, S, {"S": "n" * 21}))
+    event["Records"][0]["dynamodb"]["NewImage"] |= {"colour": S, "x" * 300: S, "lone \ud800": S}
+    event["Records"][1]["dynamodb"]["NewImage"] |= {"colour": S}
+    outcome = await plant.ingest().ingest(json.dumps(event).encode())
+    assert outcome.file is not None
+    assert outcome.file.drift == {
+        "ignored/colour": 2, "ignored/" + "x" * 255: 1, "ignored/lone ?": 1, "reject/note/too_long": 1
+    }  # fmt: skip
+    (kept,) = (await plant.ledger.files([outcome.file_id])).values()
+    assert kept.drift == outcome.file.drift

@@ -75,7 +75,10 @@ def count_drift(
     ignored: Mapping[str, int], misfits: Mapping[tuple[str, str], int], rejects: Mapping[tuple[str, str], int]
 ) -> dict[str, int]:
     """Sum what did not fit the columns, as the ledger keeps it."""
-    drift = Counter({f"ignored/{name[:LONGEST_NAME]}": count for name, count in ignored.items()})
+    drift: Counter[str] = Counter()
+    for name, count in ignored.items():
+        # A name may be text that no UTF-8 has; the ledger would refuse it.
+        drift[f"ignored/{name[:LONGEST_NAME].encode(errors='replace').decode()}"] += count
     drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
     drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
     return dict(drift.most_common(MAX_DRIFT))
