@@ -123,11 +123,18 @@ class Warehouse:
         Raises:
             WarehouseError: it was not taken, or failed.
         """
-        statement_id = await self.submit(statements, name=name, token=token)
+        return await self.end(await self.submit(statements, name=name, token=token), failing=True)
+
+    async def end(self, statement_id: str, *, failing: bool = False) -> str:
+        """Wait for the end of statements; give their id.
+
+        Raises:
+            WarehouseError: they failed, and `failing` says that this is an error.
+        """
         while (run := await self.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it can only be polled
             await asyncio.sleep(POLL_SECONDS)
-        if run.state != "FINISHED":
-            raise WarehouseError(f"{name}: {run.error or run.state}")
+        if failing and run.state != "FINISHED":
+            raise WarehouseError(run.error or run.state)
         return statement_id
 
     async def cancel(self, statement_id: str) -> None:

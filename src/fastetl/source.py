@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodbstreams import DynamoDBStreamsClient
 
 _NO_RECOVERY = "PointInTimeRecoveryUnavailableException"
 
@@ -42,8 +43,9 @@ class Described(msgspec.Struct, frozen=True):
 class SourceTable:
     """One DynamoDB table. Every method raises `SourceError` when DynamoDB does not do what was asked."""
 
-    def __init__(self, client: DynamoDBClient, name: str) -> None:
+    def __init__(self, client: DynamoDBClient, name: str, streams: DynamoDBStreamsClient | None = None) -> None:
         self._client = client
+        self._streams = streams
         self.name = name
 
     async def describe(self) -> Described:
@@ -88,6 +90,26 @@ class SourceTable:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    async def shard_bounds(self) -> dict[str, tuple[int, int]]:
+        """Give, for each shard of the stream whose parent is known, where the parent ends and where it begins."""
+        arn = (await self.describe()).stream_arn
+        if not arn:
+            return {}
+        shards: list[Any] = []
+        page: dict[str, str] = {}
+        while True:
+            answer = (await self._call("describe_stream", StreamArn=arn, **page))["StreamDescription"]
+            shards += answer["Shards"]
+            if not answer.get("LastEvaluatedShardId"):
+                break
+            page = {"ExclusiveStartShardId": answer["LastEvaluatedShardId"]}
+        ends = {shard["ShardId"]: shard["SequenceNumberRange"].get("EndingSequenceNumber") for shard in shards}
+        return {
+            shard["ShardId"]: (int(ended), int(shard["SequenceNumberRange"]["StartingSequenceNumber"]))
+            for shard in shards
+            if (ended := ends.get(shard.get("ParentShardId", "")))
+        }
+
     async def export(self, bucket: str, prefix: str, token: str) -> str:
         """Have the table exported as it is now; give the export's ARN. The same token gives the same, for 8 hours."""
         arn = (await self.describe()).arn
@@ -114,8 +136,9 @@ class SourceTable:
         return bool(described["ExportStatus"] == "COMPLETED")
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
+        client: Any = self._streams if operation == "describe_stream" else self._client
         try:
-            return await getattr(self._client, operation)(**arguments)
+            return await getattr(client, operation)(**arguments)
         except ClientError as error:
             code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
             remedy = "; enable it, or read the table itself with --scan" if code == _NO_RECOVERY else ""

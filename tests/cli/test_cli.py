@@ -243,6 +243,9 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     assert command("ddl", "--apply").returncode == 0
     online = command("check", "--online")
     assert (online.returncode, online.stdout.count("ok")) == (0, 5), online
+    verified = command("verify-account", "--json")
+    assert [each["answer"].split()[0] for each in json.loads(verified.stdout)] == ["yes,", "NULL", "COPY", "no,", "no"]
+    assert verified.returncode == 0
     made = run("init", "--table", "orders", "--out", str(folder / "made.toml"), **environment)
     assert made.returncode == 0, made.stderr
     assert 'keys = ["id"]' in (folder / "made.toml").read_text()

@@ -25,12 +25,14 @@ from fastetl.cli.reach import Reach, run
 from fastetl.config import Pipeline
 from fastetl.deployed import Finding
 from fastetl.statements import MAX_STATEMENTS, ddl_sql
+from fastetl.verify import Verdict
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(check)
     app.command()(ddl)
+    app.command()(verify_account)
 
 
 def check(
@@ -107,3 +109,23 @@ async def _apply(reach: Reach, pipeline: Pipeline) -> None:
     for n in range(0, len(sql), MAX_STATEMENTS):
         token = f"ddl-{uuid.uuid4()}"
         await warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{pipeline.name}", token=token)
+
+
+def verify_account(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
+    """Ask the account what documents leave open, by small experiments; exit code 1 if an answer is unexpected.
+
+    Makes tables `fastetl_verify_...` in the target's schema and objects under `check/`, and removes them.
+    """
+
+    async def ask(reach: Reach) -> list[Verdict]:
+        return await reach.verifier(choose_pipeline(reach.config, pipeline)).verify()
+
+    found = run(config, ask)
+    if as_json:
+        echo_json(found)
+    else:
+        for each in found:
+            style = "" if each.as_expected else "yellow"
+            results.print(f"{each.question} {each.answer}", style=style, markup=False, highlight=False, soft_wrap=True)
+    if not all(each.as_expected for each in found):
+        raise typer.Exit(1)

@@ -23,6 +23,7 @@ from fastetl.reload import Reloader
 from fastetl.s3 import Bucket
 from fastetl.schema import SchemaReader
 from fastetl.source import SourceTable
+from fastetl.verify import Verifier
 
 T = TypeVar("T")
 
@@ -30,13 +31,14 @@ T = TypeVar("T")
 class Reach:
     """The edges, open."""
 
-    def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any) -> None:
+    def __init__(self, config: Config, s3: Any, dynamodb: Any, redshift: Any, streams: Any) -> None:
         self.config = config
         self.s3 = s3
         self.bucket = Bucket(s3, config.bucket)
         self.ledger = Ledger(dynamodb, config.ledger_table)
         self._dynamodb = dynamodb
         self._redshift = redshift
+        self._streams = streams
 
     def operator(self, pipeline: Pipeline) -> Operator:
         """Give the operator of a pipeline."""
@@ -60,6 +62,12 @@ class Reach:
         warehouse = self.warehouse(pipeline)
         return Reloader(self.config, pipeline, into, self.bucket, self.ledger, warehouse, clock=time.time)
 
+    def verifier(self, pipeline: Pipeline) -> Verifier:
+        """Give what asks a real account."""
+        name = uuid.uuid4().hex[:12]
+        source, warehouse = self.source(pipeline), self.warehouse(pipeline)
+        return Verifier(self.config, pipeline, source, self.bucket, warehouse, name)
+
     def deployed(self, pipeline: Pipeline) -> Deployed:
         """Give what looks at a pipeline's surroundings."""
         return Deployed(
@@ -73,7 +81,7 @@ class Reach:
 
     def source(self, pipeline: Pipeline) -> SourceTable:
         """Give the table that a pipeline carries over."""
-        return SourceTable(self._dynamodb, pipeline.table)
+        return SourceTable(self._dynamodb, pipeline.table, self._streams)
 
 
 def run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
@@ -82,7 +90,7 @@ def run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
 
     async def run() -> T:
         async with AsyncExitStack() as stack:
-            clients = await open_clients(config, "s3", "dynamodb", "redshift-data")
+            clients = await open_clients(config, "s3", "dynamodb", "redshift-data", "dynamodbstreams")
             for client in clients:
                 stack.push_async_callback(client.close)
             return await work(Reach(config, *clients))
