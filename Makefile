@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TEMPLATE_LINTERS := .venv-templates/.installed
+CHECKOV := .venv-checkov/.installed
 PEERS := .venv-peers/.installed
 
 # What is deployed: the configuration, functions and files of your own (CODE), the platform.
@@ -39,13 +40,20 @@ lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the temp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lint-templates: $(TEMPLATE_LINTERS)
+lint-templates: $(TEMPLATE_LINTERS) $(CHECKOV)
 	.venv-templates/bin/cfn-lint template.yaml
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-templates/bin/sam validate --lint --template template.yaml
+	.venv-checkov/bin/checkov --config-file .checkov.yaml -f template.yaml
 
 $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 	test -x .venv-templates/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-templates
 	$(BIN)/uv pip install --quiet --python .venv-templates/bin/python --require-hashes -r requirements/templates.txt
+	touch $@
+
+# Its pins clash with SAM's.
+$(CHECKOV): requirements/checkov.txt | $(INSTALLED)
+	test -x .venv-checkov/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-checkov
+	$(BIN)/uv pip install --quiet --python .venv-checkov/bin/python --require-hashes -r requirements/checkov.txt
 	touch $@
 
 simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
@@ -119,6 +127,8 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 		--custom-compile-command "make lock" -o requirements/templates.txt requirements/templates.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" -o requirements/checkov.txt requirements/checkov.in
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 
