@@ -80,18 +80,26 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
     from the data, which fails at COPY or when its rows are counted. A wrong guess is safe: what fails for every file
     pauses the pipeline, and what the surroundings cause is tried again.
     """
+    if step == "copy" and (named or _MISSING_OBJECT.search(error)):
+        return "data"
+    if step in {"", "lock", "bump"} or _TRANSIENT.search(error):
+        return "transient"
+    if is_environment(error):
+        return "environment"
     match step:
         case "gate_batch" | "gate_fence":
             return "gate"
         case "gate_files":
             return "files"
-        case "copy" if named or _MISSING_OBJECT.search(error):
+        case "copy" | "count":
             return "data"
-        case "" | "lock" | "bump":
-            return "transient"
-    if _TRANSIENT.search(error):
-        return "transient"
-    return "data" if step in {"copy", "count"} and not _SURROUNDINGS.search(error) else "environment"
+        case _:
+            return "environment"
+
+
+def is_environment(error: str) -> bool:
+    """Tell whether a message is about what surrounds a load: permissions, space, tables that are not there."""
+    return bool(_SURROUNDINGS.search(error))
 
 
 _MISSING_OBJECT = re.compile(
@@ -100,7 +108,7 @@ _MISSING_OBJECT = re.compile(
 _TRANSIENT = re.compile(r"\b1023\b|serializ|deadlock|terminat|connection|timed? ?out|restart|SlowDown", re.IGNORECASE)
 _SURROUNDINGS = re.compile(
     r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|paused|resiz|unavailable|memory"
-    r"|relation|schema|column .* (?:does not exist|of)",
+    r"|relation|schema|table .* does not exist|column .* (?:does not exist|of)",
     re.IGNORECASE,
 )
 

@@ -330,6 +330,8 @@ class Loader:
             return await self._wait(batch)
         if run.state == "FINISHED":
             return await self._judge(head, batch, open_batches)
+        if batches.is_environment(run.error):
+            await self._pause(head, run.error)
         delay = _delay_seconds(batch.resolves)
         await self._ledger.advance(
             batch, resolves=batch.resolves + 1, statement_id="", not_before=self._now() + delay * 1000

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import orjson
 
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
+from fastetl.operate import Operator
 from fastetl.statements import Statement
 
 CONFIG = """
@@ -117,3 +120,23 @@ async def test_a_table_read_through_kinesis() -> None:
         (counted,) = await query(stack, 'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM public.orders_log')
         assert counted == [stack.sources["orders"].counts.read] * 2
         assert stack.sources["orders"].counts.repeated
+
+
+async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarms_watch() -> None:
+    async with Embedded(CONFIG) as stack:
+        await stack.create_tables()
+        await stack.connect()
+        await stack.run_sql(stack.config.pipelines[0], (Statement("drop", 'DROP TABLE "public"."orders_fences"'),))
+        await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "1"}, "note": {"S": "n" * 21}})
+        await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "2"}, "note": {"S": "fits"}})
+        operator = Operator(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger, clock=time.time)
+        async with asyncio.timeout(60):
+            while not (status := await operator.status()).paused or not stack.metrics().get("Paused"):
+                await asyncio.sleep(0.2)
+        assert "orders_fences" in status.paused
+
+        assert (status.paused_by, status.rejects, status.pending_files) == ("fastetl", 1, 1)
+        metrics = stack.metrics()
+        assert metrics["Rejects"] == metrics["RejectsByReason"] == 1
+        assert metrics["Paused"] >= 1
+        assert metrics["PossibleGap"] == 0
