@@ -44,6 +44,15 @@ async def started(warehouse: Warehouse, *sqls: str) -> str:
     return str(submitted["Id"])
 
 
+SLEEPING = "query LIKE 'SELECT PG_SLEEP%' AND state = 'active'"
+
+
+async def asleep(warehouse: Warehouse) -> None:
+    """Wait until a batch has come to its sleep: what stands before it is done."""
+    while await warehouse.rows(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {SLEEPING}") == [(0,)]:
+        await asyncio.sleep(0.01)
+
+
 async def waiting_for_a_lock(warehouse: Warehouse) -> None:
     """Wait until a session waits for another's lock."""
     blocked = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -58,6 +67,7 @@ async def test_the_isolation_level_is_the_one_asked_for(warehouse: Warehouse, is
 async def test_a_lock_makes_the_next_transaction_wait(warehouse: Warehouse) -> None:
     await warehouse.execute("CREATE TABLE held (n BIGINT)")
     first = await started(warehouse, "LOCK held", "SELECT pg_sleep(600)")
+    await asleep(warehouse)
     second = await started(warehouse, "LOCK held")
     await waiting_for_a_lock(warehouse)
     assert (await warehouse.call("describe_statement", Id=second))["Status"] == "STARTED"
@@ -69,10 +79,8 @@ async def test_a_lock_makes_the_next_transaction_wait(warehouse: Warehouse) -> N
 async def test_a_killed_session_rolls_back(warehouse: Warehouse) -> None:
     await warehouse.execute("CREATE TABLE killed (n BIGINT)")
     victim = await started(warehouse, "INSERT INTO killed VALUES (1)", "SELECT pg_sleep(600)")
-    sleeping = "query LIKE 'SELECT PG_SLEEP%' AND state = 'active'"
-    while await warehouse.rows(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {sleeping}") == [(0,)]:
-        await asyncio.sleep(0.01)
-    await warehouse.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {sleeping}")
+    await asleep(warehouse)
+    await warehouse.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {SLEEPING}")
     described = await warehouse.end_of(victim)
     assert (described["Status"], [sub["Status"] for sub in described["SubStatements"]]) == (
         "FAILED",
@@ -109,6 +117,7 @@ async def test_a_fence_keeps_a_queued_attempt_out(warehouse: Warehouse, s3: Any)
     await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
     holder = await started(warehouse, 'LOCK "public"."fenced_gate"', "SELECT pg_sleep(600)")
+    await asleep(warehouse)
     resolving = await started(warehouse, *batch.resolve_sql(1))
     await waiting_for_a_lock(warehouse)
     late = await started(warehouse, *batch.load_sql(1))
@@ -126,9 +135,7 @@ async def test_a_resolve_waits_for_the_attempt_that_runs(warehouse: Warehouse, s
     await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
     running = await started(warehouse, *batch.load_sql(1), "SELECT pg_sleep(0.5)")
-    sleeping = "query LIKE 'SELECT PG_SLEEP%' AND state = 'active'"
-    while await warehouse.rows(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {sleeping}") == [(0,)]:
-        await asyncio.sleep(0.01)
+    await asleep(warehouse)
     resolved = await warehouse.batch(*batch.resolve_sql(1))
     assert (await warehouse.end_of(running))["Status"] == "FINISHED"
     answer = await warehouse.call("get_statement_result", Id=f"{resolved['Id']}:4")
