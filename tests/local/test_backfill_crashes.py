@@ -31,7 +31,7 @@ from tests.exports import write_export
 
 FLIGHTS = int(os.environ.get("BACKFILL_FLIGHTS", "6000"))
 KILLS = int(os.environ.get("BACKFILL_KILLS", "3"))
-DATA_FILES = 12
+DATA_FILES = max(12, FLIGHTS // 5000)
 WRITTEN_AT_ONCE = 25
 CHANGED = 1000
 """Flights that change, again and again."""
@@ -114,9 +114,9 @@ async def test_a_backfill_that_is_killed_and_repeated(tmp_path: Path, monkeypatc
         folder = await asyncio.to_thread(write_export, folder, parts, exported_at=time.time(), table_arn=arn)
         await open_backfill(stack, folder)
         killed = 0
-        while killed < KILLS:
-            if await run_command(stack, config, folder, kill_after=chance.uniform(2, 2 + FLIGHTS / 4000)) < 0:
-                killed += 1
+        for _ in range(2 * KILLS):
+            killed += await run_command(stack, config, folder, kill_after=chance.uniform(2, 6)) < 0
+        assert killed >= KILLS
         await run_command(stack, config, folder, kill_after=None)
         await run_command(stack, config, folder, kill_after=None)
         stop.set()
