@@ -30,6 +30,8 @@ MIN_NUMBER_EXPONENT = -130
 """Of the first digit (DynamoDB Developer Guide, "Supported data types and naming rules": Number)."""
 
 _NUMERAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,4})?|[+-]?\.[0-9]+(?:[eE][+-]?[0-9]{1,4})?")
+_PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")
+"""As `plain` writes numbers."""
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ]([0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?)?"
@@ -387,13 +389,14 @@ def build_json(tag: str, content: Any) -> str:
     Raises:
         UnfitError: SUPER cannot hold it.
     """
-    return orjson.dumps(_json(tag, content)).decode()
+    return orjson.dumps(_json({tag: content})).decode()
 
 
-def _json(tag: str, content: Any) -> Any:
+def _json(value: Any) -> Any:
     try:
+        ((tag, content),) = value.items()
         return _JSON[tag](content)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UnfitError("malformed", "a value as DynamoDB writes it") from None
 
 
@@ -410,12 +413,16 @@ def only(value: Any) -> tuple[str, Any]:
 
 
 def _json_text(text: Any) -> str:
+    if type(text) is str and text.isascii() and len(text) <= MAX_VARCHAR_BYTES and "\0" not in text:
+        return text  # what most are, with no need to encode it
     if len(check_text(text)) > MAX_VARCHAR_BYTES:
         raise UnfitError("too_long", f"texts of at most {MAX_VARCHAR_BYTES} bytes inside SUPER")
     return str(text)
 
 
 def _json_number(content: Any) -> orjson.Fragment:
+    if type(content) is str and len(content) <= MAX_PRECISION and _PLAIN_NUMERAL.fullmatch(content):
+        return orjson.Fragment(content)
     text = plain(parse_number(content))
     before, _, after = text.lstrip("-").partition(".")
     if len(after) > MAX_SCALE or len(before.lstrip("0")) + len(after) > MAX_PRECISION:
@@ -442,8 +449,8 @@ _JSON: dict[str, Callable[[Any], Any]] = {
     "BOOL": _json_truth,
     "NULL": lambda _: None,
     "B": _json_binary,
-    "M": lambda content: {_json_text(name): _json(*only(value)) for name, value in content.items()},
-    "L": lambda content: [_json(*only(value)) for value in content],
+    "M": lambda content: {_json_text(name): _json(value) for name, value in content.items()},
+    "L": lambda content: [_json(value) for value in content],
     "SS": lambda content: sorted(map(_json_text, content)),
     "NS": lambda content: [_json_number(number) for number in sorted(content, key=parse_number)],
     "BS": lambda content: [_json_binary(binary) for binary in sorted(content, key=decode_binary)],

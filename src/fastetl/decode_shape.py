@@ -83,6 +83,12 @@ class Shape:
         self.columns = [
             TypedColumn(column, ways[number][1], null_marker) for number, column in enumerate(pipeline.columns)
         ]
+        groups: dict[object, list[int]] = {}
+        for number, typed in enumerate(self.columns):
+            if typed.absent is None:
+                groups.setdefault(typed.group, []).append(number)
+        self.groups = [numbers for numbers in groups.values() if len(numbers) > 1]
+        """Columns of the same type, by their numbers."""
         paths = [ways[number][0] for number in range(len(pipeline.columns))]
         paths += [f"f{number}" for number in range(len(names) - len(learned), len(names))]
         key_paths = [f"dynamodb.Keys.k{number}.{tag}".rstrip(".") for number, tag in enumerate(tags)]

@@ -6,6 +6,7 @@ values are then looked at by the column, not one by one. A record that holds any
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -179,7 +180,7 @@ class TypedDecoder:
         ]
         columns = [pl.Series(values=text, dtype=pl.String) for text in texts]
         values = values[len(shape.keys) :]
-        columns += [column.write(values[number], bad) for number, column in enumerate(shape.columns)]
+        columns += self._write_columns(values[: len(shape.columns)], bad)
         undeclared = values[len(shape.columns) :]
         if self._pipeline.undeclared == "extra":
             columns.append(write_extra(self._learned, undeclared, len(rows), self._pipeline.file.null_marker, bad))
@@ -193,6 +194,20 @@ class TypedDecoder:
             ids = tuple(text for text, is_good in zip(ids, good, strict=True) if is_good)
         typed.columns, typed.event_ids = columns, list(ids)
         return good
+
+    def _write_columns(self, values: Sequence[Sequence[Any]], bad: set[int]) -> list[pl.Series]:
+        """Write the declared columns; those of one type are looked at together, since each look has its price."""
+        shape = self._shape
+        written: dict[int, pl.Series] = {}
+        for numbers in shape.groups:
+            together = shape.columns[numbers[0]].read_plain([*chain.from_iterable(values[n] for n in numbers)])
+            if together is not None:
+                rows = len(values[0])
+                written |= {n: together.slice(place * rows, rows) for place, n in enumerate(numbers)}
+        return [
+            written[number] if number in written else column.write(values[number], bad)
+            for number, column in enumerate(shape.columns)
+        ]
 
     def _count_ignored(self, undeclared: Sequence[Sequence[msgspec.Raw]], bad: set[int], tally: Tally) -> None:
         for name, raws in zip(self._learned, undeclared, strict=True):

@@ -92,7 +92,8 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[bytes]:
     """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
-    texts = [_text(frame.schema[name], name, kind) for name, kind in layout.columns]
+    dtypes = frame.schema  # which Polars builds anew each time
+    texts = [_text(dtypes[name], name, kind) for name, kind in layout.columns]
     rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
     for part in frame.iter_slices(rows):
         csv = io.BytesIO()

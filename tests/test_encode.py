@@ -1,0 +1,111 @@
+"""Frames as files: read back with the standard library, they say what was in them, whatever the pieces."""
+
+import csv
+import gzip
+import io
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastetl.columns import RedshiftType
+from fastetl.encode import encode, encode_rejects
+from fastetl.errors import EnrichmentError
+from fastetl.model import Layout, Reject
+
+NULL = r"\N"
+TEXT = RedshiftType.parse("VARCHAR(64)")
+TEXTS = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=20)
+
+
+def build_layout(*kinds: RedshiftType, delimiter: str = ",", compression: str = "gzip") -> Layout:
+    columns = tuple((f"c{number}", kind) for number, kind in enumerate(kinds))
+    return Layout(columns, delimiter, compression, NULL, 1)
+
+
+def read(file: bytes, delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(gzip.decompress(file).decode(), newline=""), delimiter=delimiter))
+
+
+@given(
+    rows=st.lists(st.tuples(TEXTS, TEXTS | st.none()).filter(lambda row: NULL not in row), max_size=30),
+    delimiter=st.sampled_from([",", "|", "\t"]),
+    part_size=st.integers(1, 200),
+)
+def test_what_was_written_can_be_read(rows, delimiter, part_size):
+    frame = pl.DataFrame(rows, schema={"c0": pl.String, "c1": pl.String}, orient="row")
+    layout = build_layout(TEXT, TEXT, delimiter=delimiter)
+    pieces = list(encode([frame], layout, part_size))
+    assert read(b"".join(pieces), delimiter) == [[NULL if text is None else text for text in row] for row in rows]
+    assert all(len(piece) >= part_size for piece in pieces[:-1])
+    assert pieces == list(encode([frame], layout, part_size)), "a second attempt writes the same bytes"
+
+
+def test_several_frames_make_one_member():
+    frame = pl.DataFrame({"c0": ["a" * 50] * 1000})
+    file = b"".join(encode([frame, frame.clear(), frame], build_layout(TEXT), 10))
+    assert len(read(file)) == 2000
+    assert file.count(b"\x1f\x8b\x08") == 1
+
+
+def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
+    monkeypatch.setattr("fastetl.encode.SLICE_BYTES", 1000)
+    sizes = []
+    write = pl.DataFrame.write_csv
+
+    def note_and_write(frame, *arguments, **options):
+        sizes.append(frame.height)
+        write(frame, *arguments, **options)
+
+    monkeypatch.setattr(pl.DataFrame, "write_csv", note_and_write)
+    frame = pl.DataFrame({"c0": [f"{number:010}" for number in range(1000)]})
+    assert len(read(b"".join(encode([frame], build_layout(TEXT), 100)))) == 1000
+    assert len(sizes) > 5
+    assert max(sizes) < 500
+
+
+def test_the_columns_have_the_order_of_the_layout():
+    frame = pl.DataFrame({"c1": ["b"], "other": ["x"], "c0": ["a"]})
+    assert read(b"".join(encode([frame], build_layout(TEXT, TEXT), 1))) == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("DOUBLE PRECISION", [0.1, float("inf"), float("-inf"), 1e300], ["0.1", "Infinity", "-Infinity", "1e+300"]),
+        ("BIGINT", [2**63 - 1, -(2**63)], ["9223372036854775807", "-9223372036854775808"]),
+        ("DECIMAL(38,2)", [Decimal("123456789012345678901234567890123456.78")],
+         ["123456789012345678901234567890123456.78"]),
+        ("BOOLEAN", [True, False], ["true", "false"]),
+        ("DATE", [date(2024, 2, 29)], ["2024-02-29"]),
+        ("TIMESTAMP", [datetime(2024, 2, 29, 1, 2, 3, 4)], ["2024-02-29 01:02:03.000004"]),  # noqa: DTZ001
+        ("TIMESTAMPTZ", [datetime(2024, 2, 29, tzinfo=UTC)], ["2024-02-29 00:00:00.000000+00"]),
+        ("VARBYTE(8)", [b"\x00\xff"], ["00ff"]),
+    ],
+)  # fmt: skip
+def test_values_of_every_dtype_are_spelled_as_copy_reads_them(kind, values, expected):
+    rows = read(b"".join(encode([pl.DataFrame({"c0": [*values, None]})], build_layout(RedshiftType.parse(kind)), 1)))
+    assert [text for (text,) in rows] == [*expected, NULL]
+
+
+def test_a_dtype_without_a_redshift_type_is_refused_with_its_column():
+    with pytest.raises(EnrichmentError, match="column c0: List"):
+        list(encode([pl.DataFrame({"c0": [[1]]})], build_layout(TEXT), 1))
+
+
+def test_zstd_is_one_frame_with_the_same_text():
+    from backports import zstd  # noqa: PLC0415 - as the product does
+
+    frame = pl.DataFrame({"c0": ["a", None]})
+    file = b"".join(encode([frame, frame], build_layout(TEXT, compression="zstd"), 1))
+    assert zstd.decompress(file) == b"a\n\\N\na\n\\N\n"
+
+
+def test_rejects_are_named_by_their_lines_and_not_by_their_compression():
+    reject = Reject("1", "type", "a", "N", "{}")
+    file, crc = encode_rejects([reject, reject])
+    assert len(gzip.decompress(file).splitlines()) == 2
+    assert encode_rejects([reject, reject])[1] == crc != encode_rejects([reject])[1]
