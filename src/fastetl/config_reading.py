@@ -275,7 +275,7 @@ class _Reader:
         default = LoadPolicy()
         policy = LoadPolicy(
             max_bytes=table.parse("max_bytes", default.max_bytes, _parse_bytes),
-            max_age_seconds=table.parse("max_age", default.max_age_seconds, _parse_seconds),
+            max_age_seconds=table.parse("max_age", default.max_age_seconds, parse_seconds),
             max_files=table.take("max_files", int, default.max_files),
             pre_sql=table.take("pre_sql", tuple[str, ...], ()),
             post_sql=table.take("post_sql", tuple[str, ...], ()),
@@ -338,7 +338,12 @@ def _parse_bytes(value: Any) -> int:
     return _quantity(value, _UNITS, "a size is a number of bytes, or like 128 MiB")
 
 
-def _parse_seconds(value: Any) -> int:
+def parse_seconds(value: Any) -> int:
+    """Read an age: seconds, or with a unit.
+
+    Raises:
+        ValueError: it is none.
+    """
     return _quantity(value, _SECONDS, "an age is a number of seconds, or like 15m")
 
 

@@ -1,0 +1,162 @@
+"""What `fastetl tune` answers: proposals beside the current setting, as data and as lines to copy. Pure."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl.tune.calibrate import Calibration
+from fastetl.tune.model import MIB, Measured, Prediction, Settings, Workload, duration
+from fastetl.tune.search import Goal, Proposals
+
+if TYPE_CHECKING:
+    from fastetl.config import Pipeline
+    from fastetl.tune.prices import Book
+
+POWER_TUNING_URL = "https://lambda-power-tuning.show/#"
+"""AWS Lambda Power Tuning's page; what follows stays in the browser."""
+
+TEMPLATE_DEFAULTS = {"memory_mb": 1769, "batch_size": 10_000, "window_seconds": 60.0, "parallelization": 1}
+"""Of `template.yaml`'s parameters IngestMemory, BatchSize, BatchingWindow, ParallelizationFactor."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Everything that was found; `--json` writes exactly this, and the report holds it."""
+
+    pipeline: str
+    measured_with: str
+    measured: tuple[Measured, ...]
+    workload: Workload
+    goal: Goal
+    current: Prediction
+    cheapest: Prediction
+    balanced: Prediction
+    fastest: Prediction
+    frontier: tuple[Prediction, ...]
+    looked_at: int
+    memory_curves: dict[str, tuple[tuple[float, float, float], ...]]
+    """For each batch size: memory in MB, dollars for a million changes and MB used."""
+    power_tuning_url: str
+    configuration: str
+    """The balanced proposal's lines for `fastetl.toml`."""
+    parameters: str
+    """And its parameters for `sam deploy`."""
+    calibration: Calibration | None = None
+
+    @property
+    def rows(self) -> dict[str, Prediction]:
+        """The settings that are compared, by their names."""
+        return {
+            "current": self.current,
+            "cheapest": self.cheapest,
+            "balanced": self.balanced,
+            "fastest": self.fastest,
+        }
+
+
+def current_settings(
+    pipeline: Pipeline, memory_mb: int = 0, batch_size: int = 0, window_seconds: float = -1
+) -> Settings:
+    """Give what the configuration says, and the template's defaults where nothing else is given."""
+    return Settings(
+        memory_mb=memory_mb or int(TEMPLATE_DEFAULTS["memory_mb"]),
+        batch_size=batch_size or int(TEMPLATE_DEFAULTS["batch_size"]),
+        window_seconds=TEMPLATE_DEFAULTS["window_seconds"] if window_seconds < 0 else window_seconds,
+        parallelization=int(TEMPLATE_DEFAULTS["parallelization"]),
+        part_size=pipeline.file.part_size_bytes,
+        max_bytes=pipeline.load.max_bytes,
+        max_age_seconds=pipeline.load.max_age_seconds,
+        compression=pipeline.file.compression,
+        max_files=pipeline.load.max_files,
+    )
+
+
+def build_answer(
+    pipeline: Pipeline,
+    measured_with: str,
+    measured: tuple[Measured, ...],
+    workload: Workload,
+    goal: Goal,
+    current: Prediction,
+    proposals: Proposals,
+    book: Book,
+    calibration: Calibration | None,
+) -> Answer:
+    """Put everything together."""
+    return Answer(
+        pipeline=pipeline.name,
+        measured_with=measured_with,
+        measured=measured,
+        workload=workload,
+        goal=goal,
+        current=current,
+        cheapest=proposals.cheapest,
+        balanced=proposals.balanced,
+        fastest=proposals.fastest,
+        frontier=proposals.frontier,
+        looked_at=proposals.looked_at,
+        memory_curves=_memory_curves(measured[0], book),
+        power_tuning_url=_power_tuning_url(measured[0], proposals.balanced, book),
+        configuration=write_configuration(pipeline, proposals.balanced.settings),
+        parameters=write_parameters(proposals.balanced.settings),
+        calibration=calibration,
+    )
+
+
+def write_configuration(pipeline: Pipeline, settings: Settings) -> str:
+    """Give the lines of `fastetl.toml`, in the pipeline's own table."""
+    return (
+        f'# in [[pipelines]] name = "{pipeline.name}"\n'
+        "[pipelines.file]\n"
+        f'compression = "{settings.compression}"\n'
+        f'part_size = "{settings.part_size // MIB} MiB"\n\n'
+        "[pipelines.load]\n"
+        f'max_bytes = "{settings.max_bytes // MIB} MiB"\n'
+        f'max_age = "{settings.max_age_seconds}s"\n'
+    )
+
+
+def write_parameters(settings: Settings) -> str:
+    """Give the template's parameters as `sam deploy` takes them."""
+    return (
+        f"IngestMemory={settings.memory_mb} BatchSize={settings.batch_size} "
+        f"BatchingWindow={settings.window_seconds:g} ParallelizationFactor={settings.parallelization}"
+    )
+
+
+_WORTH_A_LINE = 100
+"""Records of an invocation: fewer cost so much each that all other lines would be one."""
+_MEMORIES_MB = (128, 192, 256, 384, 512, 768, 1024, 1280, 1536, 1769, 2560, 3538)
+
+
+def _memory_curves(measured: Measured, book: Book) -> dict[str, tuple[tuple[float, float, float], ...]]:
+    """Say what the ingest function alone costs at each memory size, for every batch size that was measured."""
+    curves = {}
+    for sample in measured.samples:
+        if sample.records < _WORTH_A_LINE <= measured.samples[-1].records:
+            continue
+        points = []
+        for memory in (memory for memory in _MEMORIES_MB if memory >= sample.memory_mb):
+            seconds = duration(sample, memory, book.constants)
+            dollars = seconds * memory / 1024 * book.gb_second + book.prices.lambda_million_requests / 1e6
+            points.append((float(memory), dollars / sample.records * 1e6, float(sample.memory_mb)))
+        if points:
+            curves[f"{sample.records:,} records"] = tuple(points)
+    return curves
+
+
+def _power_tuning_url(measured: Measured, chosen: Prediction, book: Book) -> str:
+    """Encode sizes as int16, milliseconds and dollars as float32, little-endian, in base64."""
+    sample = measured.at(chosen.records_per_invocation)
+    sizes = [memory for memory in _MEMORIES_MB if memory >= sample.memory_mb]
+    seconds = [duration(sample, memory, book.constants) for memory in sizes]
+    dollars = [taken * memory / 1024 * book.gb_second for taken, memory in zip(seconds, sizes, strict=True)]
+    fields = (
+        struct.pack(f"<{len(sizes)}h", *sizes),
+        struct.pack(f"<{len(sizes)}f", *(taken * 1000 for taken in seconds)),
+        struct.pack(f"<{len(sizes)}f", *dollars),
+    )
+    return POWER_TUNING_URL + ";".join(base64.b64encode(field).decode() for field in fields)

@@ -1,0 +1,241 @@
+"""Run the real ingest function, in the real Lambda runtime client, and see what an invocation takes.
+
+S3 and DynamoDB are moto's server in another process: what it takes is in no figure but wall-clock time, which only
+tells how long this machine made the function wait.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median, quantiles
+from types import TracebackType
+from typing import Any, Self
+
+import aioboto3
+import msgspec
+
+from fastetl.config import Config, Pipeline, parse_config
+from fastetl.decode import Decoder
+from fastetl.encode import encode
+from fastetl.ledger import TABLE_SCHEMA
+from fastetl.local.kinesis_records import build_kinesis_event
+from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
+from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
+from fastetl.local.moto_process import MotoProcess
+from fastetl.tune.model import Measured, Sample
+from fastetl.tune.records import EventCutter, Record
+
+BATCH_SIZES = (1, 10, 100, 500, 1000, 2500, 5000, 10_000)
+LEAST_SECONDS = 0.5
+"""Of CPU time that each batch size is measured for, so that short invocations are repeated more often."""
+LEAST_REPEATS, MOST_REPEATS = 5, 60
+
+_STAND_INS = {"FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup"}
+_OWN = ("AWS_", "FASTETL_", "POWERTOOLS_")
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+Progress = Callable[[str, float], None]
+"""Told what is being measured, and which share of it all is done."""
+
+
+class MeasuringError(Exception):
+    """The function does not do what is to be measured; the message says what it answered."""
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """One run of the handler."""
+
+    result: InvokeResult
+    cpu_seconds: float
+
+
+class Bench:
+    """The ingest function on this machine, ready to be invoked.
+
+    ```
+    async with Bench(config_text) as bench:
+        invocation = await bench.invoke(event)
+    ```
+    """
+
+    def __init__(
+        self,
+        config_text: str,
+        *,
+        root: Path = Path(),
+        wrapper: tuple[str, ...] = (),
+        variables: dict[str, str] | None = None,
+    ) -> None:
+        """Describe it.
+
+        Args:
+            config_text: `fastetl.toml`.
+            root: the folder that its relative paths and functions are in.
+            wrapper: runs the interpreter, as under a CPU quota.
+            variables: more environment variables of the function.
+        """
+        self._config_text = config_text
+        self._root = root.absolute()
+        self._wrapper = wrapper
+        self._variables = variables or {}
+        self._stack = AsyncExitStack()
+        self.config: Config = parse_config(config_text, {**os.environ, **_STAND_INS})
+        self.init_cpu_seconds = 0.0
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fastetl-tune-")))
+        moto = MotoProcess()
+        self._stack.push_async_callback(moto.stop)
+        await moto.start()
+        keys: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
+        session: Any = aioboto3.Session(**keys)
+        async with (
+            session.client("s3", endpoint_url=moto.endpoint_url) as s3,
+            session.client("dynamodb", endpoint_url=moto.endpoint_url) as dynamodb,
+        ):
+            await s3.create_bucket(Bucket=self.config.bucket)
+            schema: Any = TABLE_SCHEMA
+            await dynamodb.create_table(TableName=self.config.ledger_table, BillingMode="PAY_PER_REQUEST", **schema)
+        path = directory / "fastetl.toml"
+        path.write_text(self._config_text, encoding="utf-8")
+        # Enrichments find their secrets where the user has put them; AWS is nobody's but the bench's.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
+        python_path = os.pathsep.join([str(self._root), *(path for path in sys.path if path)])
+        environment = {
+            **inherited, **_CREDENTIALS, **_STAND_INS, "AWS_ENDPOINT_URL": moto.endpoint_url, "PYTHONPATH": python_path,
+            "FASTETL_CONFIG": str(path), "LAMBDA_TASK_ROOT": str(self._root), **self._variables,
+        }  # fmt: skip
+        settings = FunctionSettings(
+            "ingest", "fastetl.lambdas.ingest.handler", environment, concurrency=1, wrapper=self._wrapper
+        )
+        self._function = Function(settings)
+        self._stack.push_async_callback(self._function.close)
+
+    async def invoke(self, event: bytes) -> Invocation:
+        """Run the handler once.
+
+        Raises:
+            MeasuringError: it failed.
+        """
+        before = self._cpu_seconds()
+        result = await self._function.invoke(event)
+        if result.error:
+            raise MeasuringError(result.payload.decode(errors="replace")[:500])
+        return Invocation(result, self._cpu_seconds() - before)
+
+    async def warm_up(self, event: bytes) -> None:
+        """Start the function and run it once, so that what happens only once is over."""
+        first = await self.invoke(event)
+        second = await self.invoke(event)
+        self.init_cpu_seconds = max(0.0, first.cpu_seconds - second.cpu_seconds)
+
+    def _cpu_seconds(self) -> float:
+        return sum(read_cpu_seconds(pid) for pid in self._function.pids)
+
+
+async def measure(
+    bench: Bench, pipeline: Pipeline, records: Sequence[Record], progress: Progress, sizes: Sequence[int] = BATCH_SIZES
+) -> Measured:
+    """Measure a pipeline as it is configured, at every batch size that an event has room for.
+
+    Raises:
+        MeasuringError: the function failed.
+    """
+    cutter = EventCutter(pipeline, records)
+    probe = shape_event(pipeline, cutter.cut(len(records)))
+    most = int(MAX_PAYLOAD_BYTES * 0.97 * len(records) / len(probe))
+    fitting = sorted({size for size in sizes if size <= most} | {max(2, min(most, max(sizes)))})
+    samples = []
+    await bench.warm_up(shape_event(pipeline, cutter.cut(fitting[0])))
+    for number, size in enumerate(fitting):
+        progress(f"{size:,} records", number / len(fitting))
+        samples.append(await _measure_size(bench, pipeline, cutter, size))
+    return Measured(pipeline.file.compression, tuple(samples), bench.init_cpu_seconds)
+
+
+async def _measure_size(bench: Bench, pipeline: Pipeline, cutter: EventCutter, size: int) -> Sample:
+    await bench.invoke(shape_event(pipeline, cutter.cut(size)))
+    taken: list[Invocation] = []
+    event = b""
+    while len(taken) < MOST_REPEATS and (
+        len(taken) < LEAST_REPEATS or sum(one.cpu_seconds for one in taken) < LEAST_SECONDS
+    ):
+        event = shape_event(pipeline, cutter.cut(size))
+        taken.append(await bench.invoke(event))
+    cpu = [one.cpu_seconds for one in taken]
+    lower, middle, upper = quantiles(cpu, n=4)
+    written = [record["bytes"] for one in taken for record in one.result.records if record.get("message") == "ingested"]
+    return Sample(
+        records=size,
+        event_bytes=len(event),
+        file_bytes=round(median(written)),
+        cpu_seconds=middle,
+        wall_seconds=median(one.result.report.duration_ms for one in taken) / 1000,
+        memory_mb=taken[-1].result.report.max_memory_used_mb,
+        spread=(upper - lower) / middle if middle else 0.0,
+    )
+
+
+def with_compression(
+    measured: Measured, pipeline: Pipeline, records: Sequence[Record], compression: Any, clock: Callable[[], float]
+) -> Measured:
+    """Give what was measured as it would be with another compression, whose CPU time and bytes are measured here."""
+    cutter = EventCutter(pipeline, records)
+    decoder = Decoder(pipeline)
+    samples = []
+    for sample in measured.samples:
+        frame = decoder.decode(cutter.cut(sample.records)).frame
+        columns = tuple(column for column in pipeline.layout.columns if column[0] in frame.columns)
+        taken = {}
+        for one in (pipeline.file.compression, compression):
+            layout = msgspec.structs.replace(pipeline.layout, columns=columns, compression=one)
+            times, size = [], 0
+            for _ in range(LEAST_REPEATS):
+                begin = clock()
+                size = sum(map(len, encode([frame], layout, pipeline.file.part_size_bytes)))
+                times.append(clock() - begin)
+            taken[one] = (median(times), size)
+        (was, old), (seconds, size) = taken[pipeline.file.compression], taken[compression]
+        samples.append(
+            msgspec.structs.replace(
+                sample,
+                cpu_seconds=max(0.0, sample.cpu_seconds + seconds - was),
+                file_bytes=round(sample.file_bytes * size / old) if old else size,
+            )
+        )
+    return msgspec.structs.replace(measured, compression=compression, samples=tuple(samples))
+
+
+def shape_event(pipeline: Pipeline, event: bytes) -> bytes:
+    """Give an event as the pipeline's source hands it over."""
+    return event if pipeline.source == "stream" else build_kinesis_event(event, pipeline.stream_arn)
+
+
+def read_cpu_seconds(pid: int) -> float:
+    """What a process and its threads have used so far, to the nanosecond."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total / 1e9

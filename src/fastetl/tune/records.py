@@ -1,0 +1,167 @@
+"""Stream records to measure with: an event's own, a table's items, or made up from the pipeline's columns. Pure.
+
+A record is what stands in an event's `Records`. Measuring needs many different events, so that records are used again
+under new event ids and sequence numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import random
+import string
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from fastetl.errors import EventError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
+
+Record = dict[str, Any]
+
+MADE_UP = 2_000
+"""Records, when they are made up."""
+LONGEST_MADE_UP = 24
+"""Characters of a made-up text."""
+
+_FIRST_SECOND = 1_767_225_600
+_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+_INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
+
+
+def read_records(event: bytes) -> list[Record]:
+    """Take the records out of an event of DynamoDB Streams.
+
+    Raises:
+        EventError: it is none.
+    """
+    try:
+        content: Any = orjson.loads(event)
+        records = [dict(record) for record in content["Records"] if record["dynamodb"]["Keys"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise EventError(f"not an event of DynamoDB Streams ({error!r}); give one as Lambda delivers it") from None
+    if not records:
+        raise EventError("the event has no records; give one that has")
+    return records
+
+
+def records_of_items(pipeline: Pipeline, items: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """Give every item as it would come if it had just been written."""
+    return [
+        {
+            "eventName": "INSERT",
+            "eventSource": "aws:dynamodb",
+            "eventVersion": "1.1",
+            "awsRegion": "us-east-1",
+            "dynamodb": {
+                "ApproximateCreationDateTime": float(_FIRST_SECOND + number // 1000),
+                "Keys": {name: item[name] for name in pipeline.keys},
+                "NewImage": item,
+                "SizeBytes": len(orjson.dumps(item)),
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            },
+        }
+        for number, item in enumerate(items)
+    ]
+
+
+def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
+    """Make up items that fit the pipeline's columns; the same each time."""
+    chance = random.Random(0)  # noqa: S311 - no secret
+    free = _free_key(pipeline)
+    items = []
+    for number in range(count):
+        item: Record = {}
+        for column in pipeline.columns:
+            _put(item, column, _make_up(column, chance))
+        for name in pipeline.keys:
+            if name not in item or name == free:
+                tag = next(iter(item.get(name, {"S": ""})))
+                item[name] = {tag: str(number) if tag == "N" else f"{name}-{number}"}
+        items.append(item)
+    return items
+
+
+def _free_key(pipeline: Pipeline) -> str:
+    """Choose the key attribute that tells the items apart: one that need not be a time."""
+    times = {column.path[0] for column in pipeline.columns if column.type.kind in _TIMES}
+    return next((name for name in pipeline.keys if name not in times), pipeline.keys[0])
+
+
+class EventCutter:
+    """Cuts events of any size out of records, no two of them with the same content."""
+
+    def __init__(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        table = f"arn:aws:dynamodb:us-east-1:123456789012:table/{pipeline.table}/stream/2026-01-01T00:00:00.000"
+        self._arn = pipeline.stream_arn if pipeline.source == "stream" and pipeline.stream_arn else table
+        self._records = itertools.cycle(records)
+        self._numbers = itertools.count(1)
+
+    def cut(self, count: int) -> bytes:
+        """Build an event of so many records."""
+        return orjson.dumps({"Records": list(itertools.islice(self._numbered(), count))})
+
+    def _numbered(self) -> Iterator[Record]:
+        for record in self._records:
+            number = next(self._numbers)
+            change = {**record["dynamodb"], "SequenceNumber": f"{number:021}"}
+            yield {**record, "eventID": f"{number:032x}", "eventSourceARN": self._arn, "dynamodb": change}
+
+
+def _put(item: Record, column: Column, value: Record) -> None:
+    """Put a value where a column looks for it; inside lists only the first place."""
+    for step in reversed(column.path[1:]):
+        value = {"M": {step: value}} if isinstance(step, str) else {"L": [value] * (step + 1)}
+    root = str(column.path[0])
+    inside = item.get(root)
+    if inside and "M" in inside and "M" in value:
+        inside["M"].update(value["M"])
+    else:
+        item[root] = value
+
+
+def _make_up(column: Column, chance: random.Random) -> Record:
+    kind = column.type
+    match kind.kind:
+        case "SMALLINT" | "INTEGER" | "BIGINT":
+            number = chance.getrandbits(_INTEGER_BITS[kind.kind])
+            return {"N": str(_FIRST_SECOND if column.time_format != "iso8601" else number)}
+        case "DECIMAL":
+            digits = "".join(chance.choices("123456789", k=max(1, kind.precision * 2 // 3)))
+            return {"N": f"{digits[kind.scale :] or 0}.{digits[: kind.scale]}" if kind.scale else digits}
+        case "REAL" | "DOUBLE PRECISION":
+            return {"N": str(chance.randrange(10**6) / 8)}
+        case "BOOLEAN":
+            return {"BOOL": bool(chance.getrandbits(1))}
+        case "DATE" | "TIMESTAMP" | "TIMESTAMPTZ":
+            return _make_up_time(column, chance)
+        case "VARBYTE":
+            return {"B": base64.b64encode(chance.randbytes(min(kind.length, LONGEST_MADE_UP))).decode()}
+        case "SUPER":
+            return {"M": {"name": {"S": _word(chance, 12)}, "amounts": {"L": [{"N": "1.5"}, {"N": "20"}]}}}
+    return {"S": _word(chance, min(kind.length, LONGEST_MADE_UP))}
+
+
+def _make_up_time(column: Column, chance: random.Random) -> Record:
+    second = chance.randrange(86_400)
+    factors = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
+    if factor := factors.get(column.time_format):
+        return {"N": str((_FIRST_SECOND + second) * factor)}
+    if column.type.kind == "DATE":
+        return {"S": f"2026-01-{second % 28 + 1:02}"}
+    return {"S": f"2026-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"}
+
+
+def _word(chance: random.Random, length: int) -> str:
+    return "".join(chance.choices(string.ascii_lowercase + "  ", k=length)).strip() or "a"
+
+
+def describe(records: Sequence[Record]) -> str:
+    """Say in a few words what is measured with."""
+    size = sum(len(orjson.dumps(record)) for record in records) / len(records)
+    return f"{len(records):,} records of {size:,.0f} bytes on the average"

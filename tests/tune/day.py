@@ -1,0 +1,260 @@
+"""A day of a deployment on virtual time: what the model predicts, played out change by change and load by load.
+
+Changes come at random, are cut into batches as Lambda does it, and become files in the product's own ledger; the
+product's own coordinator loads them, on the fake services of the simulation. Durations of invocations and loads are
+the model's; how often anything happens, and how long changes wait, is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import math
+import random
+from collections import Counter
+
+import msgspec
+
+from fastetl import manifest
+from fastetl.batches import parse_members
+from fastetl.columns import Column, RedshiftType
+from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.decode import Decoder
+from fastetl.encode import encode
+from fastetl.ledger import Ledger
+from fastetl.load import Loader
+from fastetl.model import FileItem
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+from fastetl.statements import ddl_sql
+from fastetl.tune.model import HOUR, Measured, Settings, Workload, duration
+from fastetl.tune.prices import Book
+from tests.simulation.fake_dynamodb import FakeDynamoDB
+from tests.simulation.fake_redshift_data import FakeRedshiftData, Pace
+from tests.simulation.fake_s3 import FakeS3
+from tests.simulation.fake_warehouse import FakeWarehouse, Transaction
+from tests.simulation.faults import FaultPlan, Network
+from tests.simulation.loop import SimulatedLoop
+
+BEGINS = 1_800_000_000.0
+BUCKET = "lake"
+MARKS = 5
+"""Changes of each file whose waiting is looked at, evenly over the time in which the file's changes came."""
+
+
+class Played(msgspec.Struct):
+    """What happened."""
+
+    fresh_p50: float
+    """Seconds, of all changes that were loaded."""
+    fresh_p99: float
+    files: int
+    loads: int
+    lambda_seconds: float
+    """Of the ingest function."""
+    awake_seconds: float
+    """Of the warehouse."""
+    puts: float
+    """Requests to S3 that write."""
+    calls: Counter[tuple[str, str]]
+    """What the product asked of which service."""
+
+
+class Day:
+    """One pipeline's day."""
+
+    def __init__(self, measured: Measured, settings: Settings, workload: Workload, book: Book, seed: int = 0) -> None:
+        self.measured, self.settings, self.workload, self.book = measured, settings, workload, book
+        self.random = random.Random(seed)
+        self.loop = SimulatedLoop(seed, starts_at=BEGINS)
+        plan = FaultPlan(seed)
+        plan.active = False
+        self.network = Network(self.loop, plan)
+        self.pipeline = Pipeline(
+            name="orders", table="orders", keys=("id",), schema="public", target="orders",
+            columns=(Column("id", ("id",), RedshiftType.parse("VARCHAR(64)")),),
+            load=LoadPolicy(settings.max_bytes, settings.max_age_seconds, settings.max_files),
+            redshift=RedshiftTarget(workgroup="simulated"),
+        )  # fmt: skip
+        self.config = Config(BUCKET, "ledger", (self.pipeline,))
+        self.s3 = FakeS3(self.loop.time)
+        self.dynamodb = FakeDynamoDB(self.loop.time, lag=lambda: 0.0, page_items=1000)
+        self.warehouse = FakeWarehouse(self.s3, self.loop.time)
+        self.wake = asyncio.Event()
+        self.data_api = FakeRedshiftData(
+            self.loop, self.warehouse, pace=_Pace(self), on_event=lambda _name, _status: self.wake.set()
+        )
+        self.ledger = Ledger(self.network.client(self.dynamodb), "ledger")
+        self.marks: dict[str, tuple[int, list[float]]] = {}
+        """Of each file: how many changes each mark stands for, and when they came."""
+        self.waits: list[tuple[float, float]] = []
+        self.loads: list[tuple[float, float]] = []
+        self.files = 0
+        self.lambda_seconds = 0.0
+        self.puts = 0.0
+        self._line = self._build_line()
+
+    def play(self) -> Played:
+        """Play it."""
+        self.loop.run_until_complete(self._main())
+        self.loop.close()
+        return self._sum_up()
+
+    async def _main(self) -> None:
+        transaction = Transaction(self.warehouse)
+        for statement in ddl_sql(self.pipeline):
+            await transaction.run(statement.sql)
+        transaction.commit()
+        layout = self.pipeline.layout
+        key = manifest.layout_key("", self.pipeline.name, layout.layout_id)
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=msgspec.json.encode(layout))
+        for _ in range(self.workload.shards * self.settings.parallelization):
+            self.loop.background(self._lane())
+        self.loop.background(self._coordinate())
+        await asyncio.sleep(24 * HOUR)
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def _rate(self) -> float:
+        hour = int((self.loop.time() - BEGINS) // HOUR) % 24
+        return self.workload.hours[hour] / self.workload.shards / self.settings.parallelization
+
+    async def _lane(self) -> None:
+        """Cut batches of what comes, and invoke the function with one after the other."""
+        constants, settings = self.book.constants, self.settings
+        record_bytes = self.measured.samples[-1].event_bytes / self.measured.samples[-1].records
+        most = int(min(settings.batch_size, constants.payload_bytes // record_bytes))
+        read_to = self.loop.time()
+        while True:
+            rate = self._rate()
+            first = read_to + self.random.expovariate(rate)
+            window = settings.window_seconds or self.random.random() * constants.poll_seconds
+            full = first + self.random.gammavariate(most - 1, 1 / rate) if most > 1 else first
+            # What comes while the previous invocation runs is read as well, up to a full batch.
+            cut = min(full, max(first + window, self.loop.time()))
+            count = most if cut == full else 1 + self._count(rate * (cut - first))
+            await asyncio.sleep(max(0.0, cut - self.loop.time()))
+            read_to = cut
+            sample = self.measured.at(count)
+            seconds = duration(sample, settings.memory_mb, constants)
+            self.lambda_seconds += seconds
+            await asyncio.sleep(seconds)
+            spread = (cut - first) / MARKS
+            await self._register(count, sample.file_bytes, [first + spread * (n + 0.5) for n in range(MARKS)])
+
+    def _count(self, expected: float) -> int:
+        """Draw how many come, where so many are expected."""
+        if expected > 50:
+            return max(0, round(self.random.gauss(expected, math.sqrt(expected))))
+        passed, count = self.random.expovariate(1.0), 0
+        while passed < expected:
+            passed, count = passed + self.random.expovariate(1.0), count + 1
+        return count
+
+    async def _register(self, count: int, size: int, marks: list[float]) -> None:
+        file_id = f"{self.random.getrandbits(128):032x}"
+        key = f"data/{file_id}.csv.gz"
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(self._line.replace(b"F" * 32, file_id.encode())))
+        self.puts += 1 if size < self.settings.part_size else 2 + math.ceil(size / self.settings.part_size)
+        self.files += 1
+        self.marks[file_id] = (count, marks)
+        await self.ledger.register(
+            FileItem(
+                file_id=file_id, pipeline=self.pipeline.name, key=key, layout_id=self.pipeline.layout.layout_id,
+                checksum="", bytes=size, rows=1, rejects=0, rejects_key="", version_min="", version_max="",
+                changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
+                created=int(self.loop.time() * 1000),
+            )
+        )  # fmt: skip
+
+    def _build_line(self) -> bytes:
+        change = {"Keys": {"id": {"S": "a"}}, "NewImage": {"id": {"S": "a"}}, "SequenceNumber": "1"}
+        record = {
+            "eventID": "1", "eventName": "INSERT", "dynamodb": {**change, "ApproximateCreationDateTime": 1_767_225_600},
+            "eventSourceARN": "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000",
+        }  # fmt: skip
+        changes = Decoder(self.pipeline).decode({"Records": [record]})
+        layout = msgspec.structs.replace(self.pipeline.layout, compression="none")
+        return b"".join(encode([changes.frame], layout, 1)).replace(changes.file_id.encode(), b"F" * 32)
+
+    # --- loads ---------------------------------------------------------------------------------------------------
+
+    async def _coordinate(self) -> None:
+        bucket = Bucket(self.network.client(self.s3), BUCKET)
+        warehouse = Warehouse(self.network.client(self.data_api), self.pipeline.redshift)
+        loader = Loader(
+            self.config, self.pipeline, bucket, self.ledger, warehouse,
+            clock=self.loop.time, new_installation=lambda: "day",
+        )  # fmt: skip
+        scheduled = BEGINS
+        while True:
+            while (await loader.wake_up()).progressed:
+                pass
+            if self.loop.time() >= scheduled:
+                scheduled += self.book.constants.wake_up_seconds
+            self.wake.clear()
+            timer = self.loop.create_task(asyncio.sleep(scheduled - self.loop.time()))
+            waker = self.loop.create_task(self.wake.wait())
+            await asyncio.wait([timer, waker], return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
+            waker.cancel()
+
+    def begin_load(self) -> float:
+        """Say how long the load that has just begun takes, and note how long its changes will have waited."""
+        running = [item for pk, item in self.dynamodb.items.items() if pk.startswith("B#") and _is_running(item)]
+        (batch,) = running
+        constants, now = self.book.constants, self.loop.time()
+        seconds = (
+            constants.copy_base_seconds
+            + int(batch["files"]["N"]) * constants.copy_seconds_per_file
+            + int(batch["bytes"]["N"]) / constants.copy_bytes_per_second
+        )
+        for member in parse_members(self.s3.objects[BUCKET, batch["files_key"]["S"]].content):
+            count, marks = self.marks.pop(member.file_id)
+            self.waits += [(now + seconds - came, count / MARKS) for came in marks]
+        self.loads.append((now, seconds))
+        return seconds
+
+    # --- what came of it -----------------------------------------------------------------------------------------
+
+    def _sum_up(self) -> Played:
+        calls = Counter((service, operation) for _, _, service, operation, *_ in self.network.trace)
+        return Played(
+            fresh_p50=self._waited(0.5),
+            fresh_p99=self._waited(0.99),
+            files=self.files,
+            loads=len(self.loads),
+            lambda_seconds=self.lambda_seconds,
+            awake_seconds=self._awake(self.book.constants.redshift_minimum_seconds),
+            puts=self.puts + calls["s3", "put_object"],
+            calls=calls,
+        )
+
+    def _waited(self, share: float) -> float:
+        total, passed = sum(count for _, count in self.waits), 0.0
+        for seconds, count in sorted(self.waits):
+            passed += count
+            if passed >= share * total:
+                return seconds
+        raise AssertionError("nothing was loaded")
+
+    def _awake(self, minimum: float) -> float:
+        """Add up the time in which the warehouse runs: at least the minimum after each start."""
+        awake, until = 0.0, 0.0
+        for begin, seconds in self.loads:
+            end = begin + max(seconds, minimum)
+            awake += max(0.0, end - max(begin, until))
+            until = max(until, end)
+        return awake
+
+
+def _is_running(batch: dict) -> bool:
+    return batch["state"]["S"] in {"SUBMITTING", "SUBMITTED"}
+
+
+class _Pace(Pace):
+    def __init__(self, day: Day) -> None:
+        self._day = day
+
+    def running(self, step: str) -> float:
+        return self._day.begin_load() if step == "copy" else 0.0

@@ -1,0 +1,63 @@
+"""The real function in the real runtime client: what it takes is measured, what it answers to is checked."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fastetl.config import parse_config
+from fastetl.tune.calibrate import read_invocations
+from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression
+from fastetl.tune.quota import QuotaError, cpu_quota
+from fastetl.tune.records import EventCutter, make_up_items, records_of_items
+
+CONFIG = """
+[[pipelines]]
+name = "orders"
+table = "orders"
+keys = ["id"]
+target = "public.orders"
+columns = [{ name = "id", type = "VARCHAR(36)" }, { name = "amount", type = "DECIMAL(18,2)" }]
+"""
+STAND_INS = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "wg"}
+
+
+def test_the_real_function_is_measured():
+    (pipeline,) = parse_config(CONFIG, STAND_INS).pipelines
+    records = records_of_items(pipeline, make_up_items(pipeline, 100))
+    told = []
+
+    async def run():
+        async with Bench(CONFIG) as bench:
+            found = await measure(bench, pipeline, records, lambda what, done: told.append((what, done)), (5, 50))
+            event = shape_event(pipeline, EventCutter(pipeline, records).cut(7))
+            lines = (await bench.invoke(event)).result.log
+            with pytest.raises(MeasuringError, match="no pipeline reads"):
+                await bench.invoke(event.replace(b":table/orders/", b":table/others/"))
+            return found, lines
+
+    measured, lines = asyncio.run(run())
+    assert [sample.records for sample in measured.samples] == [5, 50]
+    small, large = measured.samples
+    assert 0 < small.file_bytes < large.file_bytes
+    assert 0 < small.event_bytes < large.event_bytes
+    assert 0 < small.memory_mb <= large.memory_mb
+    assert small.cpu_seconds > 0
+    assert measured.init_seconds > 0
+    assert [what for what, _ in told] == ["5 records", "50 records"]
+    (invocation,) = read_invocations(lines)
+    assert invocation.records == 7
+    plain = with_compression(measured, pipeline, records, "none", lambda: 0.0)
+    assert all(one.file_bytes > two.file_bytes for one, two in zip(plain.samples, measured.samples, strict=True))
+
+
+def test_a_quota_holds_what_runs_in_it():
+    try:
+        with cpu_quota(0.5) as wrapper:
+            shown = subprocess.run([*wrapper, "cat", "/proc/self/cgroup"], capture_output=True, text=True, check=True)
+            group = Path(wrapper[2].partition("> ")[2].partition("/cgroup.procs")[0])
+            assert group.name in shown.stdout
+    except QuotaError as error:
+        pytest.skip(str(error))
+    assert not group.exists()

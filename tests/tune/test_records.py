@@ -1,0 +1,48 @@
+"""Records to measure with: made up ones fit their columns, and no two events are alike."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from fastetl.config import parse_config
+from fastetl.decode import Decoder
+from fastetl.errors import EventError
+from fastetl.tune.records import EventCutter, make_up_items, read_records, records_of_items
+
+STAND_INS = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "wg"}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", ["examples/orders.toml", "src/fastetl/local/demo.toml"])
+def test_made_up_items_fit(path):
+    (pipeline, *_) = parse_config((ROOT / path).read_text(), STAND_INS).pipelines
+    items = make_up_items(pipeline, 300)
+    assert items == make_up_items(pipeline, 300)
+    changes = Decoder(pipeline).decode(EventCutter(pipeline, records_of_items(pipeline, items)).cut(300))
+    assert not changes.rejects
+    assert not changes.misfits
+    assert changes.frame["_key"].n_unique() == 300
+    declared = {column.name for column in pipeline.columns}
+    assert not [name for name in declared if changes.frame[name].null_count() == 300]
+
+
+def test_events_are_different_with_the_same_records():
+    (pipeline, *_) = parse_config((ROOT / "examples/orders.toml").read_text(), STAND_INS).pipelines
+    cutter = EventCutter(pipeline, records_of_items(pipeline, make_up_items(pipeline, 3)))
+    decoder = Decoder(pipeline)
+    first, second = (decoder.decode(cutter.cut(7)) for _ in range(2))
+    assert first.received == second.received == 7
+    assert first.file_id != second.file_id
+    assert first.version_max < second.version_min
+
+
+def test_an_events_own_records_are_used():
+    record = {"eventName": "REMOVE", "dynamodb": {"Keys": {"id": {"S": "a"}}}}
+    assert read_records(orjson.dumps({"Records": [record]})) == [record]
+
+
+@pytest.mark.parametrize("event", [b"", b"[]", b'{"Records":[]}', b'{"Records":[{}]}', b'{"Records":5}'])
+def test_what_is_no_event_is_told(event):
+    with pytest.raises(EventError):
+        read_records(event)
