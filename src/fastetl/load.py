@@ -115,9 +115,13 @@ class Loader:
                 return step
         if any(batch.state in _RUNNING for batch in open_batches):
             return Step("waiting")
-        if due := self._due(head, open_batches):
-            return await self._start(head, due)
-        return await self._open_next(head, open_batches)
+        due = self._due(head, open_batches)
+        # A probe goes before retries: many suspects, each tried in its turn, would leave it no time.
+        if due is None or (due.state == "RETRY" and self._is_probing(head, open_batches)):
+            step = await self._open_next(head, open_batches)
+            if due is None or step.progressed:
+                return step
+        return await self._start(head, due)
 
     async def waiting(self, most: int = 20_000) -> Waiting:
         """Count what waits to be loaded, up to `most` files."""
@@ -161,16 +165,19 @@ class Loader:
         suspects_only = all(batch.data_failures for batch in open_batches)
         if head.paused_by == "operator" or not suspects_only:
             return False
-        if head.paused and open_batches:
-            # A probe: should one of the newer files load, the suspects are to blame after all.
+        if self._is_probing(head, open_batches):
             return self._now() >= head.probe_at and len(open_batches) < MAX_OPEN_BATCHES
         return len(open_batches) < MAX_OPEN_BATCHES - 1
+
+    def _is_probing(self, head: Head, open_batches: Sequence[Batch]) -> bool:
+        """Tell whether files are tried alone: should one of the newer load, the suspects are to blame after all."""
+        return bool(head.paused and open_batches)
 
     async def _candidates(self, head: Head, open_batches: Sequence[Batch]) -> list[PendingFile]:
         """The oldest waiting files of one layout, if a threshold is crossed; a younger one alone for a probe."""
         taken = {member.file_id for batch in open_batches for member in await self._members(batch)}
         policy = self._pipeline.load
-        probes = bool(head.paused and open_batches)
+        probes = self._is_probing(head, open_batches)
         most = PROBED_AMONG if probes else policy.max_files
         files: list[PendingFile] = []
         size = 0
