@@ -250,6 +250,16 @@ def no_probe() -> AbstractContextManager[Any]:
     return patch.object(Loader, "_may_open", may_open)
 
 
+def retries_before_probes() -> AbstractContextManager[Any]:
+    """While any suspect may be tried again, no probe is begun."""
+    return patch.object(Loader, "_is_probing", _is_probing_unless_due)
+
+
+def _is_probing_unless_due(self: Loader, head: Any, open_batches: Any) -> bool:
+    due = self._due(head, open_batches)
+    return bool(head.paused and open_batches) and due is None
+
+
 def environment_taken_for_data() -> AbstractContextManager[Any]:
     """Whatever makes COPY fail is the data's fault, and one failure suffices."""
     patches = ExitStack()
@@ -309,6 +319,7 @@ MUTATIONS: dict[str, Mutation] = {
     "quarantine without comparison": quarantined_without_comparison,
     "surroundings taken for data": environment_taken_for_data,
     "no probe beside suspects": no_probe,
+    "suspects tried again before a probe": retries_before_probes,
     "nothing deleted by a resync": without_tombstones,
     "a resync that does not wait": impatient_resync,
     "old changes after a resync": changed_sql('MAX("floor")', "MAX(NULL)"),

@@ -9,6 +9,7 @@ import pytest
 from fastetl.config import parse_config
 from fastetl.tune.calibrate import read_invocations
 from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression
+from fastetl.tune.model import Measured, Sample
 from fastetl.tune.quota import QuotaError, cpu_quota
 from fastetl.tune.records import EventCutter, make_up_items, records_of_items
 
@@ -61,3 +62,13 @@ def test_a_quota_holds_what_runs_in_it():
     except QuotaError as error:
         pytest.skip(str(error))
     assert not group.exists()
+
+
+def test_records_that_come_again_make_no_file_smaller():
+    (pipeline,) = parse_config(CONFIG, STAND_INS).pipelines
+    records = records_of_items(pipeline, make_up_items(pipeline, 50))
+    samples = tuple(Sample(size, 500 * size, 100 * size, 0.1, 0.1, 100.0) for size in (10, 50, 2000))
+    zstd = with_compression(Measured("gzip", samples, 1.0), pipeline, records, "zstd", lambda: 0.0)
+    small, whole, repeated = (sample.file_bytes / sample.records for sample in zstd.samples)
+    assert small >= whole
+    assert repeated == pytest.approx(whole, rel=0.01)

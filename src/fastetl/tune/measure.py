@@ -22,6 +22,7 @@ import msgspec
 from fastetl.config import Config, Pipeline, parse_config
 from fastetl.decode import Decoder
 from fastetl.encode import encode
+from fastetl.errors import FastetlError
 from fastetl.ledger import TABLE_SCHEMA
 from fastetl.local.kinesis_records import build_kinesis_event
 from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
@@ -47,7 +48,7 @@ Progress = Callable[[str, float], None]
 """Told what is being measured, and which share of it all is done."""
 
 
-class MeasuringError(Exception):
+class MeasuringError(FastetlError):
     """The function does not do what is to be measured; the message says what it answered."""
 
 
@@ -172,7 +173,7 @@ async def measure(
     for number, size in enumerate(fitting):
         progress(f"{size:,} records", number / len(fitting))
         samples.append(await _measure_size(bench, pipeline, cutter, size))
-    return Measured(pipeline.file.compression, tuple(samples), bench.init_cpu_seconds)
+    return Measured(pipeline.file.compression, _without_repetition(samples, len(records)), bench.init_cpu_seconds)
 
 
 async def _measure_size(bench: Bench, pipeline: Pipeline, cutter: EventCutter, size: int) -> Sample:
@@ -225,7 +226,19 @@ def with_compression(
                 file_bytes=round(sample.file_bytes * size / old) if old else size,
             )
         )
-    return msgspec.structs.replace(measured, compression=compression, samples=tuple(samples))
+    return msgspec.structs.replace(
+        measured, compression=compression, samples=_without_repetition(samples, len(records))
+    )
+
+
+def _without_repetition(samples: Sequence[Sample], distinct: int) -> tuple[Sample, ...]:
+    """Records that are used again compress better than new ones would: beyond them, bytes grow in proportion."""
+    honest = [sample for sample in samples if sample.records <= distinct] or samples[:1]
+    per_record = honest[-1].file_bytes / honest[-1].records
+    return tuple(
+        sample if sample in honest else msgspec.structs.replace(sample, file_bytes=round(per_record * sample.records))
+        for sample in samples
+    )
 
 
 def shape_event(pipeline: Pipeline, event: bytes) -> bytes:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-MADE_UP = 2_000
-"""Records, when they are made up."""
+MADE_UP = 10_000
+"""Records, when they are made up: as many as the largest batch has."""
 LONGEST_MADE_UP = 24
 """Characters of a made-up text."""
 
