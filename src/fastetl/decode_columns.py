@@ -5,7 +5,6 @@ Looking at a whole column costs a fraction of looking at each value: the common 
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,6 @@ from fastetl.decode_general import (
     ColumnReader,
     escape_key,
     format_time,
-    is_event_id,
-    is_sequence_number,
 )
 from fastetl.model import SEQUENCE_DIGITS, build_version, epoch_at
 
@@ -33,7 +30,11 @@ if TYPE_CHECKING:
 ABSENT = msgspec.Raw(b"")
 """Stands for an attribute that an item does not have, where its JSON would stand."""
 
-_PLAIN_NUMBERS = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\n)*")
+_PLAIN_NUMBER = r"\A(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\z"
+_UNLIKE_KEYS = r"[\x00;\\]"
+_EVENT_ID = rf"\A[\x20-\x7e]{{1,{MAX_EVENT_ID_CHARACTERS}}}\z"
+_SEQUENCE_NUMBER = rf"\A[0-9]{{1,{SEQUENCE_DIGITS}}}\z"
+_OPERATION = r"\A(?:INSERT|MODIFY|REMOVE)\z"
 _DAY = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
 _PLAIN_DAY = rf"\A{_DAY}\z"
 _PLAIN_TIME = rf"\A{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?\z"
@@ -41,6 +42,23 @@ _PLAIN_TIME = rf"\A{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?\z"
 _INTEGERS: dict[str, Any] = {"SMALLINT": pl.Int16, "INTEGER": pl.Int32, "BIGINT": pl.Int64}
 _NUMBERS = {*_INTEGERS, "DECIMAL", "REAL", "DOUBLE PRECISION"}
 _TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """What records hold, by the field: texts as they came, or the JSON that DynamoDB sent."""
+
+    ids: pl.Series
+    names: pl.Series
+    arns: pl.Series
+    sequence_numbers: pl.Series
+    times: pl.Series
+    """Unix seconds, as floats."""
+    identities: Sequence[Any]
+    """Who made each change; empty where nobody says."""
+    keys: Sequence[pl.Series | Sequence[Any]]
+    """Each key attribute's texts; or objects with `S`, `N` and `B`, where the configuration does not say which."""
+    columns: Sequence[pl.Series | Sequence[msgspec.Raw]]
+    undeclared: Sequence[Sequence[msgspec.Raw]]
 
 
 def expected_tag(column: Column) -> str:
@@ -60,16 +78,19 @@ class TypedKey:
         self._tag = tag
         """The type it is known to have; '' where no column says, and each value is an object with all three."""
 
-    def write(self, values: Sequence[Any], bad: set[int]) -> list[str]:
+    def hold(self, values: Sequence[Any]) -> pl.Series | Sequence[Any]:
+        """Give the values as `Fields` holds them."""
+        return pl.Series(values=values, dtype=pl.String) if self._tag else values
+
+    def write(self, values: pl.Series | Sequence[Any], bad: set[int]) -> pl.Series:
         """Give the key's part of `_key` for every row."""
-        if self._tag and None not in values:
-            joined = "".join(values)
-            if self._tag == "N" and _PLAIN_NUMBERS.fullmatch("\n".join([*values, ""])):
-                return [f"N={value};" for value in values]
-            if self._tag != "N" and not any(mark in joined for mark in "\0;\\"):
-                tag = self._tag
-                return [f"{tag}={value};" for value in values]
-        return [self._write_one(number, value, bad) for number, value in enumerate(values)]
+        if isinstance(values, pl.Series) and not values.null_count():
+            is_number = self._tag == "N"
+            fits = values.str.contains(_PLAIN_NUMBER) if is_number else ~values.str.contains(_UNLIKE_KEYS)
+            if fits.all():
+                return f"{self._tag}=" + values + ";"
+        texts = [self._write_one(number, value, bad) for number, value in enumerate(values)]
+        return pl.Series(values=texts, dtype=pl.String)
 
     def _write_one(self, number: int, value: Any, bad: set[int]) -> str:
         found = {self._tag: value} if self._tag else {tag: getattr(value, tag) for tag in ("S", "N", "B")}
@@ -106,27 +127,32 @@ class TypedColumn:
         self.group = (column.type, self._is_iso8601)
         """Columns that have this in common can be looked at together."""
 
-    def write(self, values: Sequence[Any], bad: set[int]) -> pl.Series:
+    def hold(self, values: Sequence[Any]) -> pl.Series | Sequence[Any]:
+        """Give the values as `Fields` holds them."""
+        if self.absent is not None:
+            return values
+        return pl.Series(values=values, dtype=pl.Boolean if self._tag == "BOOL" else pl.String)
+
+    def write(self, values: pl.Series | Sequence[Any], bad: set[int]) -> pl.Series:
         """Give every row's text; adds to `bad` the rows whose value does not fit as it is."""
+        if not isinstance(values, pl.Series):
+            return self._write_each([raw or None for raw in values], self._load, bad)
         if (series := self.read_plain(values)) is not None:
             return series
-        if self.absent is not None:
-            return self._write_each([raw or None for raw in values], self._load, bad)
         tag = self._tag
         return self._write_each(values, lambda value: self._convert(tag, value), bad)
 
-    def read_plain(self, values: Sequence[Any]) -> pl.Series | None:
+    def read_plain(self, values: pl.Series) -> pl.Series | None:
         """Give the values as text, if each of them is its own text, or nearly so."""
-        series = None if self.absent is not None else self._read_plain(values)
+        series = self._read_plain(values)
         return None if series is None or (series == self._null_marker).any() else series
 
-    def _read_plain(self, values: Sequence[Any]) -> pl.Series | None:
+    def _read_plain(self, values: pl.Series) -> pl.Series | None:
         if self._tag == "BOOL":
-            return pl.Series(values=values, dtype=pl.Boolean).cast(pl.String)
-        series = pl.Series(values=values, dtype=pl.String)
+            return values.cast(pl.String)
         if self._kind.kind in _TIMES:
-            return self._read_plain_times(series) if self._is_iso8601 else None
-        return series if self._is_plain(series, values) else None
+            return self._read_plain_times(values) if self._is_iso8601 else None
+        return values if self._is_plain(values) else None
 
     def _read_plain_times(self, series: pl.Series) -> pl.Series | None:
         """Read days, or moments in whole seconds."""
@@ -141,13 +167,13 @@ class TypedColumn:
         zone = "+00" if self._kind.kind == "TIMESTAMPTZ" else ""
         return days + " " + series.str.slice(11, 8) + zone
 
-    def _is_plain(self, series: pl.Series, values: Sequence[Any]) -> bool:
+    def _is_plain(self, series: pl.Series) -> bool:
         """Tell whether every value is its own text."""
         kind = self._kind
         match kind.kind:
             case "VARCHAR":
                 longest: Any = series.str.len_bytes().max()
-                return (longest or 0) <= kind.length and "\0" not in "".join(filter(None, values))
+                return (longest or 0) <= kind.length and not series.str.contains("\0", literal=True).any()
             case "DECIMAL":
                 return bool(series.str.contains(self._plain).all())
             case "SMALLINT" | "INTEGER" | "BIGINT":
@@ -158,7 +184,7 @@ class TypedColumn:
     def _load(self, raw: msgspec.Raw) -> str | None:
         return self._convert_raw(orjson.loads(memoryview(raw)))
 
-    def _write_each(self, values: Sequence[Any], convert: Callable[[Any], str | None], bad: set[int]) -> pl.Series:
+    def _write_each(self, values: Iterable[Any], convert: Callable[[Any], str | None], bad: set[int]) -> pl.Series:
         texts: list[str | None] = []
         for number, value in enumerate(values):
             try:
@@ -169,42 +195,36 @@ class TypedColumn:
         return pl.Series(values=texts, dtype=pl.String)
 
 
-def unlike_event_ids(ids: Sequence[str]) -> Iterable[int]:
-    """Give the rows whose event id cannot stand in its column."""
-    joined, lengths = "".join(ids), set(map(len, ids))
-    if joined.isascii() and joined.isprintable() and min(lengths) > 0 and max(lengths) <= MAX_EVENT_ID_CHARACTERS:
-        return ()
-    return [number for number, text in enumerate(ids) if not is_event_id(text)]
+def find_unlike(fields: Fields) -> set[int]:
+    """Give the rows whose event id, sequence number or operation cannot stand in its column."""
+    fits = (
+        fields.ids.str.contains(_EVENT_ID)
+        & fields.sequence_numbers.str.contains(_SEQUENCE_NUMBER)
+        & fields.names.str.contains(_OPERATION)
+    )
+    return set() if fits.all() else set((~fits).arg_true())
 
 
-def unlike_sequence_numbers(texts: Sequence[str]) -> Iterable[int]:
-    """Give the rows whose sequence number a version has no room for."""
-    joined, lengths = "".join(texts), set(map(len, texts))
-    if joined.isascii() and joined.isdigit() and min(lengths) > 0 and max(lengths) <= SEQUENCE_DIGITS:
-        return ()
-    return [number for number, text in enumerate(texts) if not is_sequence_number(text)]
-
-
-def format_times(times: Sequence[float], bad: set[int]) -> list[str]:
+def format_times(times: pl.Series, bad: set[int]) -> pl.Series:
     """Give the times as timestamps; adds to `bad` the rows where there is none such."""
     known: dict[float, str] = {}
-    for moment in set(times):
+    for moment in times.unique():
         try:
             known[moment] = format_time(moment)
         except (ValueError, OverflowError):
-            bad.update(number for number, other in enumerate(times) if other == moment)
-    return [known.get(moment, "") for moment in times]
+            bad.update((times == moment).arg_true())
+    return pl.Series(values=[known.get(moment, "") for moment in times.to_list()], dtype=pl.String)
 
 
 def build_versions(
-    sequence_numbers: Sequence[str], times: Sequence[float], label: str, epochs: tuple[EpochStart, ...]
-) -> list[str]:
+    sequence_numbers: pl.Series, times: pl.Series, label: str, epochs: tuple[EpochStart, ...]
+) -> pl.Series:
     """Give the rows' versions."""
-    prefixes = {moment: build_version(epoch_at(epochs, moment), label, "")[:-40] for moment in set(times)}
-    return [
-        prefixes[moment] + number.rjust(SEQUENCE_DIGITS, "0")
-        for number, moment in zip(sequence_numbers, times, strict=True)
-    ]
+    prefixes = {
+        moment: build_version(epoch_at(epochs, moment), label, "")[:-SEQUENCE_DIGITS] for moment in times.unique()
+    }
+    prefix = pl.Series(values=[prefixes[moment] for moment in times.to_list()], dtype=pl.String)
+    return prefix + sequence_numbers.str.pad_start(SEQUENCE_DIGITS, "0")
 
 
 def write_extra(

@@ -6,20 +6,12 @@ values are then looked at by the column, not one by one. A record that holds any
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 
-from fastetl.decode_columns import (
-    ABSENT,
-    build_versions,
-    format_times,
-    unlike_event_ids,
-    unlike_sequence_numbers,
-    write_extra,
-)
+from fastetl.decode_columns import ABSENT, Fields, build_versions, find_unlike, format_times, write_extra
 from fastetl.decode_general import Tally, is_time_to_live, parse_json, parse_records
 from fastetl.decode_shape import Shape
 from fastetl.errors import EventError
@@ -30,11 +22,12 @@ if TYPE_CHECKING:
     from fastetl.config import Pipeline
     from fastetl.model import EpochStart
 
+_EVENT_ID_COLUMN = 3
+"""Among the columns built here."""
+
 MAX_LEARNED = 64
 """Undeclared attributes that get a field of their own once they have been seen: from then on they cost little."""
 
-
-_OPERATIONS = {"INSERT", "MODIFY", "REMOVE"}
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -72,19 +65,42 @@ class TypedDecoder:
         Raises:
             EventError: it is not an event of one stream.
         """
+        fields, positions, received = self._read(event)
+        typed = TypedRows(received)
+        if fields:
+            self._build_columns(typed, fields, positions, stream_arn, epochs, tally)
+        if len(typed.positions) < received:
+            self._leave(typed, event)
+        return typed
+
+    def _read(self, event: bytes) -> tuple[Fields | None, list[int], int]:
+        """Give the fields of the records that can be read, their positions, and how many records there are.
+
+        The objects made on the way are gone with this call, and their memory serves what is made next.
+        """
         try:
             decoded: Any = self._shape.event.decode(event)
             records: list[Any] = decoded.Records
         except _REFUSED:
             records = self._decode_one_by_one(event)
         rows, positions = self._read_rows(records)
-        typed = TypedRows(len(records))
-        if rows:
-            good = self._build_columns(typed, rows, stream_arn, epochs, tally)
-            typed.positions = [position for position, is_good in zip(positions, good, strict=True) if is_good]
-        if len(typed.positions) < len(records):
-            self._leave(typed, event)
-        return typed
+        if not rows:
+            return None, [], len(records)
+        shape = self._shape
+        ids, names, arns, sequence_numbers, times, identities, *values = zip(*rows, strict=True)
+        keys, values = values[: len(shape.keys)], values[len(shape.keys) :]
+        fields = Fields(
+            ids=pl.Series(values=ids, dtype=pl.String),
+            names=pl.Series(values=names, dtype=pl.String),
+            arns=pl.Series(values=arns, dtype=pl.String),
+            sequence_numbers=pl.Series(values=sequence_numbers, dtype=pl.String),
+            times=pl.Series(values=times, dtype=pl.Float64),
+            identities=identities if any(identities) else (),
+            keys=[key.hold(each) for key, each in zip(shape.keys, keys, strict=True)],
+            columns=[column.hold(each) for column, each in zip(shape.columns, values, strict=False)],
+            undeclared=values[len(shape.columns) :],
+        )
+        return fields, positions, len(records)
 
     def _decode_one_by_one(self, event: bytes) -> list[Any]:
         """Decode what can be; None for each of the others."""
@@ -147,62 +163,46 @@ class TypedDecoder:
     def _build_columns(
         self,
         typed: TypedRows,
-        rows: list[tuple[Any, ...]],
+        fields: Fields,
+        positions: list[int],
         stream_arn: str,
         epochs: tuple[EpochStart, ...],
         tally: Tally,
-    ) -> list[bool]:
-        """Turn rows into columns; tell which rows are good."""
-        shape = self._shape
-        ids, names, arns, sequence_numbers, times, identities, *values = zip(*rows, strict=True)
-        if set(arns) != {stream_arn}:
+    ) -> None:
+        """Turn fields into columns, as far as they are good."""
+        if (fields.arns != stream_arn).any():
             raise EventError("the event holds records of several streams; an event source mapping reads one")
-        bad: set[int] = set()
-        bad.update(unlike_event_ids(ids), unlike_sequence_numbers(sequence_numbers))
-        if not set(names) <= _OPERATIONS:
-            bad.update(number for number, name in enumerate(names) if name not in _OPERATIONS)
-        ops = list(names)
-        if any(identities):
-            for number, identity in enumerate(identities):
-                if ops[number] == "REMOVE" and is_time_to_live(identity):
-                    ops[number] = "EXPIRE"
-        keys = [key.write(values[number], bad) for number, key in enumerate(shape.keys)]
-        label = stream_arn.rpartition("/")[2]
-        moments = format_times(times, bad)
-        versions = build_versions(sequence_numbers, times, label, epochs)
-        texts = [
-            ["".join(parts) for parts in zip(*keys, strict=True)] if len(keys) > 1 else keys[0],
-            versions,
-            ops,
-            ids,
-            moments,
-            ["true" if name == "REMOVE" else "false" for name in names],
+        bad = find_unlike(fields)
+        keys = [key.write(values, bad) for key, values in zip(self._shape.keys, fields.keys, strict=True)]
+        columns = [
+            keys[0] + keys[1] if len(keys) > 1 else keys[0],
+            build_versions(fields.sequence_numbers, fields.times, stream_arn.rpartition("/")[2], epochs),
+            _name_operations(fields),
+            fields.ids,
+            format_times(fields.times, bad),
+            (fields.names == "REMOVE").cast(pl.String),
+            *self._write_columns(fields.columns, bad),
         ]
-        columns = [pl.Series(values=text, dtype=pl.String) for text in texts]
-        values = values[len(shape.keys) :]
-        columns += self._write_columns(values[: len(shape.columns)], bad)
-        undeclared = values[len(shape.columns) :]
         if self._pipeline.undeclared == "extra":
-            columns.append(write_extra(self._learned, undeclared, len(rows), self._pipeline.file.null_marker, bad))
+            rows, null_marker = len(fields.ids), self._pipeline.file.null_marker
+            columns.append(write_extra(self._learned, fields.undeclared, rows, null_marker, bad))
         else:
-            self._count_ignored(undeclared, bad, tally)
-        good = [True] * len(rows)
+            self._count_ignored(fields.undeclared, bad, tally)
         if bad:
-            good = [number not in bad for number in range(len(rows))]
-            mask = pl.Series(values=good, dtype=pl.Boolean)
-            columns = [column.filter(mask) for column in columns]
-            ids = tuple(text for text, is_good in zip(ids, good, strict=True) if is_good)
-        typed.columns, typed.event_ids = columns, list(ids)
-        return good
+            good = [number for number in range(len(positions)) if number not in bad]
+            columns, positions = [column[good] for column in columns], [positions[number] for number in good]
+        typed.columns, typed.positions = columns, positions
+        typed.event_ids = columns[_EVENT_ID_COLUMN].to_list()
 
-    def _write_columns(self, values: Sequence[Sequence[Any]], bad: set[int]) -> list[pl.Series]:
+    def _write_columns(self, values: Sequence[pl.Series | Sequence[msgspec.Raw]], bad: set[int]) -> list[pl.Series]:
         """Write the declared columns; those of one type are looked at together, since each look has its price."""
         shape = self._shape
         written: dict[int, pl.Series] = {}
         for numbers in shape.groups:
-            together = shape.columns[numbers[0]].read_plain([*chain.from_iterable(values[n] for n in numbers)])
+            alike = [series for number in numbers if isinstance(series := values[number], pl.Series)]
+            together = shape.columns[numbers[0]].read_plain(pl.concat(alike))
             if together is not None:
-                rows = len(values[0])
+                rows = len(alike[0])
                 written |= {n: together.slice(place * rows, rows) for place, n in enumerate(numbers)}
         return [
             written[number] if number in written else column.write(values[number], bad)
@@ -234,6 +234,16 @@ class TypedDecoder:
         if new:
             self._learned += new
             self._shape = Shape(self._pipeline, self._learned)
+
+
+def _name_operations(fields: Fields) -> pl.Series:
+    """Tell what happened to each item; a delete by DynamoDB's own time to live is an EXPIRE."""
+    names = fields.names
+    if not fields.identities:
+        return names
+    expired = [is_time_to_live(identity) for identity in fields.identities]
+    is_expired = pl.Series(values=expired, dtype=pl.Boolean) & (names == "REMOVE")
+    return pl.Series(values=["EXPIRE"], dtype=pl.String).zip_with(is_expired, names) if is_expired.any() else names
 
 
 def _undeclared_names(record: Any, known: set[str]) -> list[str]:

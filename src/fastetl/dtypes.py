@@ -68,7 +68,7 @@ def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tup
         texts = [_check_json(text, number, bad) for number, text in enumerate(spelled)]
         return pl.Series(name, texts, dtype=pl.String), len(bad)
     column = TypedColumn(Column(name, (name,), kind), None, null_marker)
-    return column.write(spelled.to_list(), bad).alias(name), len(bad)
+    return column.write(spelled, bad).alias(name), len(bad)
 
 
 def _spell(values: pl.Series, kind: RedshiftType) -> pl.Series:

@@ -20,6 +20,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import polars as pl
+
 from fastetl import backfill, batches, decode_general, decode_typed, ledger, load, statements
 from fastetl.backfill import Backfiller, Unfinished
 from fastetl.errors import LedgerError
@@ -70,7 +72,9 @@ def unpadded_versions() -> AbstractContextManager[Any]:
     built, one = decode_typed.build_versions, decode_general.build_version
     patches = ExitStack()
     patches.enter_context(
-        patch.object(decode_typed, "build_versions", lambda *each: [shortened(version) for version in built(*each)])
+        patch.object(
+            decode_typed, "build_versions", lambda *each: built(*each).map_elements(shortened, return_dtype=pl.String)
+        )
     )
     patches.enter_context(patch.object(decode_general, "build_version", lambda *each: shortened(one(*each))))
     return patches
