@@ -78,6 +78,13 @@ def read_example() -> Config:
     return parse_config(EXAMPLE.read_text(), {})
 
 
+def test_the_smallest_example_is_complete() -> None:
+    text = (EXAMPLE.parent / "people.toml").read_text()
+    given = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "main"}
+    (pipeline,) = parse_config(text, given).pipelines
+    assert (pipeline.table, [column.name for column in pipeline.columns]) == ("people", ["id", "name", "born"])
+
+
 def test_the_examples_enrichments_work() -> None:
     Enricher(read_example().pipelines[0], {"ORDERS_HASH_KEY": "0123456789abcdef"})
     assert add_weekday.__doc__

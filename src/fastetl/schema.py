@@ -120,7 +120,8 @@ def sum_drift(files: Iterable[FileItem]) -> tuple[Seen, ...]:
 
 def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[str]) -> tuple[Proposal, ...]:
     """Propose columns for undeclared attributes by a sample of items."""
-    wanted = dict.fromkeys(attributes)
+    declared = {column.path for column in pipeline.columns}  # since the files were written
+    wanted = dict.fromkeys(name for name in attributes if (name,) not in declared)
     known = [{name: value for name, value in item.items() if name in wanted} for item in items]
     taken = [name for name, _ in pipeline.layout.columns]
     return propose_columns(known, first=list(wanted), taken=taken)

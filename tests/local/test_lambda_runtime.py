@@ -70,6 +70,18 @@ async def test_environments_are_kept_between_invocations(make_function: MakeFunc
     assert "importing" not in second.log
 
 
+async def test_a_deployment_replaces_environments_once_they_are_free(make_function: MakeFunction) -> None:
+    function = make_function()
+    before = (await describe(function))["pid"]
+    running = asyncio.create_task(call(function, do="sleep", seconds=0.3))
+    await asyncio.sleep(0.1)
+
+    function.renew()
+
+    assert json.loads((await running).payload)["pid"] == before
+    assert (await describe(function))["pid"] != before
+
+
 async def test_invocations_at_once_have_environments_of_their_own_up_to_the_limit(make_function: MakeFunction) -> None:
     function = make_function(concurrency=2)
 

@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 import orjson
+import pytest
 
+from fastetl.errors import ConfigError
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate import Operator
@@ -100,6 +102,15 @@ async def test_what_cannot_be_stored_is_no_success() -> None:
         assert "LedgerError" in str(result.payload)
 
 
+async def test_a_changed_configuration_is_refused_where_it_asks_for_other_tables() -> None:
+    async with Embedded(CONFIG) as stack:
+        with pytest.raises(ConfigError, match="not those of the start"):
+            stack.deploy(CONFIG.replace('table = "orders"', 'table = "others"'))
+        with pytest.raises(ConfigError, match="TOML"):
+            stack.deploy("[[pipelines")
+        assert stack.config.pipelines[0].table == "orders"
+
+
 async def test_a_table_read_through_kinesis() -> None:
     arn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
     config = CONFIG.replace('table = "orders"', f'table = "orders"\nsource = "kinesis"\nstream_arn = "{arn}"')
@@ -140,3 +151,26 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         assert metrics["Rejects"] == metrics["RejectsByReason"] == 1
         assert metrics["Paused"] >= 1
         assert metrics["PossibleGap"] == 0
+
+
+async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_alarm_watches() -> None:
+    # A suspect is tried again after 30 seconds, and blamed once another file has been loaded in between.
+    async with Embedded(CONFIG) as stack:
+        await stack.create_tables()
+        operator = Operator(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger, clock=time.time)
+        await stack.invoke_ingest(orjson.dumps({"Records": [make_record(0, 1, "spoilt")]}))
+        (key,) = [key async for key in stack.bucket.list_keys("data/")]
+        await stack.bucket.replace(key, b"no gzip at all")
+        await stack.connect()
+        number = 1
+        async with asyncio.timeout(110):
+            while not (await operator.status()).quarantined or not stack.metrics().get("Quarantined"):
+                number += 1
+                await stack.invoke_ingest(orjson.dumps({"Records": [make_record(number, number, "good")]}))
+                await asyncio.sleep(3)
+        await stack.settle()
+        status = await operator.status()
+        assert (status.quarantined, status.pending_files, status.paused) == (1, 0, "")
+        assert stack.metrics()["Quarantined"] == 1
+        rows = await query(stack, 'SELECT "id" FROM public.orders_current ORDER BY 1')
+        assert rows == [[key] for key in range(2, number + 1)]

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import time
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.measure import Measurement
 from rich.table import Table
 
 from fastetl.cli.output import AsJson, problems, read_text, results
-from fastetl.errors import WarehouseError
+from fastetl.errors import ConfigError, WarehouseError
+
+if TYPE_CHECKING:
+    from fastetl.local.stack import Embedded
 
 AWS_PORT, DATA_API_PORT = 4566, 4567
+WATCH_SECONDS = 0.5
 
 Warehouse = Annotated[str, typer.Option(help="What runs the SQL: duckdb or postgres.")]
 
@@ -37,10 +43,13 @@ def local(
     aws_port: int = AWS_PORT,
     data_api_port: int = DATA_API_PORT,
 ) -> None:
-    """Start everything on 127.0.0.1 and leave it running until interrupted; prints how to reach it."""
+    """Start everything on 127.0.0.1 and leave it running until interrupted; prints how to reach it.
+
+    When the configuration's file changes, the functions go on with what it says now.
+    """
     if context.invoked_subcommand is None:
         text = read_text(config) if config else demo_config()
-        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port)))
+        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config))
 
 
 def demo_config() -> str:
@@ -50,7 +59,7 @@ def demo_config() -> str:
     return text.replace(database, str(resources.files("_maxminddb_geolite2").joinpath(database)))
 
 
-async def _serve(text: str, warehouse: Any, ports: tuple[int, int]) -> None:
+async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path | None) -> None:
     from fastetl.local.stack import Embedded  # noqa: PLC0415 - the `local` extra
 
     stop = asyncio.Event()
@@ -63,7 +72,26 @@ async def _serve(text: str, warehouse: Any, ports: tuple[int, int]) -> None:
             typer.echo(f"export {name}={value}")
         tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
         problems.print(f"running: {tables}; end with Ctrl-C", style="green", markup=False)
-        await stop.wait()
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await stop.wait()
+            changed = text
+            if config:
+                with contextlib.suppress(ConfigError):  # an editor is just writing it
+                    changed = read_text(config)
+            if changed != text:
+                _deploy(stack, changed)
+                text = changed
+
+
+def _deploy(stack: Embedded, text: str) -> None:
+    try:
+        stack.deploy(text)
+    except ConfigError as error:
+        problems.print(f"the functions go on with the configuration before:\n{error}", style="yellow", markup=False)
+    else:
+        problems.print("the functions go on with the changed configuration", style="green", markup=False)
 
 
 def sql(
@@ -97,7 +125,16 @@ def sql(
     if as_json:
         typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
         return
+    results.print(_tabulate(names, [["" if value is None else str(value) for value in row] for row in rows]))
+
+
+def _tabulate(names: list[str], rows: list[list[str]]) -> Table:
+    """A line for each row; or, where that is wider than the terminal, a line for each value."""
     table = Table(*names)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    results.print(table)
+        table.add_row(*row)
+    if Measurement.get(results, results.options, table).maximum >= results.width:
+        table = Table("column", *(f"row {number}" for number in range(1, len(rows) + 1)))
+        for name, *values in zip(names, *rows, strict=True):
+            table.add_row(name, *values)
+    return table

@@ -86,6 +86,7 @@ def load(
 
     if now:
         run(config, ask)
+        problems.print("asked for; `fastetl status` shows how it goes")
 
 
 def pause(

@@ -127,6 +127,11 @@ class Function:
                 await self._discard(worker)
         return result
 
+    def renew(self) -> None:
+        """Let no further invocation run in the environments there are, as after a deployment."""
+        for worker in self._workers:
+            worker.retire()
+
     async def close(self) -> None:
         """End every environment."""
         await asyncio.gather(*(self._discard(worker) for worker in tuple(self._workers)))
@@ -171,6 +176,10 @@ class _Worker:
     def usable(self) -> bool:
         return not self._spent and self.environment.alive
 
+    def retire(self) -> None:
+        """Serve no further invocation."""
+        self._spent = True
+
     async def invoke(self, payload: bytes, request_id: str) -> InvokeResult:
         environment, failure, init_duration_ms = self.environment, None, None
         if not self._started:
@@ -180,8 +189,8 @@ class _Worker:
         self._write(f"START RequestId: {request_id} Version: $LATEST")
         outcome = failure or await environment.invoke(payload, request_id)
         ended_by_platform = outcome.error_type.startswith(("Sandbox.", "Runtime.", "Function."))
-        self._spent = ended_by_platform or failure is not None
-        if self._spent:
+        if ended_by_platform or failure is not None:
+            self._spent = True
             self._write(_read_message(outcome))
         report = Report(
             request_id,

@@ -28,7 +28,7 @@ import orjson
 
 from fastetl import statements
 from fastetl.config import Config, Pipeline, parse_config
-from fastetl.errors import StaleStepError
+from fastetl.errors import ConfigError, Problem, StaleStepError
 from fastetl.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
@@ -120,15 +120,15 @@ class Embedded:
         await self._server.start(self._ports[1])
         self._stack.push_async_callback(self._server.stop)
         self.config: Config = parse_config(self._config_text, self._settings)
-        path = directory / "fastetl.toml"
-        path.write_text(self._config_text, encoding="utf-8")
+        self._config_path = directory / "fastetl.toml"
+        self._config_path.write_text(self._config_text, encoding="utf-8")
         self.s3, self.dynamodb, self.streams, self.redshift = [
             await self.client(service) for service in ("s3", "dynamodb", "dynamodbstreams", "redshift-data")
         ]
         self.bucket, self.ledger = Bucket(self.s3, BUCKET), Ledger(self.dynamodb, LEDGER_TABLE)
         await self.s3.create_bucket(Bucket=BUCKET)
         await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
-        environment = {**_inherited(), **self.environment, "FASTETL_CONFIG": str(path), **self._variables}
+        environment = {**_inherited(), **self.environment, "FASTETL_CONFIG": str(self._config_path), **self._variables}
         self.ingest = await self._function("ingest", environment)
         self.coordinator = await self._function("coordinator", environment, concurrency=1)
 
@@ -163,6 +163,22 @@ class Embedded:
         url = self._server.endpoint_url if service == "redshift-data" else self.endpoint_url
         session: Any = aioboto3.Session()
         return await self._stack.enter_async_context(session.client(service, endpoint_url=url, **_SDK_CREDENTIALS))
+
+    def deploy(self, config_text: str) -> None:
+        """Let both functions go on with a changed configuration; no table is touched.
+
+        Raises:
+            ConfigError: it is wrong, or names other tables or streams than those that are mapped.
+        """
+        config = parse_config(config_text, self._settings)
+        if [_source_of(pipeline) for pipeline in config.pipelines] != [
+            _source_of(pipeline) for pipeline in self.config.pipelines
+        ]:
+            raise ConfigError((Problem("pipelines", "are not those of the start", "Start `fastetl local` anew"),))
+        self.config = config
+        self._config_path.write_text(config_text, encoding="utf-8")
+        self.ingest.renew()
+        self.coordinator.renew()
 
     # --- tables and streams --------------------------------------------------------------------------------------
 
@@ -302,6 +318,10 @@ def _engine(kind: WarehouseKind) -> Engine:
     from fastetl.local.postgres_engine import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
 
     return PostgresEngine()
+
+
+def _source_of(pipeline: Pipeline) -> tuple[Any, ...]:
+    return pipeline.name, pipeline.table, pipeline.keys, pipeline.source, pipeline.stream_arn
 
 
 def _inherited() -> dict[str, str]:
