@@ -17,6 +17,7 @@ from aiobotocore.config import AioConfig
 
 from fastetl.config import Config, parse_config
 from fastetl.errors import ConfigError, Problem
+from fastetl.s3 import send_in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,12 +61,12 @@ async def open_clients(config: Config, *services: str) -> tuple[Any, ...]:
     """Open AWS clients that live as long as this process; connections are made when they are first needed."""
     session: Any = aioboto3.Session(region_name=config.region or None)
     stack = AsyncExitStack()
-    return tuple(
-        [
-            await stack.enter_async_context(session.client(service, config=_client_config(service)))
-            for service in services
-        ]
-    )
+    clients = {}
+    for service in services:
+        clients[service] = await stack.enter_async_context(session.client(service, config=_client_config(service)))
+    if "s3" in clients:
+        send_in_pieces(clients["s3"])
+    return tuple(clients.values())
 
 
 def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) -> Callable[..., Any]:
