@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from fastetl.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.postgres_engine import find_binaries
 
-pytest_plugins = ["tests.plant"]
+pytest_plugins = ["tests.edge_calls", "tests.plant"]
 
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 _numbers = itertools.count()

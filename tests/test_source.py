@@ -49,6 +49,26 @@ async def test_what_a_table_is(source: SourceTable) -> None:
         await SourceTable(source._client, "missing").describe()
 
 
+async def test_where_shards_end_and_their_children_begin(source: SourceTable, aws: Aws) -> None:
+    streams: Any = await aws.client("dynamodbstreams")
+    asked = SourceTable(source._client, source.name, streams)
+    assert await asked.shard_bounds() == {}  # moto's streams have one shard
+    described = streams.describe_stream
+
+    async def split_since(**arguments: Any) -> Any:
+        answer = await described(**arguments)
+        (shard,) = answer["StreamDescription"]["Shards"]
+        shard["SequenceNumberRange"]["EndingSequenceNumber"] = "999"
+        child = {"ShardId": "child", "ParentShardId": shard["ShardId"]}
+        bounds = {"SequenceNumberRange": {"StartingSequenceNumber": "1000"}}
+        orphan = {"ShardId": "orphan", "ParentShardId": "trimmed", **bounds}
+        answer["StreamDescription"]["Shards"] += [{**child, **bounds}, orphan]
+        return answer
+
+    streams.describe_stream = split_since
+    assert await asked.shard_bounds() == {"child": (999, 1000)}
+
+
 async def test_reading_a_table_makes_an_export_and_goes_on_where_it_was(
     source: SourceTable, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,94 @@
+"""Sees to it that every call to AWS which the code writes down is made somewhere in the suite, over HTTP.
+
+A call is an edge's module, the method that makes it, and the operation: failure paths have their own. A whole run in
+which one was never made fails; so does one in which an operation was made that the code does not write down as such.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastetl.ledger import Ledger
+from fastetl.redshift import Warehouse
+from fastetl.s3 import Bucket
+from fastetl.source import SourceTable
+
+EDGES = {
+    "s3": (Bucket, "call"),
+    "ledger": (Ledger, "_call"),
+    "redshift": (Warehouse, "_call"),
+    "source": (SourceTable, "_call"),
+}
+
+Call = tuple[str, str, str]
+
+_KEY = "edge_calls"
+_seen: set[Call] = set()
+_missing: list[Call] = []
+
+
+def written() -> set[Call]:
+    """Every call that the edges write down: module, method, operation."""
+    found: set[Call] = set()
+    for module, (_, method) in EDGES.items():
+        tree = ast.parse((Path(__file__).parent.parent / f"src/fastetl/{module}.py").read_text())
+        for function in ast.walk(tree):
+            if isinstance(function, ast.AsyncFunctionDef | ast.FunctionDef):
+                for call in ast.walk(function):
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == method:
+                        operation = call.args[0]
+                        assert isinstance(operation, ast.Constant), f"{module}.{function.name}: name the operation"
+                        found.add((module, function.name, str(operation.value)))
+    return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the methods through which all calls go."""
+    for module, (edge, method) in EDGES.items():
+        _watch(module, edge, method)
+
+
+def _watch(module: str, edge: Any, method: str) -> None:
+    original = getattr(edge, method)
+
+    def call(self: Any, operation: str, **arguments: Any) -> Any:
+        # The simulation's services are not reached over HTTP.
+        if type(self._client).__module__.startswith("aiobotocore"):
+            _seen.add((module, sys._getframe(1).f_code.co_name, operation))
+        return original(self, operation, **arguments)
+
+    setattr(edge, method, call)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Collect what a worker has seen."""
+    _seen.update(tuple(call) for call in getattr(node, "workeroutput", {}).get(_KEY, ()))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Hand over what was seen; or compare, at the end of a whole run that has passed."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_KEY] = sorted(_seen)
+        return
+    options = session.config.option
+    whole = not (options.keyword or options.markexpr or getattr(options, "lf", False)) and session.config.args == [
+        "tests"
+    ]
+    if whole and exitstatus == pytest.ExitCode.OK:
+        _missing.extend(sorted(written() ^ _seen))
+        if _missing:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what is missing."""
+    for call in _missing:
+        what = "was never made over HTTP" if call in written() else "is not written down as such"
+        terminalreporter.write_line(f"the call {'.'.join(call)} {what}", red=True)
