@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TEMPLATE_LINTERS := .venv-templates/.installed
 CHECKOV := .venv-checkov/.installed
+AUDIT := .venv-audit/.installed
 PEERS := .venv-peers/.installed
 
 # What is deployed: the configuration, functions and files of your own (CODE), the platform.
@@ -13,7 +14,7 @@ CODE ?=
 PLATFORM ?= aarch64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates simulate crash bench bench-report package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates lint-secrets audit simulate crash bench bench-report package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +35,7 @@ demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastet
 test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(INSTALLED) lint-templates ## Check style, types, the floors and the template
+lint: $(INSTALLED) lint-templates lint-secrets ## Check style, types, the floors, the template, and that no secret is in a file
 	$(BIN)/ruff check src tests benchmarks packaging examples
 	$(BIN)/ruff format --check src tests benchmarks packaging examples
 	$(BIN)/mypy
@@ -44,6 +45,11 @@ lint-templates: $(TEMPLATE_LINTERS) $(CHECKOV)
 	.venv-templates/bin/cfn-lint template.yaml
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-templates/bin/sam validate --lint --template template.yaml
 	.venv-checkov/bin/checkov --config-file .checkov.yaml -f template.yaml
+
+# Digests and placeholders look random, and settings are called secrets: those detectors would find nothing else here.
+lint-secrets: $(CHECKOV)
+	git ls-files -z | xargs -0 .venv-checkov/bin/detect-secrets-hook --no-verify --disable-plugin KeywordDetector \
+		--disable-plugin Base64HighEntropyString --disable-plugin HexHighEntropyString
 
 $(TEMPLATE_LINTERS): requirements/templates.txt | $(INSTALLED)
 	test -x .venv-templates/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-templates
@@ -56,6 +62,14 @@ $(CHECKOV): requirements/checkov.txt | $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python .venv-checkov/bin/python --require-hashes -r requirements/checkov.txt
 	touch $@
 
+audit: $(AUDIT) ## Ask PyPI for known vulnerabilities of what is deployed
+	for name in ingest coordinator; do .venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$name.txt || exit 1; done
+
+$(AUDIT): requirements/audit.txt | $(INSTALLED)
+	test -x .venv-audit/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-audit
+	$(BIN)/uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	touch $@
+
 simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
@@ -65,8 +79,8 @@ crash: $(INSTALLED) ## Kill real processes a hundred times while changes flow, a
 
 bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
 	mkdir -p build
-	.venv-peers/bin/pytest benchmarks -q -p no:cacheprovider --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
-		--benchmark-json=build/bench.json
+	.venv-peers/bin/pytest benchmarks -q -p no:cacheprovider --benchmark-timer=time.process_time \
+		--benchmark-columns=median,iqr,rounds --benchmark-sort=name --benchmark-json=build/bench.json
 
 bench-report: ## Write what `make bench` measured into benchmarks/README.md
 	.venv-peers/bin/python -m benchmarks.report build/bench.json benchmarks/README.md
@@ -101,7 +115,7 @@ define build
 endef
 
 package: ## Build both functions' folders into build/
-	rm -rf build
+	rm -rf build/ingest build/coordinator
 	$(MAKE) build-Ingest ARTIFACTS_DIR=build/ingest
 	$(MAKE) build-Coordinator ARTIFACTS_DIR=build/coordinator
 
@@ -129,6 +143,8 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/checkov.txt requirements/checkov.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" -o requirements/audit.txt requirements/audit.in
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 

@@ -15,7 +15,7 @@ import orjson
 import simplejson
 from isal import igzip, isal_zlib
 
-from benchmarks.peers import META, NULL, assembled, dynamodb_json, pandas_csv, powertools, stdlib_csv
+from benchmarks.peers import META, NULL, assembled, dlt_csv, dynamodb_json, pandas_csv, powertools, stdlib_csv
 from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.decode import Decoder
 from fastetl.encode import encode
@@ -35,6 +35,7 @@ PEERS = {
     "c": assembled.PEER,
     "d": dynamodb_json.PEER,
     "e": pandas_csv.PEER,
+    "f": dlt_csv.PEER,
 }
 FASTETL = ("raw path", "dict path")
 FLOOR = "floor"
@@ -86,7 +87,8 @@ def read_rows(candidate: str, shape: Shape, file: bytes) -> list[dict[str, Any]]
     """Read a candidate's file as what a warehouse would hold: event id, operation and the declared columns."""
     system = META if candidate in PEERS else tuple(name for name, _ in SYSTEM_COLUMNS)
     columns = shape.pipeline.columns
-    names = [*system, *(column.name for column in columns)]
+    added = PEERS[candidate].adds if candidate in PEERS else ()
+    names = [*system, *(column.name for column in columns), *added]
     csv.field_size_limit(2**24)
     rows = csv.reader(io.StringIO(zlib.decompress(file, 31).decode(), newline=""))
     return [_read_row(dict(zip(names, row, strict=True)), columns) for row in rows]

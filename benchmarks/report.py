@@ -1,4 +1,4 @@
-"""Write the tables of benchmarks/README.md from what pytest-benchmark measured: `report.py results.json README.md`."""
+"""Write what pytest-benchmark measured as the tables and charts of README.md: `report.py results.json README.md`."""
 
 from __future__ import annotations
 
@@ -12,63 +12,282 @@ from typing import Any
 import orjson
 
 from benchmarks.candidates import FASTETL, FLOOR, PEERS
+from fastetl.tune.charts import Series, build_axis, draw_bars, draw_plot
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+CHARTS = "charts"
+CHARTED_SHAPES = ("flat", "nested", "flights")
+
+STYLE = """<style>
+svg { background: #fff; font: 13px system-ui, sans-serif; fill: #1c2128; }
+.line { fill: none; stroke: currentColor; stroke-width: 2; } .area, .dot { fill: currentColor; }
+.grid { stroke: #d8dee4; } .axis { stroke: #57606a; }
+.c0 { color: #2f6fde; } .c1 { color: #d9632b; } .c2 { color: #2b9a66; } .c3 { color: #a259c4; }
+.c4 { color: #c79a1e; } .c5 { color: #cf3f6b; } .c6 { color: #1f9fb4; } .c7 { color: #7d8590; }
+@media (prefers-color-scheme: dark) { svg { background: #0d1117; fill: #e6edf3; } .grid { stroke: #30363d; } }
+</style>"""
+
+Benchmarks = list[dict[str, Any]]
 
 
 def main(results: Path, readme: Path) -> None:
-    """Replace what stands between the markers."""
+    """Replace what stands between the markers, and draw the charts beside it."""
     measured = orjson.loads(results.read_bytes())
     text = readme.read_text()
     head, _, tail = text.partition(BEGIN)
     tail = tail.partition(END)[2]
     readme.write_text(f"{head}{BEGIN}\n\n{build_tables(measured)}\n{END}{tail}")
+    folder = readme.parent / CHARTS
+    folder.mkdir(exist_ok=True)
+    for name, chart in build_charts(measured).items():
+        (folder / f"{name}.svg").write_text(chart)
 
 
 def build_tables(measured: dict[str, Any]) -> str:
-    """Build the tables: CPU milliseconds, and how many times as long as fastetl's raw path."""
-    seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for benchmark in measured["benchmarks"]:
-        parameters = benchmark["params"]
-        if "candidate" in parameters:
-            seconds[parameters["name"]][parameters["candidate"]].append(benchmark["stats"]["median"])
-    lines = [describe_machine(measured), ""]
-    shapes = list(seconds)
-    lines.append(f"| median CPU ms of one event | {' | '.join(shapes)} |")
-    lines.append(f"|---|{'---:|' * len(shapes)}")
-    for candidate in (*PEERS, *FASTETL, FLOOR):
-        name = PEERS[candidate].name if candidate in PEERS else f"fastetl, {candidate}"
-        cells = [write_cell(seconds[shape], candidate) for shape in shapes]
-        lines.append(f"| {name if candidate != FLOOR else 'floor'} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *build_geoip_table(measured)]) + "\n"
-
-
-def build_geoip_table(measured: dict[str, Any]) -> list[str]:
-    """Build the table of Geo-IP: CPU milliseconds, and how much of the decoding that is."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    records = 0
-    for benchmark in measured["benchmarks"]:
-        if "way" in benchmark["params"]:
-            seconds[benchmark["params"]["way"]].append(benchmark["stats"]["median"])
-            records = benchmark["extra_info"]["records"]
-    if not seconds:
-        return []
-    decoding = median(seconds["decoding the event"])
-    lines = [
-        f"| Geo-IP: country and city of {records:,} different addresses | median CPU ms | of decoding |",
-        "|---|---:|---:|",
+    """Build all tables, one below the other."""
+    parts = [
+        [describe_machine(measured)],
+        build_transform_table(of(measured, "test_transform")),
+        build_invocation_table(measured),
+        build_stage_table(of(measured, "test_stage")),
+        build_parser_table(of(measured, "test_parser")),
+        build_compressor_table(of(measured, "test_compressor")),
+        build_upload_table(of(measured, "test_upload")),
+        build_ingest_scale_table(of(measured, "test_ingest")),
+        build_coordinator_table(of(measured, "test_coordinator")),
+        build_geoip_table(of(measured, "test_geoip")),
     ]
-    for way, taken in seconds.items():
-        lines.append(f"| {way} | {median(taken) * 1000:,.1f} | {median(taken) / decoding:.2f} |")
-    return lines
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def write_cell(shape: dict[str, list[float]], candidate: str) -> str:
-    """Write one median, and its ratio to the raw path's."""
-    if candidate not in shape:
-        return "-"
-    taken, ours = median(shape[candidate]), median(shape["raw path"])
-    return f"{taken * 1000:,.1f}" + (f" ({taken / ours:.1f}x)" if candidate != "raw path" else "")
+def of(measured: dict[str, Any], function: str) -> Benchmarks:
+    """Find a test function's measurements."""
+    return [one for one in measured["benchmarks"] if one["name"].partition("[")[0] == function]
+
+
+def medians(benchmarks: Benchmarks, *parameters: str) -> dict[tuple[Any, ...], float]:
+    """Give the median of all turns' medians, in seconds of CPU, by the named parameters."""
+    seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for one in benchmarks:
+        seconds[tuple(one["params"][name] for name in parameters)].append(one["stats"]["median"])
+    return {key: median(taken) for key, taken in seconds.items()}
+
+
+def extras(benchmarks: Benchmarks, name: str, *parameters: str) -> dict[tuple[Any, ...], list[Any]]:
+    """Collect what tests wrote down beside their times, by the named parameters."""
+    found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for one in benchmarks:
+        value = one["extra_info"][name]
+        found[tuple(one["params"][key] for key in parameters)] += value if isinstance(value, list) else [value]
+    return found
+
+
+def write_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Write a table of which all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def milliseconds(seconds: float) -> str:
+    """Write a duration."""
+    return f"{seconds * 1000:,.1f}"
+
+
+def distinct(benchmarks: Benchmarks, name: str) -> list[Any]:
+    """List a parameter's values in their order."""
+    return list(dict.fromkeys(one["params"][name] for one in benchmarks))
+
+
+def build_transform_table(benchmarks: Benchmarks) -> list[str]:
+    """Everybody's CPU milliseconds, and how many times as long as fastetl's raw path."""
+    taken = medians(benchmarks, "name", "candidate")
+    shapes = distinct(benchmarks, "name")
+
+    def cell(shape: str, candidate: str) -> str:
+        if (shape, candidate) not in taken:
+            return "-"
+        times = taken[shape, candidate] / taken[shape, "raw path"]
+        return milliseconds(taken[shape, candidate]) + (f" ({times:.1f}x)" if candidate != "raw path" else "")
+
+    names = {**{key: peer.name for key, peer in PEERS.items()}, **{way: f"fastetl, {way}" for way in FASTETL}}
+    rows = [
+        [names.get(candidate, "floor"), *(cell(shape, candidate) for shape in shapes)]
+        for candidate in (*PEERS, *FASTETL, FLOOR)
+    ]
+    return write_table(["median CPU ms of one event", *shapes], rows) if rows else []
+
+
+def build_invocation_table(measured: dict[str, Any]) -> list[str]:
+    """What the function takes in the real runtime client; its memory; its cold start."""
+    invocations = extras(of(measured, "test_invocation"), "cpu", "hook")
+    walls = extras(of(measured, "test_invocation"), "wall", "hook")
+    starts = extras(of(measured, "test_cold_start"), "cpu", "start")
+    rows = []
+    if invocations:
+        best = median(invocations["with the hook",])
+        for (hook,), cpu in invocations.items():
+            wall = milliseconds(median(walls[hook,]))
+            rows.append(
+                [
+                    f"invocation, 4,000 flat records, {hook}",
+                    f"{milliseconds(median(cpu))} CPU ms, {wall} ms in all",
+                    f"{median(cpu) / best:.2f}",
+                ]
+            )
+    for one in of(measured, "test_memory"):
+        info = one["extra_info"]
+        growth = max(info["growth"])
+        rows.append(
+            [
+                f"memory of {info['payload'] / 1e6:.1f} MB of flat records, over {info['idle'] / 2**20:.0f} MiB idle",
+                f"{growth / 2**20:.0f} MiB",
+                f"{growth / info['payload']:.1f} payloads",
+            ]
+        )
+    for one in of(measured, "test_little_memory"):
+        info = one["extra_info"]
+        rows.append(
+            [
+                f"{info['invocations']} such invocations in {info['limit'] / 2**20:.0f} MiB",
+                f"{info['peak'] / 2**20:.0f} MiB at most",
+                f"{info['refused']} allocations refused",
+            ]
+        )
+    if starts:
+        bare = median(next(iter(starts.values())))
+        rows += [
+            [f"cold start: {name}", f"{milliseconds(median(cpu))} CPU ms", f"{median(cpu) / bare:.2f}"]
+            for (name,), cpu in starts.items()
+        ]
+    return write_table(["in the real Lambda runtime client", "median", "ratio"], rows) if rows else []
+
+
+def build_stage_table(benchmarks: Benchmarks) -> list[str]:
+    """The raw path's stages."""
+    taken, shapes = medians(benchmarks, "stage", "shape"), distinct(benchmarks, "shape")
+    rows = [
+        [stage, *(milliseconds(taken[stage, shape]) for shape in shapes)] for stage in distinct(benchmarks, "stage")
+    ]
+    return write_table(["stages of the raw path, CPU ms", *shapes], rows) if rows else []
+
+
+def build_parser_table(benchmarks: Benchmarks) -> list[str]:
+    """Parsers of the same bytes."""
+    taken, shapes = medians(benchmarks, "parser", "shape"), distinct(benchmarks, "shape")
+    rows = [
+        [parser, *(milliseconds(taken[parser, shape]) for shape in shapes)] for parser in distinct(benchmarks, "parser")
+    ]
+    return write_table(["reading the event's JSON, CPU ms", *shapes], rows) if rows else []
+
+
+def build_compressor_table(benchmarks: Benchmarks) -> list[str]:
+    """Compressors of the same CSV: time, and size against zlib's level 6."""
+    taken, sizes = medians(benchmarks, "compressor", "shape"), extras(benchmarks, "file_bytes", "compressor", "shape")
+    shapes = distinct(benchmarks, "shape")
+
+    def cells(compressor: str) -> list[str]:
+        found = []
+        for shape in shapes:
+            ratio = sizes[compressor, shape][0] / sizes["zlib 6", shape][0]
+            found += [milliseconds(taken[compressor, shape]), f"{ratio:.2f}"]
+        return found
+
+    head = ["compressing the event's CSV", *(text for shape in shapes for text in (f"{shape}, CPU ms", "size"))]
+    rows = [[compressor, *cells(compressor)] for compressor in distinct(benchmarks, "compressor")]
+    return write_table(head, rows) if rows else []
+
+
+def build_upload_table(benchmarks: Benchmarks) -> list[str]:
+    """CPU of a PUT over TLS, MB a second, and the ratio to aioboto3's defaults."""
+    taken, walls = medians(benchmarks, "way", "size"), extras(benchmarks, "wall", "way", "size")
+    sizes = distinct(benchmarks, "size")
+    at_once = benchmarks[0]["extra_info"]["puts"] if benchmarks else 1
+
+    def cell(way: str, size: int) -> str:
+        speed = at_once * size / median(walls[way, size]) / 1e6
+        ratio = taken[way, size] / taken["aioboto3 with its defaults", size]
+        return f"{milliseconds(taken[way, size] / at_once)} ({ratio:.2f}x), {speed:,.0f} MB/s"
+
+    head = [f"CPU ms of a PUT over TLS, {at_once} at a time", *(f"{size:,} bytes" for size in sizes)]
+    rows = [[way, *(cell(way, size) for size in sizes)] for way in distinct(benchmarks, "way")]
+    return write_table(head, rows) if rows else []
+
+
+def build_ingest_scale_table(benchmarks: Benchmarks) -> list[str]:
+    """Microseconds of CPU a record, as one thing grows."""
+    taken = medians(benchmarks, "kind", "size")
+    records, event_bytes = (extras(benchmarks, name, "kind", "size") for name in ("records", "event_bytes"))
+    rows = [
+        [
+            f"{size:,} {kind}",
+            f"{records[kind, size][0]:,}",
+            f"{seconds / records[kind, size][0] * 1e6:,.1f}",
+            f"{event_bytes[kind, size][0] / seconds / 1e6:,.0f}",
+        ]
+        for (kind, size), seconds in taken.items()
+    ]
+    head = ["ingest", "records of the event", "CPU µs a record", "MB of JSON a second"]
+    return write_table(head, rows) if rows else []
+
+
+def build_coordinator_table(benchmarks: Benchmarks) -> list[str]:
+    """What a wake-up takes that finds so many files and opens a batch."""
+    taken = medians(benchmarks, "pending")
+    found = {name: extras(benchmarks, name, "pending") for name in ("files", "calls", "peak_bytes")}
+    rows = [
+        [
+            f"{pending:,}",
+            f"{found['files'][pending,][0]:,}",
+            milliseconds(seconds),
+            f"{found['calls'][pending,][0]:,}",
+            f"{max(found['peak_bytes'][pending,]) / 2**20:.1f}",
+        ]
+        for (pending,), seconds in taken.items()
+    ]
+    head = ["a wake-up that finds so many files waiting", "files of the batch", "CPU ms", "requests", "MiB"]
+    return write_table(head, rows) if rows else []
+
+
+def build_geoip_table(benchmarks: Benchmarks) -> list[str]:
+    """CPU milliseconds, and how much of the decoding that is."""
+    taken = medians(benchmarks, "way")
+    if not taken:
+        return []
+    decoding, records = taken["decoding the event",], benchmarks[0]["extra_info"]["records"]
+    rows = [[way, milliseconds(seconds), f"{seconds / decoding:.2f}"] for (way,), seconds in taken.items()]
+    return write_table(
+        [f"Geo-IP: country and city of {records:,} different addresses", "median CPU ms", "of decoding"], rows
+    )
+
+
+def build_charts(measured: dict[str, Any]) -> dict[str, str]:
+    """Draw what is easier seen than read, by the name of its file."""
+    charts = {}
+    taken = medians(of(measured, "test_transform"), "name", "candidate")
+    for shape in CHARTED_SHAPES:
+        ways = [way for way in (*PEERS, *FASTETL, FLOOR) if (shape, way) in taken]
+        names = [f"({way})" if way in PEERS else way for way in ways]
+        if ways:
+            stacks = [{"CPU": taken[shape, way]} for way in ways]
+            charts[f"transform-{shape}"] = draw_bars(names, stacks, lambda seconds: f"{seconds * 1000:,.0f} ms")
+    scale = of(measured, "test_ingest")
+    grown = medians(scale, "kind", "size")
+    records = extras(scale, "records", "kind", "size")
+    for kind in distinct(scale, "kind"):
+        points = tuple(
+            (float(size), seconds / records[kind, size][0] * 1e6)
+            for (each, size), seconds in grown.items()
+            if each == kind
+        )
+        across = build_axis(kind, [x for x, _ in points])
+        up = build_axis("CPU µs a record", [y for _, y in points])
+        charts[f"ingest-{kind.replace(' ', '-')}"] = draw_plot(across, up, [Series("", points)])
+    return {name: _stand_alone(chart) for name, chart in charts.items()}
+
+
+def _stand_alone(chart: str) -> str:
+    svg = chart.partition("</svg>")[0] + "</svg>\n"
+    return re.sub(r"<svg ([^>]*)>", rf'<svg xmlns="http://www.w3.org/2000/svg" \1>{STYLE}', svg, count=1)
 
 
 def describe_machine(measured: dict[str, Any]) -> str:

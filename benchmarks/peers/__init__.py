@@ -29,3 +29,5 @@ class Peer:
     """By shape, what its file cannot say as fastetl's does, and why; the named columns are not compared."""
     cannot: dict[str, str] = field(default_factory=dict)
     """By shape, why it cannot do the job at all."""
+    adds: tuple[str, ...] = ()
+    """Columns of its own at each row's end."""

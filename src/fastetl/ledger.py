@@ -235,7 +235,8 @@ class Ledger:
     async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
         changes["generation"] = head.generation + 1
         swap = self._writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
-        updates = [{"Update": {"TableName": self.table, **write}} for write in [swap, *writes]]
+        # HEAD last: what it names is there, even where writes show one by one, as moto's do.
+        updates = [{"Update": {"TableName": self.table, **write}} for write in [*writes, swap]]
         await self._call("transact_write_items", TransactItems=updates)
         return msgspec.structs.replace(head, **changes)
 

@@ -1,0 +1,186 @@
+"""The ingest function in the real Lambda runtime client, bytes over HTTP to reply: CPU, memory; and its cold start.
+
+CPU is that of the function's process alone: moto's server and the runtime's other end are other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.events import build_flat
+from fastetl.tune.measure import Bench
+
+TURNS = 15
+RECORDS = 4_000
+MEMORY_RECORDS = 5_400
+"""Nearly the 6 MB that Lambda hands over at most."""
+HOOKS = ("with the hook", "without")
+LIMIT_BYTES = 256 * 2**20
+MEMORY_CONTROL = Path("/sys/fs/cgroup/memory")
+WITHOUT_HOOK = "import fastetl.lambdas.raw_events as raw_events\nraw_events.install_raw_events = lambda: False\n"
+STARTS = {
+    "polars, aioboto3 and an S3 client": (
+        "import asyncio, polars, aioboto3\n"
+        "asyncio.Runner().run(aioboto3.Session().client('s3').__aenter__())"
+    ),
+    "ingest": "import fastetl.lambdas.ingest",
+    "coordinator": "import fastetl.lambdas.coordinator",
+}  # fmt: skip
+SURROUNDINGS = {
+    "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
+    "FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup",
+}  # fmt: skip
+
+
+def config_text():
+    """Write the flat shape's pipeline as a configuration."""
+    columns = ",\n  ".join(
+        f'{{ name = "{column.name}", type = "{column.type}" }}' for column in build_flat(1).pipeline.columns
+    )
+    head = '[[pipelines]]\nname = "orders"\ntable = "orders"\nkeys = ["id"]\ntarget = "public.orders"'
+    return f"{head}\ncolumns = [\n  {columns},\n]\n"
+
+
+class Events:
+    """The same changes again and again, each time as other events."""
+
+    def __init__(self, records):
+        self._event = build_flat(records).event
+        self._number = 0
+
+    def next(self):
+        """Give an event of which no file is there yet."""
+        self._number += 1
+        return self._event.replace(b'"eventID":"00000000', b'"eventID":"%08x' % self._number)
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def benches(runner, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "sitecustomize.py").write_text(WITHOUT_HOOK)
+    path = os.pathsep.join([str(folder), *(path for path in sys.path if path)])
+    opened = {"with the hook": Bench(config_text()), "without": Bench(config_text(), variables={"PYTHONPATH": path})}
+
+    async def start():
+        for bench in opened.values():
+            await bench.__aenter__()
+            await bench.warm_up(Events(10).next())
+
+    runner.run(start())
+    yield opened
+    for bench in opened.values():
+        runner.run(bench.__aexit__(None, None, None))
+
+
+EVENTS = Events(RECORDS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_invocation(benchmark, runner, benches, turn, hook):
+    taken = []
+
+    def run():
+        taken.append(runner.run(benches[hook].invoke(EVENTS.next())))
+
+    benchmark.pedantic(run, rounds=2, warmup_rounds=turn == 0)
+    ingested = next(record for record in taken[-1].result.records if record.get("message") == "ingested")
+    assert ingested["Rows"] == RECORDS
+    benchmark.extra_info.update(
+        cpu=[one.cpu_seconds for one in taken[-2:]],
+        wall=[one.result.report.duration_ms / 1000 for one in taken[-2:]],
+    )
+
+
+def read_status(pid, name):
+    """Read a line of a process's status, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def forget_peak(pid):
+    """Have the kernel measure a process's peak anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def test_memory(benchmark, runner):
+    small, large = Events(1), Events(MEMORY_RECORDS)
+
+    async def measure():
+        async with Bench(config_text()) as bench:
+            await bench.warm_up(small.next())
+            (pid,) = bench._function.pids
+            idle = read_status(pid, "VmRSS")
+            growth = []
+            for _ in range(5):
+                event = large.next()
+                forget_peak(pid)
+                await bench.invoke(event)
+                growth.append(read_status(pid, "VmHWM") - idle)
+            return idle, growth, len(event)
+
+    idle, growth, payload = benchmark.pedantic(lambda: runner.run(measure()), rounds=1)
+    benchmark.extra_info.update(idle=idle, growth=growth, payload=payload)
+
+
+def test_little_memory(benchmark, runner):
+    """Run in as much memory as Lambda's 256 MB, with all that the process has."""
+    group = MEMORY_CONTROL / f"fastetl-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(LIMIT_BYTES))
+    except OSError as error:
+        pytest.skip(f"no control group for memory: {error}")
+    wrapper = ("/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+
+    async def measure():
+        async with Bench(config_text(), wrapper=wrapper) as bench:
+            events = Events(MEMORY_RECORDS)
+            for _ in range(20):
+                await bench.invoke(events.next())
+            (pid,) = bench._function.pids
+            return read_status(pid, "VmHWM")
+
+    try:
+        peak = benchmark.pedantic(lambda: runner.run(measure()), rounds=1)
+        refused = int((group / "memory.failcnt").read_text())
+        benchmark.extra_info.update(invocations=20, peak=peak, limit=LIMIT_BYTES, refused=refused)
+    finally:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_cold_start(benchmark, tmp_path, turn, start):
+    (tmp_path / "fastetl.toml").write_text(config_text())
+    environment = {
+        **os.environ, **SURROUNDINGS, "LAMBDA_TASK_ROOT": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }  # fmt: skip
+    cpu = []
+
+    def run():
+        # The runtime client is there before any function is.
+        program = f"import awslambdaric.bootstrap\n{STARTS[start]}\nimport os; os._exit(0)"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+    benchmark.pedantic(run, rounds=1, warmup_rounds=turn == 0)
+    benchmark.extra_info.update(cpu=cpu[-1:])
