@@ -43,11 +43,18 @@ COMPRESSORS = {
 }
 
 
+def warm_decoder(shape):
+    """Give a decoder that has learned which undeclared attributes there are, as a warm function's has."""
+    decoder = Decoder(shape.pipeline)
+    decoder.decode(shape.event)
+    return decoder
+
+
 @cache
 def build_stages(name):
     """Build each stage, given what the ones before it made."""
     shape = SHAPES[name]()
-    decoder = Decoder(shape.pipeline)
+    decoder = warm_decoder(shape)
     changes = decoder.decode(shape.event)
     assert changes.decoded_general == 0
     typed = decoder._typed
@@ -73,7 +80,7 @@ def build_stages(name):
 def build_parsers(name):
     """Build what reads the same event's bytes."""
     shape = SHAPES[name]()
-    structs = Decoder(shape.pipeline)._typed._shape.event.decode
+    structs = warm_decoder(shape)._typed._shape.event.decode
     return {
         "json": lambda: json.loads(shape.event),
         "simplejson": lambda: simplejson.loads(shape.event),
