@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,21 @@ def written() -> set[Call]:
     found: set[Call] = set()
     for module, (_, method) in EDGES.items():
         tree = ast.parse((Path(__file__).parent.parent / f"src/fastetl/{module}.py").read_text())
-        for function in ast.walk(tree):
-            if isinstance(function, ast.AsyncFunctionDef | ast.FunctionDef):
-                for call in ast.walk(function):
-                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == method:
-                        operation = call.args[0]
-                        assert isinstance(operation, ast.Constant), f"{module}.{function.name}: name the operation"
-                        found.add((module, function.name, str(operation.value)))
+        for name, call in _calls(tree, ""):
+            if call.func.attr == method:
+                operation = call.args[0]
+                assert isinstance(operation, ast.Constant), f"{module}.{name}: name the operation"
+                found.add((module, name, str(operation.value)))
     return found
+
+
+def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, Any]]:
+    """Every call of a method below a node, with the innermost function that it stands in."""
+    for child in ast.iter_child_nodes(node):
+        inner = child.name if isinstance(child, ast.AsyncFunctionDef | ast.FunctionDef) else function
+        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
+            yield inner, child
+        yield from _calls(child, inner)
 
 
 def pytest_configure(config: pytest.Config) -> None:

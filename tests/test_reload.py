@@ -86,7 +86,8 @@ async def test_what_is_archived_is_asked_for_and_waited_for(make_plant: Any) -> 
     plant = await make_plant()
     file_id = await put(plant, Change(1, 1))
     (key,) = [key async for key in plant.bucket.list_keys("data/")]
-    await plant.bucket.call("copy_object", Key=key, CopySource=f"{plant.config.bucket}/{key}", StorageClass="GLACIER")
+    bucket = plant.config.bucket
+    await plant.bucket._client.copy_object(Bucket=bucket, Key=key, CopySource=f"{bucket}/{key}", StorageClass="GLACIER")
     assert file_id in key
     restored: list[str] = []
     original = plant.bucket.restore

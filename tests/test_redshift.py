@@ -1,0 +1,34 @@
+"""The edge to Redshift's Data API, against the embedded one over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastetl.statements import Statement
+
+ONE = [Statement("test", "SELECT 1")]
+
+
+async def test_statements_are_found_by_their_exact_name(make_plant: Any) -> None:
+    warehouse = (await make_plant()).warehouse
+    longer = await warehouse.submit(ONE, name="batch/10", token="token-10")
+    shorter = await warehouse.submit(ONE, name="batch/1", token="token-1")
+    assert await warehouse.find("batch/1") == shorter
+    assert await warehouse.find("batch/10") == longer
+    assert await warehouse.find("batch/") == ""
+
+
+async def test_what_waits_can_be_cancelled_and_has_not_run(make_plant: Any) -> None:
+    plant = await make_plant()
+    plant.server.hold()
+    statement_id = await plant.warehouse.submit(ONE, name="batch/1", token="token-1")
+    assert (await plant.warehouse.describe(statement_id)).state == "RUNNING"
+    await plant.warehouse.cancel(statement_id)
+    plant.server.release()
+    await plant.warehouse.end(statement_id)
+    assert (await plant.warehouse.describe(statement_id)).state == "FAILED"
+
+
+async def test_an_id_that_nobody_knows_is_unknown(make_plant: Any) -> None:
+    run = await (await make_plant()).warehouse.describe("00000000-0000-0000-0000-000000000000")
+    assert run.state == "UNKNOWN"
