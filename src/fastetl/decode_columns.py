@@ -19,24 +19,25 @@ from fastetl.decode_general import (
     escape_key,
     format_time,
 )
+from fastetl.decode_texts import DOCUMENT, PART, Texts
 from fastetl.model import SEQUENCE_DIGITS, build_version, epoch_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastetl.columns import Column
     from fastetl.model import EpochStart
 
-ABSENT = msgspec.Raw(b"")
-"""Stands for an attribute that an item does not have, where its JSON would stand."""
-
 _PLAIN_NUMBER = r"\A(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\z"
-_UNLIKE_KEYS = r"[\x00;\\]"
 _EVENT_ID = rf"\A[\x20-\x7e]{{1,{MAX_EVENT_ID_CHARACTERS}}}\z"
 _SEQUENCE_NUMBER = rf"\A[0-9]{{1,{SEQUENCE_DIGITS}}}\z"
-_OPERATION = r"\A(?:INSERT|MODIFY|REMOVE)\z"
-_DAY = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_DAY = (
+    rf"{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
 _PLAIN_DAY = rf"\A{_DAY}\z"
+"""Of a leap year's last day of February each is looked at for itself."""
 _PLAIN_TIME = rf"\A{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?\z"
 """Patterns for Polars, whose engine has no look-ahead and is several times as fast as `re`."""
 _INTEGERS: dict[str, Any] = {"SMALLINT": pl.Int16, "INTEGER": pl.Int32, "BIGINT": pl.Int64}
@@ -44,187 +45,154 @@ _NUMBERS = {*_INTEGERS, "DECIMAL", "REAL", "DOUBLE PRECISION"}
 _TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 
 
-class Fields(msgspec.Struct, frozen=True):
-    """What records hold, by the field: texts as they came, or the JSON that DynamoDB sent."""
-
-    ids: pl.Series
-    names: pl.Series
-    arns: pl.Series
-    sequence_numbers: pl.Series
-    times: pl.Series
-    """Unix seconds, as floats."""
-    identities: Sequence[Any]
-    """Who made each change; empty where nobody says."""
-    keys: Sequence[pl.Series | Sequence[Any]]
-    """Each key attribute's texts; or objects with `S`, `N` and `B`, where the configuration does not say which."""
-    columns: Sequence[pl.Series | Sequence[msgspec.Raw]]
-    undeclared: Sequence[Sequence[msgspec.Raw]]
-
-
 def expected_tag(column: Column) -> str:
-    """The type that a column's values have as a rule; '' for SUPER, which takes any."""
+    """The type that a column's values have as a rule."""
     kind = column.type.kind
     if kind == "SUPER":
-        return ""
+        return DOCUMENT
     if kind in _NUMBERS or (kind in _TIMES and column.time_format != "iso8601"):
         return "N"
     return {"BOOLEAN": "BOOL", "VARBYTE": "B"}.get(kind, "S")
 
 
-class TypedKey:
-    """One key attribute."""
+def write_key(texts: Texts, bad: set[int]) -> pl.Series:
+    """Give one key attribute's part of `_key` for every row; adds to `bad` the rows that have none."""
+    series, is_number = texts.series, texts.tag == "N"
+    bad.update(texts.odd, series.is_null().arg_true())
+    plain_already = series.str.contains(_PLAIN_NUMBER) if is_number else ~series.str.contains_any([";", "\\"])
+    if not plain_already.all():
+        places = (~plain_already).arg_true()
+        written = [
+            _write_key(text, place, bad, is_number=is_number)
+            for place, text in zip(places, series.gather(places), strict=True)
+        ]
+        series = series.scatter(places, pl.Series(values=written, dtype=pl.String))
+    return f"{texts.tag}=" + series + ";"
 
-    def __init__(self, tag: str) -> None:
-        self._tag = tag
-        """The type it is known to have; '' where no column says, and each value is an object with all three."""
 
-    def hold(self, values: Sequence[Any]) -> pl.Series | Sequence[Any]:
-        """Give the values as `Fields` holds them."""
-        return pl.Series(values=values, dtype=pl.String) if self._tag else values
-
-    def write(self, values: pl.Series | Sequence[Any], bad: set[int]) -> pl.Series:
-        """Give the key's part of `_key` for every row."""
-        if isinstance(values, pl.Series) and not values.null_count():
-            is_number = self._tag == "N"
-            fits = values.str.contains(_PLAIN_NUMBER) if is_number else ~values.str.contains(_UNLIKE_KEYS)
-            if fits.all():
-                return f"{self._tag}=" + values + ";"
-        texts = [self._write_one(number, value, bad) for number, value in enumerate(values)]
-        return pl.Series(values=texts, dtype=pl.String)
-
-    def _write_one(self, number: int, value: Any, bad: set[int]) -> str:
-        found = {self._tag: value} if self._tag else {tag: getattr(value, tag) for tag in ("S", "N", "B")}
-        present = [(tag, content) for tag, content in found.items() if content is not None]
-        try:
-            ((tag, content),) = present
-            content = plain(parse_number(content)) if tag == "N" else content
-        except (ValueError, UnfitError):
-            tag, content = "", "\0"
-        if "\0" in content:
-            bad.add(number)
-        return f"{tag}={escape_key(content)};"
+def _write_key(text: str, place: int, bad: set[int], *, is_number: bool) -> str:
+    if not is_number:
+        return escape_key(text)
+    try:
+        return plain(parse_number(text))
+    except UnfitError:
+        bad.add(place)
+        return ""
 
 
 class TypedColumn:
-    """One declared column: from its values to its text."""
+    """A declared column: from what its values say to its text. `path` leads to the part of each that it takes."""
 
-    def __init__(self, column: Column, raw_path: tuple[str | int, ...] | None, null_marker: str) -> None:
+    def __init__(self, column: Column, null_marker: str, path: tuple[str | int, ...] | None = None) -> None:
+        self.tag = expected_tag(column) if path is None else PART
         self._kind = column.type
         self._null_marker = null_marker
-        self._tag = expected_tag(column)
-        self.absent: Any = None
-        """What stands for a missing value: values come as texts, or as the JSON that DynamoDB sent."""
-        if raw_path is not None:
-            self.absent = ABSENT
-            whole = msgspec.structs.replace(column, path=("", *raw_path))
-            self._convert_raw = ColumnReader(whole, null_marker).convert
+        self._is_iso8601 = column.time_format == "iso8601"
         convert = build_converter(column, null_marker)
         # Days and moments repeat; what does not fit is worked out again each time, and is rare.
         self._convert = lru_cache(maxsize=4096)(convert) if column.type.kind in _TIMES else convert
-        self._is_iso8601 = column.time_format == "iso8601"
+        self._read_odd = ColumnReader(msgspec.structs.replace(column, path=("", *(path or ()))), null_marker).convert
         if column.type.kind == "DECIMAL":
             self._plain = rf"\A(?:{build_plain_pattern(column.type)})\z"
-        self.group = (column.type, self._is_iso8601)
+        self.group = (self.tag, column.type, column.time_format)
         """Columns that have this in common can be looked at together."""
 
-    def hold(self, values: Sequence[Any]) -> pl.Series | Sequence[Any]:
-        """Give the values as `Fields` holds them."""
-        if self.absent is not None:
-            return values
-        return pl.Series(values=values, dtype=pl.Boolean if self._tag == "BOOL" else pl.String)
+    def write(self, texts: Texts, bad: set[int]) -> pl.Series:
+        """Give every row's text as COPY reads it; adds to `bad` the rows whose value does not fit as it is."""
+        written, fits = self.look(texts.series)
+        if not fits.all():
+            places = (~fits).arg_true()
+            written = _put(
+                written, dict(zip(places, texts.series.gather(places), strict=True)), self._convert_text, bad
+            )
+        return _put(written, texts.odd, self._convert_json, bad) if texts.odd else written
 
-    def write(self, values: pl.Series | Sequence[Any], bad: set[int]) -> pl.Series:
-        """Give every row's text; adds to `bad` the rows whose value does not fit as it is."""
-        if not isinstance(values, pl.Series):
-            return self._write_each([raw or None for raw in values], self._load, bad)
-        if (series := self.read_plain(values)) is not None:
-            return series
-        tag = self._tag
-        return self._write_each(values, lambda value: self._convert(tag, value), bad)
+    def look(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Give the texts as COPY reads them, and where that is so; null where there is none."""
+        written, fits = self._look(texts)
+        return written, fits & (written != self._null_marker)
 
-    def read_plain(self, values: pl.Series) -> pl.Series | None:
-        """Give the values as text, if each of them is its own text, or nearly so."""
-        series = self._read_plain(values)
-        return None if series is None or (series == self._null_marker).any() else series
-
-    def _read_plain(self, values: pl.Series) -> pl.Series | None:
-        if self._tag == "BOOL":
-            return values.cast(pl.String)
-        if self._kind.kind in _TIMES:
-            return self._read_plain_times(values) if self._is_iso8601 else None
-        return values if self._is_plain(values) else None
-
-    def _read_plain_times(self, series: pl.Series) -> pl.Series | None:
-        """Read days, or moments in whole seconds."""
-        is_date = self._kind.kind == "DATE"
-        if not series.str.contains(_PLAIN_DAY if is_date else _PLAIN_TIME).all():
-            return None
-        days = series.str.slice(0, 10)
-        if days.str.to_date("%Y-%m-%d", strict=False).null_count() != series.null_count():
-            return None
-        if is_date:
-            return series
-        zone = "+00" if self._kind.kind == "TIMESTAMPTZ" else ""
-        return days + " " + series.str.slice(11, 8) + zone
-
-    def _is_plain(self, series: pl.Series) -> bool:
-        """Tell whether every value is its own text."""
+    def _look(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
         kind = self._kind
         match kind.kind:
+            case "BOOLEAN" | "SUPER":
+                return texts, pl.Series(values=[True]).new_from_index(0, len(texts))
             case "VARCHAR":
-                longest: Any = series.str.len_bytes().max()
-                return (longest or 0) <= kind.length and not series.str.contains("\0", literal=True).any()
+                return texts, texts.str.len_bytes() <= kind.length
+            case "CHAR":
+                size = texts.str.len_bytes()
+                is_ascii = size == texts.str.len_chars()
+                return texts, (size <= kind.length) & is_ascii & ~texts.str.ends_with(" ")
             case "DECIMAL":
-                return bool(series.str.contains(self._plain).all())
+                return texts, texts.str.contains(self._plain)
             case "SMALLINT" | "INTEGER" | "BIGINT":
-                numbers = series.cast(_INTEGERS[kind.kind], strict=False)
-                return bool((numbers.cast(pl.String).eq_missing(series)).all())
-        return False
+                return texts, texts.cast(_INTEGERS[kind.kind], strict=False).cast(pl.String).eq_missing(texts)
+            case "DATE" | "TIMESTAMP" | "TIMESTAMPTZ" if self._is_iso8601:
+                return self._look_at_times(texts)
+        return texts, texts.is_null()
 
-    def _load(self, raw: msgspec.Raw) -> str | None:
-        return self._convert_raw(orjson.loads(memoryview(raw)))
+    def _look_at_times(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Read days, or moments in whole seconds."""
+        if self._kind.kind == "DATE":
+            return texts, texts.str.contains(_PLAIN_DAY)
+        zone = "+00" if self._kind.kind == "TIMESTAMPTZ" else ""
+        written = texts.str.slice(0, 19).str.replace("T", " ", literal=True)
+        return written + zone if zone else written, texts.str.contains(_PLAIN_TIME)
 
-    def _write_each(self, values: Iterable[Any], convert: Callable[[Any], str | None], bad: set[int]) -> pl.Series:
-        texts: list[str | None] = []
-        for number, value in enumerate(values):
-            try:
-                texts.append(None if value is None else convert(value))
-            except (UnfitError, orjson.JSONDecodeError):
-                texts.append(None)
-                bad.add(number)
-        return pl.Series(values=texts, dtype=pl.String)
+    def _convert_text(self, text: str) -> str | None:
+        return self._convert(self.tag, text == "true" if self.tag == "BOOL" else text)
+
+    def _convert_json(self, text: str) -> str | None:
+        return self._read_odd(orjson.loads(text))
 
 
-def find_unlike(fields: Fields) -> set[int]:
-    """Give the rows whose event id, sequence number or operation cannot stand in its column."""
-    fits = (
-        fields.ids.str.contains(_EVENT_ID)
-        & fields.sequence_numbers.str.contains(_SEQUENCE_NUMBER)
-        & fields.names.str.contains(_OPERATION)
-    )
+def _put(
+    written: pl.Series, values: Mapping[int, str], convert: Callable[[str], str | None], bad: set[int]
+) -> pl.Series:
+    """Put values in their places, converted; adds to `bad` the places of those that cannot be."""
+    texts: list[str | None] = []
+    for place, value in values.items():
+        try:
+            texts.append(convert(value))
+        except (UnfitError, orjson.JSONDecodeError):
+            texts.append(None)
+            bad.add(place)
+    return written.scatter(list(values), pl.Series(values=texts, dtype=pl.String))
+
+
+def find_unlike(ids: pl.Series, sequence_numbers: pl.Series) -> set[int]:
+    """Give the rows whose event id or sequence number cannot stand in its column."""
+    fits = ids.str.contains(_EVENT_ID) & sequence_numbers.str.contains(_SEQUENCE_NUMBER)
     return set() if fits.all() else set((~fits).arg_true())
 
 
 def format_times(times: pl.Series, bad: set[int]) -> pl.Series:
-    """Give the times as timestamps; adds to `bad` the rows where there is none such."""
-    known: dict[float, str] = {}
-    for moment in times.unique():
+    """Give Unix seconds as timestamps; adds to `bad` the rows where there is none such."""
+    moments = times.unique().to_list()
+    texts: list[str] = []
+    for moment in moments:
         try:
-            known[moment] = format_time(moment)
+            texts.append(format_time(moment))
         except (ValueError, OverflowError):
+            texts.append("")
             bad.update((times == moment).arg_true())
-    return pl.Series(values=[known.get(moment, "") for moment in times.to_list()], dtype=pl.String)
+    return _replace(times, moments, texts)
 
 
 def build_versions(
     sequence_numbers: pl.Series, times: pl.Series, label: str, epochs: tuple[EpochStart, ...]
 ) -> pl.Series:
     """Give the rows' versions."""
-    prefixes = {
-        moment: build_version(epoch_at(epochs, moment), label, "")[:-SEQUENCE_DIGITS] for moment in times.unique()
-    }
-    prefix = pl.Series(values=[prefixes[moment] for moment in times.to_list()], dtype=pl.String)
-    return prefix + sequence_numbers.str.pad_start(SEQUENCE_DIGITS, "0")
+    moments = times.unique().to_list()
+    prefixes = [build_version(epoch_at(epochs, moment), label, "")[:-SEQUENCE_DIGITS] for moment in moments]
+    return _replace(times, moments, prefixes) + sequence_numbers.str.pad_start(SEQUENCE_DIGITS, "0")
+
+
+def _replace(times: pl.Series, moments: list[float], texts: list[str]) -> pl.Series:
+    """Give each moment's text; records that come together share few."""
+    if len(set(texts)) == 1:
+        return pl.Series(values=texts[:1], dtype=pl.String).new_from_index(0, len(times))
+    return times.replace_strict(moments, texts, return_dtype=pl.String)
 
 
 def write_extra(

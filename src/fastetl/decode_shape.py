@@ -1,169 +1,146 @@
-"""The Structs that take one pipeline's events apart, and the ways to the values inside them. Pure."""
+"""The Structs that take one pipeline's events apart, and which column takes which of their fields. Pure.
+
+Attribute values stay JSON here: they are read by the column (`decode_texts`), not one by one.
+"""
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
-from fastetl.decode_columns import ABSENT, TypedColumn, TypedKey, expected_tag
+from fastetl.decode_columns import expected_tag
+from fastetl.decode_documents import ABSENT
+from fastetl.decode_texts import PART, SPELLINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fastetl.columns import Column
     from fastetl.config import Pipeline
 
-_HEAD = (
-    "eventID",
-    "eventName",
-    "eventSourceARN",
-    "dynamodb.SequenceNumber",
-    "dynamodb.ApproximateCreationDateTime",
-    "userIdentity",
-)
+NO_DOCUMENT = msgspec.Raw(ABSENT)
+NOT_THERE = msgspec.Raw(b"")
+"""Stands for an undeclared attribute that an item does not have."""
 
 
-class _KeyValue(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """The value of a key attribute that no column declares."""
+class Field(NamedTuple):
+    """What takes one field of an image, or of a map inside it."""
 
-    S: str | None = None
-    N: str | None = None
-    B: str | None = None
+    columns: tuple[int, ...]
+    """Columns, by their numbers."""
+    members: tuple[Field, ...] = ()
+    """What takes the map's members."""
 
 
 class Shape:
     """What one pipeline's events look like; `learned` are the undeclared attributes that are known by name."""
 
     def __init__(self, pipeline: Pipeline, learned: Sequence[str]) -> None:
-        null_marker = pipeline.file.null_marker
-        roots: dict[str, list[tuple[int, tuple[str | int, ...], Column]]] = {}
-        for number, column in enumerate(pipeline.columns):
-            roots.setdefault(str(column.path[0]), []).append((number, column.path[1:], column))
-        fields, names, ways = _build_fields(roots)
-        for name in [*(name for name in pipeline.keys if name not in roots), *learned]:
-            fields.append((f"f{len(names)}", msgspec.Raw, ABSENT))
-            names[f"f{len(names)}"] = name
-        image = msgspec.defstruct("Image", fields, rename=names, frozen=True, gc=False, forbid_unknown_fields=True)
-        tags = [_key_tag(roots.get(name, [])) for name in pipeline.keys]
-        self.keys = [TypedKey(tag) for tag in tags]
-        keys = msgspec.defstruct(
-            "Keys",
-            [(f"k{number}", _LEAVES.get(tag, _KeyValue)) for number, tag in enumerate(tags)],
-            rename={f"k{number}": name for number, name in enumerate(pipeline.keys)},
-            frozen=True,
-            gc=False,
-            forbid_unknown_fields=True,
+        self.parts: dict[int, tuple[str | int, ...]] = {}
+        """Columns that take a part of an attribute's value, and the path to it."""
+        attributes, self._fields = self._build_fields(
+            [(number, column.path, column) for number, column in enumerate(pipeline.columns)]
         )
-        change = msgspec.defstruct(
-            "Change",
-            [
-                ("Keys", keys),
-                ("SequenceNumber", str),
-                ("ApproximateCreationDateTime", float),
-                ("NewImage", image | None, None),
-                ("OldImage", msgspec.Raw, ABSENT),
-            ],
-            gc=False,
-        )
-        record = msgspec.defstruct(
-            "Record",
-            [
-                ("eventID", str),
-                ("eventName", str),
-                ("eventSourceARN", str),
-                ("dynamodb", change),
-                ("userIdentity", Any, None),
-            ],
-        )
-        self.event = msgspec.json.Decoder(msgspec.defstruct("Event", [("Records", list[record])]))  # type: ignore[valid-type]
+        in_maps = {name for (name, _, _), field in zip(attributes, self._fields, strict=True) if field.members}
+        known = {name for name, _, _ in attributes}
+        attributes += [(name, msgspec.Raw, NOT_THERE) for name in pipeline.keys if name not in known]
+        attributes += [(name, msgspec.Raw, NOT_THERE) for name in learned]
+        self._columns, self._learned = len(pipeline.columns), len(learned)
+        self.image_type = _build_struct("Image", attributes)
+        names = [name for name, _, _ in attributes]
+        self.key_fields = [f"f{names.index(name)}" for name in pipeline.keys]
+        self.learned_fields = [f"f{names.index(name)}" for name in learned]
+        self.reads_removes = not in_maps & set(pipeline.keys)
+        """Whether an image can be made from keys alone."""
+        keys = _build_struct("Keys", [(name, msgspec.Raw, msgspec.NODEFAULT) for name in pipeline.keys])
+        record = _build_record(keys, self.image_type)
         self.record = msgspec.json.Decoder(record)
-        self.image = msgspec.json.Decoder(image)
-        self.columns = [
-            TypedColumn(column, ways[number][1], null_marker) for number, column in enumerate(pipeline.columns)
-        ]
-        groups: dict[object, list[int]] = {}
-        for number, typed in enumerate(self.columns):
-            if typed.absent is None:
-                groups.setdefault(typed.group, []).append(number)
-        self.groups = [numbers for numbers in groups.values() if len(numbers) > 1]
-        """Columns of the same type, by their numbers."""
-        paths = [ways[number][0] for number in range(len(pipeline.columns))]
-        paths += [f"f{number}" for number in range(len(names) - len(learned), len(names))]
-        key_paths = [f"dynamodb.Keys.k{number}.{tag}".rstrip(".") for number, tag in enumerate(tags)]
-        self.head = attrgetter(*_HEAD)
-        self.key_values = _get_all(key_paths)
-        self.image_values = _get_all(paths)
-        self.upsert_head = attrgetter(*_HEAD, *key_paths)
-        self.key_columns = [
-            (column_number, attrgetter(key_paths[key_number]))
-            for key_number, name in enumerate(pipeline.keys)
-            for column_number, _, _ in roots.get(name, [])
-        ]
-        self.reads_removes = all(ways[column_number][1] is None for column_number, _ in self.key_columns)
-        """Whether the columns of key attributes can be read from `Keys` as they are from an image."""
+        self.records = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+        self.image = msgspec.json.Decoder(self.image_type)
+
+    def spread(self, images: Iterable[Any]) -> tuple[list[Sequence[msgspec.Raw]], list[Sequence[msgspec.Raw]]]:
+        """Give each column's values, and each learned attribute's."""
+        columns: list[Sequence[msgspec.Raw]] = [()] * self._columns
+        fields = unzip(images)
+        _spread(fields, self._fields, columns)
+        return columns, fields[len(fields) - self._learned :]
+
+    def _build_fields(
+        self, leaves: Iterable[tuple[int, tuple[str | int, ...], Column]]
+    ) -> tuple[list[tuple[str, Any, Any]], tuple[Field, ...]]:
+        """Make the fields of a Struct, with the attributes' names, from columns and what is left of their paths."""
+        by_name: dict[str, list[tuple[int, tuple[str | int, ...], Column]]] = {}
+        for number, path, column in leaves:
+            by_name.setdefault(str(path[0]), []).append((number, path[1:], column))
+        attributes: list[tuple[str, Any, Any]] = []
+        fields: list[Field] = []
+        for name, below in by_name.items():
+            tags = {expected_tag(column) for _, _, column in below}
+            paths = [path for _, path, _ in below]
+            if any(paths) and all(path and isinstance(path[0], str) for path in paths):
+                members, inner = self._build_fields(below)
+                kind = _build_map(_build_struct("Members", members, more=True))
+                attributes.append((name, kind, kind()))
+                fields.append(Field((), inner))
+                continue
+            tag = tags.pop() if len(tags) == 1 and not any(paths) else PART
+            attributes.append((name, msgspec.Raw, SPELLINGS[tag].absent if tag in SPELLINGS else NO_DOCUMENT))
+            fields.append(Field(tuple(number for number, _, _ in below)))
+            if tag == PART:
+                self.parts |= {number: path for number, path, _ in below}
+        return attributes, tuple(fields)
 
 
-def _get_all(paths: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(paths) > 1:
-        return attrgetter(*paths)
-    getters = [attrgetter(path) for path in paths]
-    return lambda value: tuple(getter(value) for getter in getters)
+def unzip(structs: Iterable[Any]) -> list[Sequence[Any]]:
+    """Give the fields of Structs of one type, field by field."""
+    return list(zip(*map(astuple, structs), strict=True))
 
 
-_Leaves = list[tuple[int, tuple[str | int, ...], "Column"]]
-"""Columns under one attribute: their number, what is left of their path, and themselves."""
+def _spread(values: Sequence[Sequence[Any]], fields: Sequence[Field], columns: list[Sequence[msgspec.Raw]]) -> None:
+    for field, found in zip(fields, values, strict=False):
+        if field.members:
+            _spread(unzip(each.M for each in found), field.members, columns)
+        for number in field.columns:
+            columns[number] = found
 
 
-def _build_fields(
-    roots: dict[str, _Leaves],
-) -> tuple[list[tuple[str, Any, Any]], dict[str, str], dict[int, tuple[str, tuple[str | int, ...] | None]]]:
-    """Make a Struct's fields, their names in JSON, and for each column its way and, where it stays raw, its path."""
-    fields: list[tuple[str, Any, Any]] = []
-    names: dict[str, str] = {}
-    ways: dict[int, tuple[str, tuple[str | int, ...] | None]] = {}
-    for field_number, (name, leaves) in enumerate(roots.items()):
-        field = f"f{field_number}"
-        names[field] = name
-        tags = {expected_tag(column) for _, _, column in leaves}
-        steps = [path[:1] for _, path, _ in leaves]
-        if all(step == () for step in steps) and len(tags) == 1 and tags != {""}:
-            (tag,) = tags
-            fields.append((field, _LEAVES[tag], _LEAVES[tag]()))
-            ways |= {number: (f"{field}.{tag}", None) for number, _, _ in leaves}
-        elif all(step and isinstance(step[0], str) for step in steps):
-            inner: dict[str, _Leaves] = {}
-            for number, path, column in leaves:
-                inner.setdefault(str(path[0]), []).append((number, path[1:], column))
-            inner_fields, inner_names, inner_ways = _build_fields(inner)
-            members = msgspec.defstruct("Members", inner_fields, rename=inner_names, frozen=True, gc=False)
-            map_value = msgspec.defstruct(
-                "Map",
-                [("M", members, members()), ("NULL", bool, False)],
-                frozen=True,
-                gc=False,
-                forbid_unknown_fields=True,
-            )
-            fields.append((field, map_value, map_value()))
-            ways |= {number: (f"{field}.M.{way}", path) for number, (way, path) in inner_ways.items()}
-        else:
-            fields.append((field, msgspec.Raw, ABSENT))
-            ways |= {number: (field, path) for number, path, _ in leaves}
-    return fields, names, ways
+def _build_struct(name: str, attributes: Sequence[tuple[str, Any, Any]], *, more: bool = False) -> Any:
+    return msgspec.defstruct(
+        name,
+        [(f"f{place}", kind, default) for place, (_, kind, default) in enumerate(attributes)],
+        rename={f"f{place}": attribute for place, (attribute, _, _) in enumerate(attributes)},
+        frozen=True,
+        gc=False,
+        forbid_unknown_fields=not more,
+    )
 
 
-def _build_leaf(tag: str) -> Any:
-    # A value without any tag, which DynamoDB cannot send, reads as a missing one.
-    content = bool if tag == "BOOL" else str
-    fields = [(tag, content | None, None), ("NULL", bool, False)]
-    return msgspec.defstruct(f"{tag}Value", fields, frozen=True, gc=False, forbid_unknown_fields=True)
+def _build_map(members: Any) -> Any:
+    fields = [("M", members, members()), ("NULL", bool, False)]
+    return msgspec.defstruct("Map", fields, frozen=True, gc=False, forbid_unknown_fields=True)
 
 
-_LEAVES = {tag: _build_leaf(tag) for tag in ("S", "N", "B", "BOOL")}
-
-
-def _key_tag(leaves: _Leaves) -> str:
-    """Give the type of a key attribute, where its columns agree."""
-    tags = {expected_tag(column) for _, path, column in leaves if not path}
-    return next(iter(tags & {"S", "N", "B"}), "") if len(tags) == 1 else ""
+def _build_record(keys: Any, image: Any) -> Any:
+    change = msgspec.defstruct(
+        "Change",
+        [
+            ("Keys", keys),
+            ("SequenceNumber", str),
+            ("ApproximateCreationDateTime", float),
+            ("NewImage", image | None, None),
+            ("OldImage", msgspec.Raw, NOT_THERE),
+        ],
+        gc=False,
+    )
+    return msgspec.defstruct(
+        "Record",
+        [
+            ("eventID", str),
+            ("eventName", Literal["INSERT", "MODIFY", "REMOVE"]),
+            ("eventSourceARN", str),
+            ("dynamodb", change),
+            ("userIdentity", Any, None),
+        ],
+    )

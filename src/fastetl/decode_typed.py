@@ -1,32 +1,53 @@
 """Records of DynamoDB Streams, all at once, as columns of text: fast, for what fits its column as it is. Pure.
 
-Structs made from the pipeline's columns take the event's bytes apart, so that only declared values become objects;
-values are then looked at by the column, not one by one. A record that holds anything else is left to `decode_general`.
+Structs made from the pipeline's columns take the event's bytes apart, a piece after the other, so that all objects of a
+piece stay in the processor's cache; values are then read and looked at by the column, not one by one. A record that
+holds anything else is left to `decode_general`.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import orjson
 import polars as pl
 
-from fastetl.decode_columns import ABSENT, Fields, build_versions, find_unlike, format_times, write_extra
+from fastetl.decode_columns import (
+    TypedColumn,
+    build_versions,
+    find_unlike,
+    format_times,
+    write_extra,
+    write_key,
+)
 from fastetl.decode_general import Tally, is_time_to_live, parse_json, parse_records
-from fastetl.decode_shape import Shape
+from fastetl.decode_shape import NOT_THERE, Shape, unzip
+from fastetl.decode_texts import Texts, guess_tag, read_texts
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fastetl.config import Pipeline
     from fastetl.model import EpochStart
 
-_EVENT_ID_COLUMN = 3
-"""Among the columns built here."""
+PIECE_BYTES = 100_000
+"""Of JSON, taken apart at once: two or three times its size in objects, which a core's own cache (1 MiB) holds.
+Pieces of 20,000 and of 1,000,000 bytes are slower, the latter by half."""
 
 MAX_LEARNED = 64
 """Undeclared attributes that get a field of their own once they have been seen: from then on they cost little."""
+
+_HEAD, _TAIL = b'{"Records":[', b"]}"
+_NEXT = b',{"eventID":"'
+"""Begins a record, as Lambda writes them; an attribute of that name is followed by an object, and text has no quote."""
+
+_EVENT_ID_COLUMN = 3
+"""Among the columns built here."""
+
+_OPERATION, _NEW_IMAGE = attrgetter("eventName"), attrgetter("dynamodb.NewImage")
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -36,6 +57,7 @@ class _RawEvent(msgspec.Struct):
 
 
 _RAW_EVENT = msgspec.json.Decoder(_RawEvent)
+_RAW_RECORDS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class TypedRows:
@@ -49,6 +71,24 @@ class TypedRows:
         self.left: dict[int, Any] = {}
 
 
+class _Fields:
+    """What the records of an event hold, by the field, one entry a row."""
+
+    def __init__(self, keys: int, columns: int, learned: int) -> None:
+        self.received = 0
+        self.positions: list[int] = []
+        self.ids: list[str] = []
+        self.names: list[str] = []
+        self.arns: list[str] = []
+        self.sequence_numbers: list[str] = []
+        self.times: list[float] = []
+        self.identities: list[Any] = []
+        self.keys: list[list[bytes]] = [[] for _ in range(keys)]
+        self.values: list[list[bytes]] = [[] for _ in range(columns)]
+        """The JSON of some rows' values, joined by line feeds."""
+        self.learned: list[list[msgspec.Raw]] = [[] for _ in range(learned)]
+
+
 class TypedDecoder:
     """Decodes one pipeline's events, as far as they are what the pipeline expects."""
 
@@ -58,6 +98,16 @@ class TypedDecoder:
         self._declared = {str(column.path[0]) for column in pipeline.columns} | set(pipeline.keys)
         self._learned: list[str] = []
         self._shape = Shape(pipeline, self._learned)
+        null_marker = pipeline.file.null_marker
+        self._columns = [
+            TypedColumn(column, null_marker, self._shape.parts.get(number))
+            for number, column in enumerate(pipeline.columns)
+        ]
+        groups: dict[object, list[int]] = {}
+        for number, column in enumerate(self._columns):
+            groups.setdefault(column.group, []).append(number)
+        self._groups = list(groups.values())
+        """Columns that can be looked at together, by their numbers."""
 
     def decode(self, event: bytes, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> TypedRows:
         """Convert the records that fit.
@@ -65,49 +115,40 @@ class TypedDecoder:
         Raises:
             EventError: it is not an event of one stream.
         """
-        fields, positions, received = self._read(event)
-        typed = TypedRows(received)
-        if fields:
-            self._build_columns(typed, fields, positions, stream_arn, epochs, tally)
-        if len(typed.positions) < received:
+        event = _without_blanks(event)
+        fields = self._read(event)
+        typed = TypedRows(fields.received)
+        if fields.ids:
+            self._build_columns(typed, fields, stream_arn, epochs, tally)
+        if len(typed.positions) < fields.received:
             self._leave(typed, event)
         return typed
 
-    def _read(self, event: bytes) -> tuple[Fields | None, list[int], int]:
-        """Give the fields of the records that can be read, their positions, and how many records there are.
-
-        The objects made on the way are gone with this call, and their memory serves what is made next.
-        """
+    def _read(self, event: bytes) -> _Fields:
+        """Take the event apart; what cannot be read is counted, and left."""
+        fields = self._new_fields()
         try:
-            decoded: Any = self._shape.event.decode(event)
-            records: list[Any] = decoded.Records
+            for piece in _cut(event):
+                # A piece's objects are gone before the next are made, in the same memory.
+                self._add(fields, self._decode_piece(piece))
         except _REFUSED:
-            records = self._decode_one_by_one(event)
-        rows, positions = self._read_rows(records)
-        if not rows:
-            return None, [], len(records)
-        shape = self._shape
-        ids, names, arns, sequence_numbers, times, identities, *values = zip(*rows, strict=True)
-        keys, values = values[: len(shape.keys)], values[len(shape.keys) :]
-        fields = Fields(
-            ids=pl.Series(values=ids, dtype=pl.String),
-            names=pl.Series(values=names, dtype=pl.String),
-            arns=pl.Series(values=arns, dtype=pl.String),
-            sequence_numbers=pl.Series(values=sequence_numbers, dtype=pl.String),
-            times=pl.Series(values=times, dtype=pl.Float64),
-            identities=identities if any(identities) else (),
-            keys=[key.hold(each) for key, each in zip(shape.keys, keys, strict=True)],
-            columns=[column.hold(each) for column, each in zip(shape.columns, values, strict=False)],
-            undeclared=values[len(shape.columns) :],
-        )
-        return fields, positions, len(records)
+            # Not as Lambda writes it, or text that is no Unicode.
+            fields = self._new_fields()
+            self._add(fields, self._decode_each(map(_dump, parse_records(event))))
+        return fields
 
-    def _decode_one_by_one(self, event: bytes) -> list[Any]:
-        """Decode what can be; None for each of the others."""
+    def _new_fields(self) -> _Fields:
+        return _Fields(len(self._pipeline.keys), len(self._pipeline.columns), len(self._learned))
+
+    def _decode_piece(self, piece: bytes) -> list[Any]:
+        """Decode records; None for each that cannot be."""
         try:
-            raws = _RAW_EVENT.decode(event).Records
+            records: list[Any] = self._shape.records.decode(piece)
         except _REFUSED:
-            return [None] * len(parse_records(event))
+            return self._decode_each(_RAW_RECORDS.decode(piece))
+        return records
+
+    def _decode_each(self, raws: Iterable[msgspec.Raw | bytes]) -> list[Any]:
         records: list[Any] = []
         for raw in raws:
             try:
@@ -116,102 +157,117 @@ class TypedDecoder:
                 records.append(None)
         return records
 
-    def _read_rows(self, records: list[Any]) -> tuple[list[tuple[Any, ...]], list[int]]:
-        shape = self._shape
-        try:
-            if not any(record.eventName == "REMOVE" for record in records):
-                # Values are fetched from images: from records each would cost two steps more.
-                images = [record.dynamodb.NewImage for record in records]
-                pairs = zip(map(shape.upsert_head, records), map(shape.image_values, images), strict=True)
-                return [head + values for head, values in pairs], list(range(len(records)))
-        except AttributeError:  # one without a new image, or left before
-            pass
-        return self._read_each(records)
+    def _add(self, fields: _Fields, records: list[Any]) -> None:
+        """Add a piece's records, as far as they have an image or can be given one."""
+        positions: Sequence[int] = range(fields.received, fields.received + len(records))
+        fields.received += len(records)
+        images = self._find_images(records)
+        if not all(images):
+            found = [each for each in zip(positions, records, images, strict=True) if each[-1]]
+            if not found:
+                return
+            positions, records, images = (list(each) for each in zip(*found, strict=True))
+        ids, names, arns, changes, identities = unzip(records)
+        keys, sequence_numbers, times, _, _ = unzip(changes)
+        fields.positions += positions
+        fields.ids += ids
+        fields.names += names
+        fields.arns += arns
+        fields.sequence_numbers += sequence_numbers
+        fields.times += times
+        fields.identities += identities
+        for joined, raws in zip(fields.keys, unzip(keys), strict=True):
+            joined.append(b"\n".join(raws))
+        values, learned = self._shape.spread(images)
+        for joined, raws in zip(fields.values, values, strict=True):
+            joined.append(b"\n".join(raws))
+        for known, raws in zip(fields.learned, learned, strict=True):
+            known.extend(raws)
 
-    def _read_each(self, records: list[Any]) -> tuple[list[tuple[Any, ...]], list[int]]:
-        rows: list[tuple[Any, ...]] = []
-        positions = []
-        for position, record in enumerate(records):
-            try:
-                row = self._read_upsert(record) if record.eventName != "REMOVE" else self._read_remove(record)
-            except (AttributeError, *_REFUSED):  # without a new image, or left before
-                continue
-            if row:
-                rows.append(row)
-                positions.append(position)
-        return rows, positions
+    def _find_images(self, records: Sequence[Any]) -> list[Any]:
+        """Give the images that the records' values come from; None where there is none."""
+        if all(records) and "REMOVE" not in map(_OPERATION, records):
+            return list(map(_NEW_IMAGE, records))
+        return [self._find_image(record) for record in records]
 
-    def _read_upsert(self, record: Any) -> tuple[Any, ...]:
-        head: tuple[Any, ...] = self._shape.upsert_head(record)
-        return head + self._shape.image_values(record.dynamodb.NewImage)
-
-    def _read_remove(self, record: Any) -> tuple[Any, ...] | None:
-        shape = self._shape
+    def _find_image(self, record: Any) -> Any:
+        if record is None:
+            return None
+        if record.eventName != "REMOVE":
+            return record.dynamodb.NewImage
+        shape, change = self._shape, record.dynamodb
         if not shape.reads_removes:
             return None
-        head, keys = shape.head(record), shape.key_values(record)
-        if self._keeps_old_images and record.dynamodb.OldImage:
-            values = list(shape.image_values(shape.image.decode(record.dynamodb.OldImage)))
-            if self._pipeline.undeclared != "extra":
-                values[len(shape.columns) :] = [ABSENT] * len(self._learned)
-        else:
-            values = [column.absent for column in shape.columns] + [ABSENT] * len(self._learned)
-        for number, key_getter in shape.key_columns:
-            values[number] = key_getter(record)
-        return (*head, *keys, *values)
+        keys = dict(zip(shape.key_fields, msgspec.structs.astuple(change.Keys), strict=True))
+        if not (self._keeps_old_images and change.OldImage):
+            return shape.image_type(**keys)
+        try:
+            image = shape.image.decode(change.OldImage)
+        except _REFUSED:
+            return None
+        # What nothing declares is not counted where an item ends.
+        uncounted = () if self._pipeline.undeclared == "extra" else shape.learned_fields
+        return msgspec.structs.replace(image, **keys, **dict.fromkeys(uncounted, NOT_THERE))
 
     def _build_columns(
-        self,
-        typed: TypedRows,
-        fields: Fields,
-        positions: list[int],
-        stream_arn: str,
-        epochs: tuple[EpochStart, ...],
-        tally: Tally,
+        self, typed: TypedRows, fields: _Fields, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally
     ) -> None:
         """Turn fields into columns, as far as they are good."""
-        if (fields.arns != stream_arn).any():
+        if fields.arns.count(stream_arn) != len(fields.arns):
             raise EventError("the event holds records of several streams; an event source mapping reads one")
-        bad = find_unlike(fields)
-        keys = [key.write(values, bad) for key, values in zip(self._shape.keys, fields.keys, strict=True)]
+        ids = pl.Series(values=fields.ids, dtype=pl.String)
+        sequence_numbers = pl.Series(values=fields.sequence_numbers, dtype=pl.String)
+        times = pl.Series(values=fields.times, dtype=pl.Float64)
+        names = pl.Series(values=fields.names, dtype=pl.String)
+        keys, texts = self._read_texts(fields)
+        bad = find_unlike(ids, sequence_numbers)
+        parts = [write_key(key, bad) for key in keys]
         columns = [
-            keys[0] + keys[1] if len(keys) > 1 else keys[0],
-            build_versions(fields.sequence_numbers, fields.times, stream_arn.rpartition("/")[2], epochs),
-            _name_operations(fields),
-            fields.ids,
-            format_times(fields.times, bad),
-            (fields.names == "REMOVE").cast(pl.String),
-            *self._write_columns(fields.columns, bad),
+            parts[0] + parts[1] if len(parts) > 1 else parts[0],
+            build_versions(sequence_numbers, times, stream_arn.rpartition("/")[2], epochs),
+            _name_operations(names, fields.identities),
+            ids,
+            format_times(times, bad),
+            (names == "REMOVE").cast(pl.String),
+            *self._write_columns(texts, bad),
         ]
+        positions = fields.positions
         if self._pipeline.undeclared == "extra":
-            rows, null_marker = len(fields.ids), self._pipeline.file.null_marker
-            columns.append(write_extra(self._learned, fields.undeclared, rows, null_marker, bad))
+            null_marker = self._pipeline.file.null_marker
+            columns.append(write_extra(self._learned, fields.learned, len(positions), null_marker, bad))
         else:
-            self._count_ignored(fields.undeclared, bad, tally)
+            self._count_ignored(fields.learned, bad, tally)
+        event_ids = fields.ids
         if bad:
-            good = [number for number in range(len(positions)) if number not in bad]
-            columns, positions = [column[good] for column in columns], [positions[number] for number in good]
-        typed.columns, typed.positions = columns, positions
-        typed.event_ids = columns[_EVENT_ID_COLUMN].to_list()
+            good = [row for row in range(len(positions)) if row not in bad]
+            columns = [column[good] for column in columns]
+            positions, event_ids = [positions[row] for row in good], [event_ids[row] for row in good]
+        typed.columns, typed.positions, typed.event_ids = columns, positions, event_ids
 
-    def _write_columns(self, values: Sequence[pl.Series | Sequence[msgspec.Raw]], bad: set[int]) -> list[pl.Series]:
+    def _read_texts(self, fields: _Fields) -> tuple[list[Texts], list[Texts]]:
+        """Read the values of key attributes, and of columns."""
+        keys = [b"\n".join(joined) for joined in fields.keys]
+        values = [b"\n".join(joined) for joined in fields.values]
+        tags = [*map(guess_tag, keys), *(column.tag for column in self._columns)]
+        found = read_texts(list(zip(tags, keys + values, strict=True)), len(fields.ids))
+        return found[: len(keys)], found[len(keys) :]
+
+    def _write_columns(self, texts: list[Texts], bad: set[int]) -> list[pl.Series]:
         """Write the declared columns; those of one type are looked at together, since each look has its price."""
-        shape = self._shape
         written: dict[int, pl.Series] = {}
-        for numbers in shape.groups:
-            alike = [series for number in numbers if isinstance(series := values[number], pl.Series)]
-            together = shape.columns[numbers[0]].read_plain(pl.concat(alike))
-            if together is not None:
-                rows = len(alike[0])
-                written |= {n: together.slice(place * rows, rows) for place, n in enumerate(numbers)}
-        return [
-            written[number] if number in written else column.write(values[number], bad)
-            for number, column in enumerate(shape.columns)
-        ]
+        for numbers in self._groups:
+            alike = [texts[number] for number in numbers]
+            rows = len(alike[0].series)
+            together, fits = self._columns[numbers[0]].look(pl.concat([each.series for each in alike]))
+            if fits.all() and not any(each.odd for each in alike):
+                written |= {number: together.slice(place * rows, rows) for place, number in enumerate(numbers)}
+            else:
+                written |= {number: self._columns[number].write(texts[number], bad) for number in numbers}
+        return [written[number] for number in range(len(written))]
 
-    def _count_ignored(self, undeclared: Sequence[Sequence[msgspec.Raw]], bad: set[int], tally: Tally) -> None:
-        for name, raws in zip(self._learned, undeclared, strict=True):
-            count = sum(1 for number, raw in enumerate(raws) if raw and number not in bad)
+    def _count_ignored(self, learned: Sequence[Sequence[msgspec.Raw]], bad: set[int], tally: Tally) -> None:
+        for name, raws in zip(self._learned, learned, strict=True):
+            count = sum(1 for row, raw in enumerate(raws) if raw and row not in bad)
             if count:
                 tally.ignored[name] = tally.ignored.get(name, 0) + count
 
@@ -221,9 +277,9 @@ class TypedDecoder:
         try:
             raws = _RAW_EVENT.decode(event).Records
         except _REFUSED:
-            typed.left = dict(enumerate(parse_records(event)))
-            return
-        typed.left = {number: parse_json(bytes(raw)) for number, raw in enumerate(raws) if number not in taken}
+            typed.left = {n: record for n, record in enumerate(parse_records(event)) if n not in taken}
+        else:
+            typed.left = {n: parse_json(bytes(raw)) for n, raw in enumerate(raws) if n not in taken}
         if self._pipeline.undeclared != "reject":
             self._learn(typed.left.values())
 
@@ -236,12 +292,44 @@ class TypedDecoder:
             self._shape = Shape(self._pipeline, self._learned)
 
 
-def _name_operations(fields: Fields) -> pl.Series:
+def _without_blanks(event: bytes) -> bytes:
+    """Write an event as Lambda does, if a person has written it."""
+    if event.startswith(_HEAD):
+        return event
+    try:
+        return orjson.dumps(orjson.loads(event))
+    except orjson.JSONDecodeError:
+        return event
+
+
+def _cut(event: bytes) -> Iterator[bytes]:
+    """Cut an event into JSON arrays of records; should it not be written as Lambda does, they are none.
+
+    Raises:
+        msgspec.DecodeError: it does not even begin or end like an event.
+    """
+    if not (event.startswith(_HEAD) and event.endswith(_TAIL)):
+        raise msgspec.DecodeError("not as Lambda writes events")
+    view, start, end = memoryview(event), len(_HEAD), len(event) - len(_TAIL)
+    while start < end:
+        found = event.find(_NEXT, start + PIECE_BYTES)
+        stop = found if found >= 0 else end
+        yield b"".join((b"[", view[start:stop], b"]"))
+        start = stop + 1
+
+
+def _dump(record: Any) -> bytes:
+    try:
+        return orjson.dumps(record)
+    except TypeError:  # text that no UTF-8 has
+        return b""
+
+
+def _name_operations(names: pl.Series, identities: Sequence[Any]) -> pl.Series:
     """Tell what happened to each item; a delete by DynamoDB's own time to live is an EXPIRE."""
-    names = fields.names
-    if not fields.identities:
+    if not any(identities):
         return names
-    expired = [is_time_to_live(identity) for identity in fields.identities]
+    expired = [is_time_to_live(identity) for identity in identities]
     is_expired = pl.Series(values=expired, dtype=pl.Boolean) & (names == "REMOVE")
     return pl.Series(values=["EXPIRE"], dtype=pl.String).zip_with(is_expired, names) if is_expired.any() else names
 

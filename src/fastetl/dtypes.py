@@ -10,6 +10,7 @@ import polars as pl
 from fastetl.columns import MAX_PRECISION, Column
 from fastetl.conversion import UnfitError, check_text
 from fastetl.decode_columns import TypedColumn
+from fastetl.decode_texts import Texts
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tup
     if kind.kind == "SUPER":
         texts = [_check_json(text, number, bad) for number, text in enumerate(spelled)]
         return pl.Series(name, texts, dtype=pl.String), len(bad)
-    column = TypedColumn(Column(name, (name,), kind), None, null_marker)
-    return column.write(spelled, bad).alias(name), len(bad)
+    column = TypedColumn(Column(name, (name,), kind), null_marker)
+    return column.write(Texts(column.tag, spelled), bad).alias(name), len(bad)
 
 
 def _spell(values: pl.Series, kind: RedshiftType) -> pl.Series:
@@ -76,7 +77,7 @@ def _spell(values: pl.Series, kind: RedshiftType) -> pl.Series:
     dtype = values.dtype
     match kind.kind:
         case "BOOLEAN" if dtype == pl.Boolean:
-            return values
+            return values.cast(pl.String)
         case "VARBYTE" if dtype == pl.Binary:
             return values.bin.encode("base64")
         case "DECIMAL" if dtype.is_float():

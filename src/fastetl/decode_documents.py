@@ -1,0 +1,52 @@
+"""DynamoDB's documents as the JSON that SUPER takes, all at once. Pure.
+
+`{"M":{"a":{"S":"x"},"b":{"N":"1"}}}` becomes `{"a":"x","b":1}` by leaving text out. That may be done blindly, since the
+signs that are left out stand nowhere else: JSON escapes a quote inside a text. Documents of which this cannot be known
+(escapes, braces in texts, sets, binary values, numbers that are not plain) are set apart.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from fastetl.columns import MAX_VARCHAR_BYTES
+
+ABSENT = "null"
+"""Stands for a document that an item does not have."""
+
+_NUMBER = r"(?:0|-?[1-9][0-9]{0,36}|-?(?:0|[1-9][0-9]{0,17})\.[0-9]{0,17}[1-9])"
+_TEXT = r'"[^"\\{}\[\]]*"'
+_REGULAR = (
+    rf'\A(?:\{{"(?:S":{_TEXT}\}}|N":"{_NUMBER}"\}}|BOOL":(?:true|false)\}}|NULL":true\}}|M":\{{|L":\[)'
+    rf"|[\]}}]\}}|{_TEXT}:|,)+\z"
+)
+"""What is JSON and consists of these parts is a document, and each part means what it looks like."""
+_LEFT_OUT = {
+    '{"S":"': '"',
+    '"}': '"',
+    '{"BOOL":true}': "true",
+    '{"BOOL":false}': "false",
+    '{"NULL":true}': "null",
+    '{"M":{': "{",
+    "}}": "}",
+    '{"L":[': "[",
+    "]}": "]",
+}
+
+
+def is_regular(documents: pl.Series) -> pl.Series:
+    """Tell which of DynamoDB's JSON texts `write_documents` takes."""
+    fits = documents.str.contains(_REGULAR)
+    large = ((documents.str.len_bytes() > MAX_VARCHAR_BYTES) & fits).arg_true()
+    # Texts inside SUPER are as long as a VARCHAR at most.
+    too_long = [place for place in large if max(map(len, documents[place].encode().split(b'"'))) > MAX_VARCHAR_BYTES]
+    return fits.scatter(too_long, values=False) if too_long else fits
+
+
+def write_documents(documents: pl.Series) -> pl.Series:
+    """Give the JSON of regular documents."""
+    # A number loses its closing quote as well: the first one after where it begins.
+    closed = '"}'
+    numbers = (closed + documents).str.split('{"N":"')
+    plain = numbers.list.eval(pl.element().str.replace(closed, "", literal=True)).list.join("")
+    return plain.str.replace_many(_LEFT_OUT)

@@ -1,0 +1,166 @@
+r"""The JSON of many attribute values as their texts, all at once. Pure.
+
+`{"S":"one"}`, `{"S":"two"}`, ... joined by line feeds are one text; cut at `"}\n{"S":"`, it is the values themselves.
+So no value becomes an object of its own, and Polars cuts at the speed of memory. What is spelled otherwise is left.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+import polars as pl
+
+from fastetl import decode_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DOCUMENT, PART = "document", "part"
+"""In place of a type: any value, for SUPER; and a value that holds what a column takes."""
+
+_NOTHING = "\0"
+"""Stands where there is no value: inside JSON it could only be escaped."""
+_NULL = b'{"NULL":true}'
+_NUL = r"\u0000"
+_ESCAPES = {r"\"": '"', r"\\": "\\", r"\/": "/", r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\t"}
+_SIMPLY_ESCAPED = r'\A(?:[^"\\]|\\["\\/bfnrt])*\z'
+_STRINGS = msgspec.json.Decoder(list[str])
+
+
+class Spelling:
+    """How DynamoDB writes the values of one type (DynamoDB API, `AttributeValue`)."""
+
+    def __init__(self, tag: str, quote: str, content: str) -> None:
+        prefix, suffix = f'{{"{tag}":{quote}', f"{quote}}}"
+        self.prefix, self.suffix = prefix.encode(), suffix.encode()
+        self.separator = f"{suffix}\n{prefix}"
+        self.is_quoted = bool(quote)
+        self.quotes = (prefix + suffix).count('"')
+        self.absent = msgspec.Raw(f"{prefix}{_NOTHING}{suffix}")
+        self.regular = rf'\A\{{"{tag}":{quote}(?:{content}|\x00){quote}\}}\z'
+        """A pattern for Polars, whose engine has no look-ahead and is several times as fast as `re`."""
+
+
+_CONTENT = r'(?:[^"\\]|\\.)*'
+SPELLINGS = {
+    "S": Spelling("S", '"', _CONTENT),
+    "N": Spelling("N", '"', _CONTENT),
+    "B": Spelling("B", '"', _CONTENT),
+    "BOOL": Spelling("BOOL", "", "true|false"),
+}
+
+
+class Texts(msgspec.Struct, frozen=True):
+    """What the values of one attribute say."""
+
+    tag: str
+    series: pl.Series
+    """The texts, without NUL; null where there is no value, and where it is odd."""
+    odd: dict[int, str] = {}
+    """By their places, the JSON of values of another type or spelling; empty where even that is not known."""
+
+
+def read_texts(columns: Sequence[tuple[str, bytes]], rows: int) -> list[Texts]:
+    """Read columns of `rows` values: the type that each should have, and its values' JSON, joined by line feeds."""
+    found: dict[int, Texts] = {}
+    by_tag: defaultdict[str, list[int]] = defaultdict(list)
+    joined: dict[int, bytes] = {}
+    for number, (tag, values) in enumerate(columns):
+        if tag not in SPELLINGS:
+            found[number] = _read_documents(tag, values, rows)
+            continue
+        by_tag[tag].append(number)
+        joined[number] = values.replace(_NULL, bytes(SPELLINGS[tag].absent)) if _NULL in values else values
+    for tag, numbers in by_tag.items():
+        # Each operation has its price: what is of one type is cut together, as long as nothing is odd.
+        together = _cut(SPELLINGS[tag], b"\n".join(joined[number] for number in numbers), rows * len(numbers))
+        for place, number in enumerate(numbers):
+            pieces = together.slice(place * rows, rows) if together is not None else None
+            found[number] = _read_column(tag, joined[number], rows, pieces)
+    return [found[number] for number in range(len(columns))]
+
+
+def guess_tag(joined: bytes) -> str:
+    """Tell which type a key attribute has, from its first value; a table's key has one for all."""
+    return next((tag for tag in ("S", "N", "B") if joined.startswith(SPELLINGS[tag].prefix)), "S")
+
+
+def _read_column(tag: str, joined: bytes, rows: int, pieces: pl.Series | None) -> Texts:
+    spelling = SPELLINGS[tag]
+    if pieces is None:
+        pieces = _cut(spelling, joined, rows)
+    if pieces is not None and (texts := _read_pieces(spelling, joined, pieces)) is not None:
+        return Texts(tag, texts)
+    lines = _split(joined, "\n")
+    if len(lines) == rows:
+        is_odd = ~lines.str.contains(spelling.regular) | lines.str.contains(_NUL, literal=True)
+        places = is_odd.arg_true().to_list()
+        odd = dict(zip(places, lines.gather(places).to_list(), strict=True))
+        absent = pl.Series(values=[bytes(spelling.absent).decode()], dtype=pl.String)
+        joined = "\n".join(lines.zip_with(~is_odd, absent).to_list()).encode()
+        pieces = _cut(spelling, joined, rows)
+        if pieces is not None and (texts := _read_pieces(spelling, joined, pieces)) is not None:
+            return Texts(tag, texts, odd)
+    return _unknown(tag, rows)
+
+
+def _read_documents(tag: str, joined: bytes, rows: int) -> Texts:
+    documents = _split(joined, "\n")
+    if len(documents) != rows:
+        return _unknown(tag, rows)
+    is_present = documents != decode_documents.ABSENT
+    nothing = pl.Series(values=[None], dtype=pl.String)
+    is_regular = decode_documents.is_regular(documents) if tag == DOCUMENT else ~is_present & is_present
+    texts = decode_documents.write_documents(documents.zip_with(is_regular, nothing))
+    places = (is_present & ~is_regular).arg_true().to_list()
+    return Texts(tag, texts, dict(zip(places, documents.gather(places).to_list(), strict=True)))
+
+
+def _unknown(tag: str, rows: int) -> Texts:
+    """Where text is no UTF-8, or has white space between: what is odd cannot be told from the rest."""
+    return Texts(tag, pl.Series(values=[None] * rows, dtype=pl.String), dict.fromkeys(range(rows), ""))
+
+
+def _cut(spelling: Spelling, joined: bytes, count: int) -> pl.Series | None:
+    """Give what stands between prefix and suffix of so many values, if every one begins and ends like that."""
+    if not (joined.startswith(spelling.prefix) and joined.endswith(spelling.suffix)):
+        return None
+    # JSON has no line feed inside a string: as many pieces as there are values are the values.
+    pieces = _split(joined[len(spelling.prefix) : -len(spelling.suffix)], spelling.separator)
+    if len(pieces) != count:
+        return None
+    if _NOTHING.encode() in joined:
+        return pieces.zip_with(pieces != _NOTHING, pl.Series(values=[None], dtype=pl.String))
+    return pieces
+
+
+def _read_pieces(spelling: Spelling, joined: bytes, pieces: pl.Series) -> pl.Series | None:
+    """Give the texts, if every value has this type alone; None where one holds more, or NUL, which no column takes."""
+    if not spelling.is_quoted:
+        return pieces if ((pieces == "true") | (pieces == "false")).all() else None
+    if b"\\" not in joined:
+        return pieces if joined.count(b'"') == spelling.quotes * len(pieces) else None
+    is_escaped = pieces.str.contains_any(["\\", '"'])
+    unescaped = _unescape(pieces.filter(is_escaped))
+    return pieces.scatter(is_escaped.arg_true(), unescaped) if unescaped is not None else None
+
+
+def _unescape(escaped: pl.Series) -> pl.Series | None:
+    if escaped.str.contains(_SIMPLY_ESCAPED).all():
+        return escaped.str.replace_many(_ESCAPES)
+    joined = '","'.join(escaped.to_list())
+    try:
+        unescaped = _STRINGS.decode(f'["{joined}"]')
+    except msgspec.DecodeError:
+        return None
+    if len(unescaped) != len(escaped) or _NUL in joined:
+        return None
+    return pl.Series(values=unescaped, dtype=pl.String)
+
+
+def _split(text: bytes, separator: str) -> pl.Series:
+    """Cut a text at a separator; nothing where it is no UTF-8."""
+    whole = pl.Series(values=[text], dtype=pl.Binary).cast(pl.String, strict=False)
+    return whole.str.split(separator).explode() if whole.null_count() == 0 else whole.clear()
