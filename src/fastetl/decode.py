@@ -149,9 +149,9 @@ class Decoder:
         return self._convert(typed, stream_arn, epochs, Tally())
 
     def _convert(self, typed: TypedRows, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Changes:
-        event_ids = dict(zip(typed.positions, typed.event_ids, strict=True))
         rows: dict[int, Row] = {}
         rejects: list[Reject] = []
+        event_ids = dict(zip(typed.positions, typed.event_ids, strict=True)) if typed.left else {}
         for position, record in typed.left.items():
             event_ids[position] = name_record(record)
             row = self._general.decode(record, stream_arn, epochs, tally)
@@ -159,7 +159,8 @@ class Decoder:
                 rejects.append(row)
             else:
                 rows[position] = row
-        file_id = build_file_id(stream_arn, [event_ids[position] for position in range(typed.received)])
+        in_order = [event_ids[position] for position in range(typed.received)] if typed.left else typed.event_ids
+        file_id = build_file_id(stream_arn, in_order)
         frame = self._build_frame(typed, rows, file_id)
         versions, times = frame["_version"], frame["_changed_at"]
         return Changes(

@@ -37,10 +37,12 @@ _LEFT_OUT = {
 def is_regular(documents: pl.Series) -> pl.Series:
     """Tell which of DynamoDB's JSON texts `write_documents` takes."""
     fits = documents.str.contains(_REGULAR)
-    large = ((documents.str.len_bytes() > MAX_VARCHAR_BYTES) & fits).arg_true()
     # Texts inside SUPER are as long as a VARCHAR at most.
-    too_long = [place for place in large if max(map(len, documents[place].encode().split(b'"'))) > MAX_VARCHAR_BYTES]
-    return fits.scatter(too_long, values=False) if too_long else fits
+    large = (documents.str.len_bytes() > MAX_VARCHAR_BYTES).arg_true()
+    if not len(large):
+        return fits
+    longest = documents.gather(large).str.split('"').list.eval(pl.element().str.len_bytes()).list.max()
+    return fits.scatter(large, fits.gather(large) & (longest <= MAX_VARCHAR_BYTES))
 
 
 def write_documents(documents: pl.Series) -> pl.Series:

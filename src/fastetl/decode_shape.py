@@ -25,6 +25,10 @@ NOT_THERE = msgspec.Raw(b"")
 """Stands for an undeclared attribute that an item does not have."""
 
 
+_Leaves = list[tuple[int, tuple[str | int, ...], "Column"]]
+"""Columns below one attribute: their number, what is left of their path, and themselves."""
+
+
 class Field(NamedTuple):
     """What takes one field of an image, or of a map inside it."""
 
@@ -40,20 +44,17 @@ class Shape:
     def __init__(self, pipeline: Pipeline, learned: Sequence[str]) -> None:
         self.parts: dict[int, tuple[str | int, ...]] = {}
         """Columns that take a part of an attribute's value, and the path to it."""
-        attributes, self._fields = self._build_fields(
-            [(number, column.path, column) for number, column in enumerate(pipeline.columns)]
-        )
-        in_maps = {name for (name, _, _), field in zip(attributes, self._fields, strict=True) if field.members}
-        known = {name for name, _, _ in attributes}
-        attributes += [(name, msgspec.Raw, NOT_THERE) for name in pipeline.keys if name not in known]
-        attributes += [(name, msgspec.Raw, NOT_THERE) for name in learned]
-        self._columns, self._learned = len(pipeline.columns), len(learned)
-        self.image_type = _build_struct("Image", attributes)
-        names = [name for name, _, _ in attributes]
-        self.key_fields = [f"f{names.index(name)}" for name in pipeline.keys]
-        self.learned_fields = [f"f{names.index(name)}" for name in learned]
-        self.reads_removes = not in_maps & set(pipeline.keys)
-        """Whether an image can be made from keys alone."""
+        leaves: dict[str, _Leaves] = {name: [] for name in pipeline.keys}
+        for number, column in enumerate(pipeline.columns):
+            leaves.setdefault(str(column.path[0]), []).append((number, column.path[1:], column))
+        attributes, self._fields = self._build_fields(leaves)
+        self.image_type = _build_struct("Image", [*attributes, *((name, msgspec.Raw, NOT_THERE) for name in learned)])
+        """An item, with the attributes of its key first."""
+        self.key_fields = [f"f{place}" for place in range(len(pipeline.keys))]
+        self.learned_fields = [f"f{len(attributes) + place}" for place in range(len(learned))]
+        self.reads_removes = not any(field.members for field in self._fields[: len(pipeline.keys)])
+        """Whether an image can be made from a key alone."""
+        self._columns = len(pipeline.columns)
         keys = _build_struct("Keys", [(name, msgspec.Raw, msgspec.NODEFAULT) for name in pipeline.keys])
         record = _build_record(keys, self.image_type)
         self.record = msgspec.json.Decoder(record)
@@ -63,34 +64,32 @@ class Shape:
     def spread(self, images: Iterable[Any]) -> tuple[list[Sequence[msgspec.Raw]], list[Sequence[msgspec.Raw]]]:
         """Give each column's values, and each learned attribute's."""
         columns: list[Sequence[msgspec.Raw]] = [()] * self._columns
-        fields = unzip(images)
-        _spread(fields, self._fields, columns)
-        return columns, fields[len(fields) - self._learned :]
+        values = unzip(images)
+        _spread(values, self._fields, columns)
+        return columns, values[len(self._fields) :]
 
-    def _build_fields(
-        self, leaves: Iterable[tuple[int, tuple[str | int, ...], Column]]
-    ) -> tuple[list[tuple[str, Any, Any]], tuple[Field, ...]]:
-        """Make the fields of a Struct, with the attributes' names, from columns and what is left of their paths."""
-        by_name: dict[str, list[tuple[int, tuple[str | int, ...], Column]]] = {}
-        for number, path, column in leaves:
-            by_name.setdefault(str(path[0]), []).append((number, path[1:], column))
+    def _build_fields(self, leaves: dict[str, _Leaves]) -> tuple[list[tuple[str, Any, Any]], list[Field]]:
+        """Make the fields of a Struct, with the names of the attributes, from the columns below each."""
         attributes: list[tuple[str, Any, Any]] = []
         fields: list[Field] = []
-        for name, below in by_name.items():
-            tags = {expected_tag(column) for _, _, column in below}
+        for name, below in leaves.items():
             paths = [path for _, path, _ in below]
-            if any(paths) and all(path and isinstance(path[0], str) for path in paths):
-                members, inner = self._build_fields(below)
+            if below and all(path and isinstance(path[0], str) for path in paths):
+                inner: dict[str, _Leaves] = {}
+                for number, path, column in below:
+                    inner.setdefault(str(path[0]), []).append((number, path[1:], column))
+                members, member_fields = self._build_fields(inner)
                 kind = _build_map(_build_struct("Members", members, more=True))
                 attributes.append((name, kind, kind()))
-                fields.append(Field((), inner))
+                fields.append(Field((), tuple(member_fields)))
                 continue
+            tags = {expected_tag(column) for _, _, column in below}
             tag = tags.pop() if len(tags) == 1 and not any(paths) else PART
             attributes.append((name, msgspec.Raw, SPELLINGS[tag].absent if tag in SPELLINGS else NO_DOCUMENT))
             fields.append(Field(tuple(number for number, _, _ in below)))
             if tag == PART:
                 self.parts |= {number: path for number, path, _ in below}
-        return attributes, tuple(fields)
+        return attributes, fields
 
 
 def unzip(structs: Iterable[Any]) -> list[Sequence[Any]]:

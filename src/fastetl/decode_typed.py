@@ -47,7 +47,7 @@ _NEXT = b',{"eventID":"'
 _EVENT_ID_COLUMN = 3
 """Among the columns built here."""
 
-_OPERATION, _NEW_IMAGE = attrgetter("eventName"), attrgetter("dynamodb.NewImage")
+_OPERATION, _NEW_IMAGE, _KEYS = map(attrgetter, ("eventName", "dynamodb.NewImage", "dynamodb.Keys"))
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -186,8 +186,13 @@ class TypedDecoder:
 
     def _find_images(self, records: Sequence[Any]) -> list[Any]:
         """Give the images that the records' values come from; None where there is none."""
-        if all(records) and "REMOVE" not in map(_OPERATION, records):
-            return list(map(_NEW_IMAGE, records))
+        shape = self._shape
+        if all(records):
+            operations = set(map(_OPERATION, records))
+            if "REMOVE" not in operations:
+                return list(map(_NEW_IMAGE, records))
+            if operations == {"REMOVE"} and shape.reads_removes and not self._keeps_old_images:
+                return list(map(shape.image_type, *unzip(map(_KEYS, records))))
         return [self._find_image(record) for record in records]
 
     def _find_image(self, record: Any) -> Any:
@@ -198,16 +203,17 @@ class TypedDecoder:
         shape, change = self._shape, record.dynamodb
         if not shape.reads_removes:
             return None
-        keys = dict(zip(shape.key_fields, msgspec.structs.astuple(change.Keys), strict=True))
+        keys = msgspec.structs.astuple(change.Keys)
         if not (self._keeps_old_images and change.OldImage):
-            return shape.image_type(**keys)
+            return shape.image_type(*keys)
         try:
             image = shape.image.decode(change.OldImage)
         except _REFUSED:
             return None
         # What nothing declares is not counted where an item ends.
         uncounted = () if self._pipeline.undeclared == "extra" else shape.learned_fields
-        return msgspec.structs.replace(image, **keys, **dict.fromkeys(uncounted, NOT_THERE))
+        changes = dict(zip(shape.key_fields, keys, strict=True)) | dict.fromkeys(uncounted, NOT_THERE)
+        return msgspec.structs.replace(image, **changes)
 
     def _build_columns(
         self, typed: TypedRows, fields: _Fields, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally
