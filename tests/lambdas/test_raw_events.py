@@ -9,6 +9,7 @@ from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 
 from fastetl.lambdas.raw_events import install_raw_events
 
+
 def test_what_a_client_does_not_have_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hidden:
         """A marshaller of another shape."""

@@ -59,7 +59,7 @@ _ingests = {
 }
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
-    logger.warning("events come as dicts, at several times the CPU time: this runtime hides what the bytes come through")
+    logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")
 
 # What is here now stays: the collector need not look through it again. It pauses while an event is worked on, where
 # it would walk through thousands of records that are all still needed, and catches up in between.
