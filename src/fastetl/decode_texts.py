@@ -162,5 +162,8 @@ def _unescape(escaped: pl.Series) -> pl.Series | None:
 
 def _split(text: bytes, separator: str) -> pl.Series:
     """Cut a text at a separator; nothing where it is no UTF-8."""
-    whole = pl.Series(values=[text], dtype=pl.Binary).cast(pl.String, strict=False)
-    return whole.str.split(separator).explode() if whole.null_count() == 0 else whole.clear()
+    try:
+        whole = pl.Series(values=[text], dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series(dtype=pl.String)
+    return whole.str.split(separator).explode()
