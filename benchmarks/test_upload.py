@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 from fastetl.lambdas.environment import _client_config
-from fastetl.s3 import Bucket, send_in_pieces
+from fastetl.s3 import Bucket, prepare_uploads
 
 TURNS, ROUNDS = 5, 5
 AT_ONCE = 4
@@ -45,7 +45,7 @@ def ways(sink):
     session = aioboto3.Session(**KEYS)
     contexts = [session.client("s3", config=_client_config("s3"), **options), session.client("s3", **options)]
     ours, plain = (runner.run(context.__aenter__()) for context in contexts)
-    send_in_pieces(ours)
+    prepare_uploads(ours)
     threaded = boto3.Session(**KEYS).client("s3", **options)
     pool = ThreadPoolExecutor(AT_ONCE)
     bucket = Bucket(ours, "bucket")

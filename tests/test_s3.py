@@ -79,7 +79,7 @@ async def client_of(aws: Any, **changes: Any) -> Any:
         s3={"payload_signing_enabled": False, "addressing_style": "path"},
     )
     client = await aws.client("s3", config=config, **changes)
-    s3.send_in_pieces(client)
+    s3.prepare_uploads(client)
     return client
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 from isal import isal_zlib
 
 from fastetl.errors import StorageError
@@ -80,9 +81,13 @@ class _RefusedError(StorageError):
         super().__init__(message)
 
 
-def send_in_pieces(client: S3Client) -> None:
-    """Have a client send large bodies piece by piece, without the copy and the many small writes that aiohttp makes."""
+def prepare_uploads(client: S3Client) -> None:
+    """Have a client send bodies piece by piece, without a copy and many small writes, and without asking first.
+
+    With `Expect: 100-continue`, which the SDK asks for, every upload would wait for a second answer.
+    """
     client.meta.events.register("before-send.s3", _give_in_pieces)
+    client.meta.events.unregister("before-call.s3", add_expect_header)
 
 
 def _give_in_pieces(request: Any, **_: Any) -> None:
