@@ -21,6 +21,8 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
     b'ETag: "00000000000000000000000000000000"\r\nx-amz-checksum-crc32: %s\r\nx-amz-request-id: 0\r\n\r\n'
 )
+JSON_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/x-amz-json-1.0\r\n\r\n{}"
+"""What DynamoDB says to a write."""
 
 
 def make_certificate(folder: Path) -> Path:
@@ -64,7 +66,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 await reader.readuntil(b"\r\n")
             else:
                 await skip(reader, int(headers.get(b"content-length", 0)))
-            writer.write(ANSWER % headers.get(b"x-amz-checksum-crc32", b""))
+            is_write = head.startswith(b"POST")
+            writer.write(JSON_ANSWER if is_write else ANSWER % headers.get(b"x-amz-checksum-crc32", b""))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 

@@ -14,12 +14,14 @@ import boto3
 import pytest
 
 from fastetl.lambdas.environment import _client_config
+from fastetl.ledger import Ledger
 from fastetl.s3 import Bucket, prepare_uploads
 
 TURNS, ROUNDS = 5, 5
 AT_ONCE = 4
 """Files on their way at the same time, as a multipart upload's parts are."""
 SIZES = (100_000, 1_000_000, 8 * 2**20)
+FILES = 320
 WAYS = ("fastetl", "aioboto3 with its defaults", "boto3 with threads")
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
 
@@ -87,3 +89,28 @@ def test_upload(benchmark, ways, turn, size, way):
 
     benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=1)
     benchmark.extra_info.update(puts=AT_ONCE, wall=wall[1:])
+
+
+@pytest.fixture(scope="module")
+def ledger(sink):
+    endpoint, certificate = sink
+    runner = asyncio.Runner()
+    context = aioboto3.Session(**KEYS).client(
+        "dynamodb", config=_client_config("dynamodb"), endpoint_url=endpoint, verify=certificate
+    )
+    yield runner, Ledger(runner.run(context.__aenter__()), "ledger")
+    runner.run(context.__aexit__(None, None, None))
+    runner.close()
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_marking_loaded_files(benchmark, ledger, turn):
+    """What ends a batch: a conditional write for each of its files."""
+    runner, marks = ledger
+    names = [f"{number:032x}" for number in range(FILES)]
+
+    def mark():
+        runner.run(marks.mark_loaded(names, "batch", now_ms=0))
+
+    benchmark.pedantic(mark, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.extra_info.update(files=FILES)

@@ -42,6 +42,10 @@ SDK_ATTEMPTS = 4
 """Of each request, in the SDK's standard mode: exponential backoff with jitter, up to 20 seconds."""
 
 
+CONNECTIONS = 32
+"""Of each client at once: as many items as the ledger reads or writes at a time."""
+
+
 def read_config(environ: Mapping[str, str] = os.environ) -> Config:
     """Find and read the configuration.
 
@@ -88,6 +92,7 @@ def _client_config(service: str) -> AioConfig:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": SDK_ATTEMPTS},
         tcp_keepalive=True,
+        max_pool_connections=CONNECTIONS,
         # The SDK's own is put together anew for every request, at a tenth of a small one's cost.
         user_agent="fastetl",
         **only_s3,
