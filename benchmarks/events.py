@@ -111,6 +111,24 @@ def build_both_images(records: int = 2_500) -> Shape:
     return Shape("both images", flat, build_event(items, ("id",), before=before), records)
 
 
+def build_undeclared(records: int = 4_000) -> Shape:
+    """Build the flat shape's orders with three attributes more, which no column declares, in every other item."""
+    chance = random.Random(SEED)
+    items = [build_order(chance) for _ in range(records)]
+    for item in items[::2]:
+        item |= {"coupon": _text(chance, 1), "tags": {"SS": ["a", "b"]}, "extra": {"M": {"level": {"N": "1"}}}}
+    return Shape("undeclared", flat_pipeline(), build_event(items, ("id",)), records)
+
+
+def build_odd(records: int = 4_000) -> Shape:
+    """Build the flat shape's orders, of which one in a hundred has a number where text is the rule."""
+    chance = random.Random(SEED)
+    items = [build_order(chance) for _ in range(records)]
+    for item in items[::100]:
+        item["city"] = {"N": str(chance.randrange(10**5))}
+    return Shape("odd", flat_pipeline(), build_event(items, ("id",)), records)
+
+
 def build_deletes(records: int = 10_000) -> Shape:
     """Build deletes, with the keys alone."""
     chance = random.Random(SEED)
@@ -139,6 +157,8 @@ SHAPES: dict[str, Callable[[], Shape]] = {
     "huge": build_huge,
     "both images": build_both_images,
     "deletes": build_deletes,
+    "undeclared": build_undeclared,
+    "odd": build_odd,
 }
 
 

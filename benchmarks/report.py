@@ -47,6 +47,7 @@ def build_tables(measured: dict[str, Any]) -> str:
     """Build all tables, one below the other."""
     parts = [
         [describe_machine(measured)],
+        build_aims_table(measured),
         build_transform_table(of(measured, "test_transform")),
         build_invocation_table(measured),
         build_stage_table(of(measured, "test_stage")),
@@ -55,6 +56,7 @@ def build_tables(measured: dict[str, Any]) -> str:
         build_upload_table(of(measured, "test_upload")),
         build_ingest_scale_table(of(measured, "test_ingest")),
         build_coordinator_table(of(measured, "test_coordinator")),
+        build_marking_table(of(measured, "test_marking_loaded_files")),
         build_geoip_table(of(measured, "test_geoip")),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -98,6 +100,60 @@ def distinct(benchmarks: Benchmarks, name: str) -> list[Any]:
     return list(dict.fromkeys(one["params"][name] for one in benchmarks))
 
 
+def build_aims_table(measured: dict[str, Any]) -> list[str]:
+    """What fastetl is to reach, and has reached."""
+    taken = medians(of(measured, "test_transform"), "name", "candidate")
+    aims: list[tuple[str, float, float, float, bool]] = []
+
+    def faster(what: str, shape: str, peer: str, must: float, aim: float) -> None:
+        aims.append((what, taken[shape, peer] / taken[shape, "raw path"], must, aim, True))
+
+    if taken:
+        faster("flat event, times as fast as (c)", "flat", "c", 4, 6)
+        faster("flat event, times as fast as (a)", "flat", "a", 7, 12)
+        aims.append(("flat event, floors", taken["flat", "raw path"] / taken["flat", FLOOR], 3.5, 2, False))
+        faster("nested event, times as fast as (c)", "nested", "c", 2.5, 4)
+    cpu = {hook: median(each) for (hook,), each in extras(of(measured, "test_invocation"), "cpu", "hook").items()}
+    if cpu:
+        aims.append(("invocation, times as fast with the hook", cpu["without"] / cpu["with the hook"], 2.5, 4, True))
+    uploads = medians(of(measured, "test_upload"), "way", "size")
+    for size in distinct(of(measured, "test_upload"), "size"):
+        ratio = uploads["fastetl", size] / uploads["aioboto3 with its defaults", size]
+        aims.append((f"upload of {size:,} bytes against aioboto3's defaults", ratio, 0.8, 0.5, False))
+    for one in of(measured, "test_memory"):
+        info = one["extra_info"]
+        aims.append((f"memory, {info['shape']}, payloads", max(info["growth"]) / info["payload"], 10, 6, False))
+    sizes = extras(of(measured, "test_compressor"), "file_bytes", "compressor", "shape")
+    if sizes:
+        aims.append(
+            (
+                "gzip size, flat, against zlib 6",
+                sizes["igzip 1", "flat"][0] / sizes["zlib 6", "flat"][0],
+                1.2,
+                1.05,
+                False,
+            )
+        )
+    starts = {start: median(each) for (start,), each in extras(of(measured, "test_cold_start"), "cpu", "start").items()}
+    if starts:
+        aims.append(
+            (
+                "cold start of ingest, against its libraries",
+                starts["ingest"] / next(iter(starts.values())),
+                1.25,
+                1,
+                False,
+            )
+        )
+    rows = []
+    for what, reached, must, aim, more in aims:
+        met = [reached >= bound if more else reached <= bound for bound in (must, aim)]
+        sign = "≥" if more else "≤"
+        verdict = "aim" if met[1] else "yes" if met[0] else "**no**"
+        rows.append([what, f"{reached:.2f}", f"{sign} {must:g}", f"{sign} {aim:g}", verdict])
+    return write_table(["what is asked", "reached", "must", "aim", "met"], rows) if rows else []
+
+
 def build_transform_table(benchmarks: Benchmarks) -> list[str]:
     """Everybody's CPU milliseconds, and how many times as long as fastetl's raw path."""
     taken = medians(benchmarks, "name", "candidate")
@@ -139,7 +195,8 @@ def build_invocation_table(measured: dict[str, Any]) -> list[str]:
         growth = max(info["growth"])
         rows.append(
             [
-                f"memory of {info['payload'] / 1e6:.1f} MB of flat records, over {info['idle'] / 2**20:.0f} MiB idle",
+                f"memory of {info['payload'] / 1e6:.1f} MB of {info['shape']} records, over"
+                f" {info['idle'] / 2**20:.0f} MiB idle",
                 f"{growth / 2**20:.0f} MiB",
                 f"{growth / info['payload']:.1f} payloads",
             ]
@@ -246,6 +303,14 @@ def build_coordinator_table(benchmarks: Benchmarks) -> list[str]:
     ]
     head = ["a wake-up that finds so many files waiting", "files of the batch", "CPU ms", "requests", "MiB"]
     return write_table(head, rows) if rows else []
+
+
+def build_marking_table(benchmarks: Benchmarks) -> list[str]:
+    """What ends a batch, by the file."""
+    if not benchmarks:
+        return []
+    each = medians(benchmarks)[()] / benchmarks[0]["extra_info"]["files"]
+    return write_table(["when a batch has been loaded", "CPU ms"], [["marking one of its files", f"{each * 1000:.2f}"]])
 
 
 def build_geoip_table(benchmarks: Benchmarks) -> list[str]:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.events import build_flat
+from benchmarks.events import build_flat, build_nested, build_tiny
 from fastetl.tune.measure import Bench
 
 TURNS = 15
 RECORDS = 4_000
-MEMORY_RECORDS = 5_400
-"""Nearly the 6 MB that Lambda hands over at most."""
+MEMORY_SHAPES = {"flat": (build_flat, 5_700), "nested": (build_nested, 3_600), "tiny": (build_tiny, 10_000)}
+"""Nearly the 6 MB that Lambda hands over at most, or the 10,000 records."""
 HOOKS = ("with the hook", "without")
 LIMIT_BYTES = 256 * 2**20
 MEMORY_CONTROL = Path("/sys/fs/cgroup/memory")
@@ -40,10 +40,10 @@ SURROUNDINGS = {
 }  # fmt: skip
 
 
-def config_text():
-    """Write the flat shape's pipeline as a configuration."""
+def config_text(build=build_flat):
+    """Write a shape's pipeline as a configuration."""
     columns = ",\n  ".join(
-        f'{{ name = "{column.name}", type = "{column.type}" }}' for column in build_flat(1).pipeline.columns
+        f'{{ name = "{column.name}", type = "{column.type}" }}' for column in build(1).pipeline.columns
     )
     head = '[[pipelines]]\nname = "orders"\ntable = "orders"\nkeys = ["id"]\ntarget = "public.orders"'
     return f"{head}\ncolumns = [\n  {columns},\n]\n"
@@ -52,8 +52,8 @@ def config_text():
 class Events:
     """The same changes again and again, each time as other events."""
 
-    def __init__(self, records):
-        self._event = build_flat(records).event
+    def __init__(self, records, build=build_flat):
+        self._event = build(records).event
         self._number = 0
 
     def next(self):
@@ -117,11 +117,13 @@ def forget_peak(pid):
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def test_memory(benchmark, runner):
-    small, large = Events(1), Events(MEMORY_RECORDS)
+@pytest.mark.parametrize("shape", MEMORY_SHAPES)
+def test_memory(benchmark, runner, shape):
+    build, records = MEMORY_SHAPES[shape]
+    small, large = Events(1, build), Events(records, build)
 
     async def measure():
-        async with Bench(config_text()) as bench:
+        async with Bench(config_text(build)) as bench:
             await bench.warm_up(small.next())
             (pid,) = bench._function.pids
             idle = read_status(pid, "VmRSS")
@@ -134,7 +136,7 @@ def test_memory(benchmark, runner):
             return idle, growth, len(event)
 
     idle, growth, payload = benchmark.pedantic(lambda: runner.run(measure()), rounds=1)
-    benchmark.extra_info.update(idle=idle, growth=growth, payload=payload)
+    benchmark.extra_info.update(shape=shape, idle=idle, growth=growth, payload=payload)
 
 
 def test_little_memory(benchmark, runner):
@@ -149,7 +151,7 @@ def test_little_memory(benchmark, runner):
 
     async def measure():
         async with Bench(config_text(), wrapper=wrapper) as bench:
-            events = Events(MEMORY_RECORDS)
+            events = Events(MEMORY_SHAPES["flat"][1])
             for _ in range(20):
                 await bench.invoke(events.next())
             (pid,) = bench._function.pids

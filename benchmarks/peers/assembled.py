@@ -44,7 +44,7 @@ def build(pipeline: Pipeline) -> Callable[[bytes], bytes]:
                 else:
                     row.append(str(value))
             rows.append(row)
-        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        frame = pl.DataFrame(dict(zip(schema, zip(*rows, strict=True), strict=True)), schema=schema)
         csv = io.BytesIO()
         frame.write_csv(csv, include_header=False, null_value=NULL)
         return igzip.compress(csv.getvalue(), compresslevel=1)
