@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
+from fastetl import decode
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import FileFormat, Pipeline
 from fastetl.decode import Decoder, parse_source_arn
@@ -19,6 +21,14 @@ from fastetl.errors import EventError, MisfitError
 from fastetl.model import EpochStart
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_event_is_small() -> Iterator[None]:
+    """What is tried here are the columns' ways; records are few, so that hypothesis finds the shortest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "SMALL_EVENT_BYTES", 0)
+        yield
 
 
 def column(name: str, kind: str, *path: str | int, **changes: Any) -> Column:
@@ -375,7 +385,18 @@ def test_both_ways_give_the_same(
         for field in ("file_id", "misfits", "ignored", "received", "changed_min", "version_max"):
             assert getattr(found, field) == getattr(expected, field), field
         assert all(dtype == pl.String for dtype in found.frame.dtypes)
-        assert found.decoded_fast + found.decoded_general == found.received == len(each)
+        assert found.decoded_fast + found.decoded_general + found.decoded_small == found.received == len(each)
+
+
+def test_of_few_records_each_is_looked_at_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = as_lambda_writes(*(make_record(number) for number in range(3)))
+    monkeypatch.setattr(decode, "SMALL_EVENT_BYTES", len(event) + 1)
+    small = Decoder(make_pipeline(ID)).decode(event)
+    monkeypatch.setattr(decode, "SMALL_EVENT_BYTES", len(event))
+    large = Decoder(make_pipeline(ID)).decode(event)
+    assert (small.decoded_small, small.decoded_fast, small.decoded_general) == (3, 0, 0)
+    assert (large.decoded_small, large.decoded_fast, large.decoded_general) == (0, 3, 0)
+    assert_frame_equal(small.frame, large.frame)
 
 
 def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:

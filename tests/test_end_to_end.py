@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from decimal import Context, Decimal
 from typing import Any
@@ -25,6 +25,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from fastetl import decode
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ingest import Ingest, Outcome
@@ -310,6 +311,14 @@ async def client(aws: Aws) -> AsyncIterator[tuple[Any, Any]]:
     yield await aws.client("redshift-data", endpoint_url=server.endpoint_url), blocking
     await server.stop()
     blocking.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_event_is_small() -> Iterator[None]:
+    """The columns' ways are those with more to go wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "SMALL_EVENT_BYTES", 0)
+        yield
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -1,6 +1,6 @@
 """Events of DynamoDB Streams as frames of text columns, and the records that cannot be converted as rejects. Pure.
 
-Every record goes one of two ways to the same row: typed decoding of the declared columns, which is fast and takes what
+Every record goes one of two ways to the same row: typed decoding, which is fast where records are many and takes what
 fits, or the general way, which takes everything and defines what is right.
 
 Event shape: AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB".
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LONGEST_NAME = 255
 """Characters of an attribute's name that the ledger keeps."""
 
+SMALL_EVENT_BYTES = 50_000
+"""Of fewer than about a hundred records each is looked at for itself: looking at columns has a price of its own."""
+
 _SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
 
 
@@ -52,6 +55,9 @@ class Changes(msgspec.Struct, frozen=True):
     """Undeclared attributes that were left out, by name."""
     decoded_fast: int
     decoded_general: int
+    """Records that were left to be decoded one by one, since something in them does not fit."""
+    decoded_small: int
+    """Records of an event that is too small for anything else."""
     changed_min: str
     changed_max: str
     """Bounds of `_changed_at`; empty without rows."""
@@ -133,12 +139,16 @@ class Decoder:
                 return self.decode_each(event, epochs)
         else:
             content = bytes(event)
-        stream_arn, tally = parse_source_arn(content), Tally()
-        typed = self._typed.decode(content, stream_arn, epochs, tally)
-        return msgspec.structs.replace(self._convert(typed, stream_arn, epochs, tally), ties=ties)
+        if len(content) < SMALL_EVENT_BYTES:
+            changes = self.decode_each(content, epochs)
+        else:
+            stream_arn, tally = parse_source_arn(content), Tally()
+            typed = self._typed.decode(content, stream_arn, epochs, tally)
+            changes = self._convert(typed, stream_arn, epochs, tally)
+        return msgspec.structs.replace(changes, ties=ties)
 
-    def decode_each(self, event: dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
-        """Do the same record by record alone: what the other way is held against.
+    def decode_each(self, event: bytes | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
+        """Do the same record by record: what the other way is held against.
 
         Raises:
             EventError, MisfitError: as `decode` does.
@@ -146,7 +156,8 @@ class Decoder:
         stream_arn = parse_source_arn(event)
         typed = TypedRows(len(records := parse_records(event)))
         typed.left = dict(enumerate(records))
-        return self._convert(typed, stream_arn, epochs, Tally())
+        changes = self._convert(typed, stream_arn, epochs, Tally())
+        return msgspec.structs.replace(changes, decoded_general=0, decoded_small=len(records))
 
     def _convert(self, typed: TypedRows, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Changes:
         rows: dict[int, Row] = {}
@@ -173,6 +184,7 @@ class Decoder:
             ignored=tally.ignored,
             decoded_fast=len(typed.positions),
             decoded_general=len(typed.left),
+            decoded_small=0,
             changed_min=str(times.min() or ""),
             changed_max=str(times.max() or ""),
             version_min=str(versions.min() or ""),
@@ -181,11 +193,13 @@ class Decoder:
 
     def _build_frame(self, typed: TypedRows, rows: dict[int, Row], file_id: str) -> pl.DataFrame:
         """Put the rows of both ways together, in the event's order."""
-        columns = typed.columns or [pl.Series(dtype=pl.String)] * len(self._names)
-        if rows:
+        columns = typed.columns
+        if rows or not columns:
+            values = zip(*rows.values(), strict=True) if rows else [()] * len(self._names)
+            general = [pl.Series(values=each, dtype=pl.String) for each in values]
             order = pl.Series(values=[*typed.positions, *rows]).arg_sort()
-            general = [pl.Series(values=values, dtype=pl.String) for values in zip(*rows.values(), strict=True)]
-            columns = [pl.concat([fast, slow])[order] for fast, slow in zip(columns, general, strict=True)]
+            pairs = zip(columns, general, strict=True) if columns else ()
+            columns = [pl.concat([fast, slow])[order] for fast, slow in pairs] or general
         named = [column.alias(name) for column, name in zip(columns, self._names, strict=True)]
         file_column = pl.Series("_file", [file_id], dtype=pl.String).new_from_index(0, len(columns[0]))
         return pl.DataFrame([*named[: self._system], file_column, *named[self._system :]])

@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True):
     enrichment: dict[str, int] = {}
     decoded_fast: int = 0
     decoded_general: int = 0
+    decoded_small: int = 0
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond."""
 
@@ -153,5 +154,6 @@ def _outcome(
         enrichment=dict(enriched.counts),
         decoded_fast=changes.decoded_fast,
         decoded_general=changes.decoded_general,
+        decoded_small=changes.decoded_small,
         ties=changes.ties,
     )

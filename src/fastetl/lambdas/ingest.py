@@ -121,6 +121,7 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
         "IgnoredAttributes": sum(outcome.ignored.values()),
         "DecodedFast": outcome.decoded_fast,
         "DecodedGeneral": outcome.decoded_general,
+        "DecodedSmall": outcome.decoded_small,
         "EventsAsDict": int(as_dict),
         "Ties": outcome.ties,
         "AlreadyThere": int(outcome.already_there),
