@@ -81,6 +81,7 @@ bench: $(PEERS) ## Measure fastetl beside what users write, and beside the floor
 	mkdir -p build
 	.venv-peers/bin/pytest benchmarks -q -p no:cacheprovider --benchmark-timer=time.process_time \
 		--benchmark-columns=median,iqr,rounds --benchmark-sort=name --benchmark-json=build/bench.json
+	.venv-peers/bin/python -m benchmarks.report build/bench.json
 
 bench-report: ## Write what `make bench` measured into benchmarks/README.md
 	.venv-peers/bin/python -m benchmarks.report build/bench.json benchmarks/README.md

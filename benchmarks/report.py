@@ -1,4 +1,6 @@
-"""Write what pytest-benchmark measured as the tables and charts of README.md: `report.py results.json README.md`."""
+"""Print what pytest-benchmark measured as tables: `report.py results.json`; or write README's tables and charts:
+`report.py results.json README.md`.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,12 @@ svg { background: #fff; font: 13px system-ui, sans-serif; fill: #1c2128; }
 Benchmarks = list[dict[str, Any]]
 
 
-def main(results: Path, readme: Path) -> None:
-    """Replace what stands between the markers, and draw the charts beside it."""
+def main(results: Path, readme: Path | None = None) -> None:
+    """Print the tables; or replace what stands between the markers of a file, and draw the charts beside it."""
     measured = orjson.loads(results.read_bytes())
+    if readme is None:
+        print(build_tables(measured))
+        return
     text = readme.read_text()
     head, _, tail = text.partition(BEGIN)
     tail = tail.partition(END)[2]
@@ -50,6 +55,7 @@ def build_tables(measured: dict[str, Any]) -> str:
         build_aims_table(measured),
         build_transform_table(of(measured, "test_transform")),
         build_invocation_table(measured),
+        build_import_table(of(measured, "test_imports")),
         build_stage_table(of(measured, "test_stage")),
         build_parser_table(of(measured, "test_parser")),
         build_compressor_table(of(measured, "test_compressor")),
@@ -219,6 +225,16 @@ def build_invocation_table(measured: dict[str, Any]) -> list[str]:
     return write_table(["in the real Lambda runtime client", "median", "ratio"], rows) if rows else []
 
 
+def build_import_table(benchmarks: Benchmarks) -> list[str]:
+    """The packages that a cold start spends most on."""
+    found = {one["params"]["root"]: one["extra_info"]["microseconds"] for one in benchmarks}
+    packages = {name for taken in found.values() for name in taken}
+    largest = sorted(packages, key=lambda name: -max(taken.get(name, 0) for taken in found.values()))[:12]
+    totals = ["all", *(f"{sum(taken.values()) / 1000:,.0f}" for taken in found.values())]
+    rows = [[name, *(f"{taken.get(name, 0) / 1000:,.0f}" for taken in found.values())] for name in largest]
+    return write_table(["imports of a cold start, ms (`-X importtime`)", *found], [totals, *rows]) if rows else []
+
+
 def build_stage_table(benchmarks: Benchmarks) -> list[str]:
     """The raw path's stages."""
     taken, shapes = medians(benchmarks, "stage", "shape"), distinct(benchmarks, "shape")
@@ -365,4 +381,4 @@ def describe_machine(measured: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

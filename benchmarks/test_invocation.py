@@ -11,6 +11,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -166,14 +167,16 @@ def test_little_memory(benchmark, runner):
             group.rmdir()
 
 
+@pytest.fixture
+def environment(tmp_path):
+    (tmp_path / "fastetl.toml").write_text(config_text())
+    path = os.pathsep.join(path for path in sys.path if path)
+    return {**os.environ, **SURROUNDINGS, "LAMBDA_TASK_ROOT": str(tmp_path), "PYTHONPATH": path}
+
+
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("turn", range(TURNS))
-def test_cold_start(benchmark, tmp_path, turn, start):
-    (tmp_path / "fastetl.toml").write_text(config_text())
-    environment = {
-        **os.environ, **SURROUNDINGS, "LAMBDA_TASK_ROOT": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }  # fmt: skip
+def test_cold_start(benchmark, environment, turn, start):
     cpu = []
 
     def run():
@@ -186,3 +189,19 @@ def test_cold_start(benchmark, tmp_path, turn, start):
 
     benchmark.pedantic(run, rounds=1, warmup_rounds=turn == 0)
     benchmark.extra_info.update(cpu=cpu[-1:])
+
+
+@pytest.mark.parametrize("root", ["ingest", "backfill", "coordinator"])
+def test_imports(benchmark, environment, root):
+    """Where the imports of a cold start go, by the package: each module's own time, as the interpreter tells it."""
+
+    def run():
+        command = [sys.executable, "-X", "importtime", "-c", f"import fastetl.lambdas.{root}"]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+
+    microseconds = defaultdict(int)
+    for line in benchmark.pedantic(run, rounds=1, warmup_rounds=1).splitlines():
+        if line.startswith("import time:") and (own := line.split(":")[1].split("|")[0].strip()).isdecimal():
+            package = line.rpartition("|")[2].strip().partition(".")[0]
+            microseconds["the standard library" if package in sys.stdlib_module_names else package] += int(own)
+    benchmark.extra_info.update(root=root, microseconds=microseconds)
