@@ -62,46 +62,45 @@ class Texts(msgspec.Struct, frozen=True):
     """By their places, the JSON of values of another type or spelling; empty where even that is not known."""
 
 
-def read_texts(columns: Sequence[tuple[str, bytes]], rows: int) -> list[Texts]:
-    """Read columns of `rows` values: the type that each should have, and its values' JSON, joined by line feeds."""
+def read_texts(columns: Sequence[tuple[str, Sequence[bytes]]], rows: int) -> list[Texts]:
+    """Read columns of `rows` values: the type that each should have, and their JSON, in pieces joined by line feeds."""
     found: dict[int, Texts] = {}
     by_tag: defaultdict[str, list[int]] = defaultdict(list)
-    joined: dict[int, bytes] = {}
-    for number, (tag, values) in enumerate(columns):
-        if tag not in SPELLINGS:
-            found[number] = _read_documents(tag, values, rows)
-            continue
-        by_tag[tag].append(number)
-        joined[number] = values.replace(_NULL, bytes(SPELLINGS[tag].absent)) if _NULL in values else values
+    for number, (tag, pieces) in enumerate(columns):
+        if tag in SPELLINGS:
+            by_tag[tag].append(number)
+        else:
+            found[number] = _read_documents(tag, b"\n".join(pieces), rows)
     for tag, numbers in by_tag.items():
         # Each operation has its price: what is of one type is cut together, as long as nothing is odd.
-        together = _cut(SPELLINGS[tag], b"\n".join(joined[number] for number in numbers), rows * len(numbers))
+        all_pieces = [piece for number in numbers for piece in columns[number][1]]
+        together = _cut(SPELLINGS[tag], all_pieces, rows * len(numbers))
         for place, number in enumerate(numbers):
-            pieces = together.slice(place * rows, rows) if together is not None else None
-            found[number] = _read_column(tag, joined[number], rows, pieces)
+            contents = together.slice(place * rows, rows) if together is not None else None
+            found[number] = _read_column(tag, columns[number][1], rows, contents)
     return [found[number] for number in range(len(columns))]
 
 
-def guess_tag(joined: bytes) -> str:
+def guess_tag(pieces: Sequence[bytes]) -> str:
     """Tell which type a key attribute has, from its first value; a table's key has one for all."""
-    return next((tag for tag in ("S", "N", "B") if joined.startswith(SPELLINGS[tag].prefix)), "S")
+    return next((tag for tag in ("S", "N", "B") if pieces[0].startswith(SPELLINGS[tag].prefix)), "S")
 
 
-def _read_column(tag: str, joined: bytes, rows: int, pieces: pl.Series | None) -> Texts:
+def _read_column(tag: str, pieces: Sequence[bytes], rows: int, contents: pl.Series | None) -> Texts:
     spelling = SPELLINGS[tag]
-    if pieces is None:
-        pieces = _cut(spelling, joined, rows)
-    if pieces is not None and (texts := _read_pieces(spelling, joined, pieces)) is not None:
+    if contents is None:
+        contents = _cut(spelling, pieces, rows)
+    if contents is not None and (texts := _read_contents(spelling, pieces, contents)) is not None:
         return Texts(tag, texts)
-    lines = _split(joined, "\n")
+    lines = _split(b"\n".join(pieces).replace(_NULL, bytes(spelling.absent)), "\n")
     if len(lines) == rows:
         is_odd = ~lines.str.contains(spelling.regular) | lines.str.contains(_NUL, literal=True)
         places = is_odd.arg_true().to_list()
         odd = dict(zip(places, lines.gather(places).to_list(), strict=True))
         absent = pl.Series(values=[bytes(spelling.absent).decode()], dtype=pl.String)
-        joined = "\n".join(lines.zip_with(~is_odd, absent).to_list()).encode()
-        pieces = _cut(spelling, joined, rows)
-        if pieces is not None and (texts := _read_pieces(spelling, joined, pieces)) is not None:
+        pieces = ["\n".join(lines.zip_with(~is_odd, absent).to_list()).encode()]
+        contents = _cut(spelling, pieces, rows)
+        if contents is not None and (texts := _read_contents(spelling, pieces, contents)) is not None:
             return Texts(tag, texts, odd)
     return _unknown(tag, rows)
 
@@ -123,28 +122,32 @@ def _unknown(tag: str, rows: int) -> Texts:
     return Texts(tag, pl.Series(values=[None] * rows, dtype=pl.String), dict.fromkeys(range(rows), ""))
 
 
-def _cut(spelling: Spelling, joined: bytes, count: int) -> pl.Series | None:
+def _cut(spelling: Spelling, pieces: Sequence[bytes], count: int) -> pl.Series | None:
     """Give what stands between prefix and suffix of so many values, if every one begins and ends like that."""
-    if not (joined.startswith(spelling.prefix) and joined.endswith(spelling.suffix)):
+    joined = b"\n".join([spelling.suffix, *pieces, spelling.prefix])
+    if _NULL in joined:
+        joined = joined.replace(_NULL, bytes(spelling.absent))
+    # JSON has no line feed inside a string: if there are as many parts as values, they are the values.
+    contents = _split(joined, spelling.separator)
+    if len(contents) != count + 2:
         return None
-    # JSON has no line feed inside a string: as many pieces as there are values are the values.
-    pieces = _split(joined[len(spelling.prefix) : -len(spelling.suffix)], spelling.separator)
-    if len(pieces) != count:
-        return None
+    contents = contents.slice(1, count)
     if _NOTHING.encode() in joined:
-        return pieces.zip_with(pieces != _NOTHING, pl.Series(values=[None], dtype=pl.String))
-    return pieces
+        return contents.zip_with(contents != _NOTHING, pl.Series(values=[None], dtype=pl.String))
+    return contents
 
 
-def _read_pieces(spelling: Spelling, joined: bytes, pieces: pl.Series) -> pl.Series | None:
+def _read_contents(spelling: Spelling, pieces: Sequence[bytes], contents: pl.Series) -> pl.Series | None:
     """Give the texts, if every value has this type alone; None where one holds more, or NUL, which no column takes."""
     if not spelling.is_quoted:
-        return pieces if ((pieces == "true") | (pieces == "false")).all() else None
-    if b"\\" not in joined:
-        return pieces if joined.count(b'"') == spelling.quotes * len(pieces) else None
-    is_escaped = pieces.str.contains_any(["\\", '"'])
-    unescaped = _unescape(pieces.filter(is_escaped))
-    return pieces.scatter(is_escaped.arg_true(), unescaped) if unescaped is not None else None
+        return contents if ((contents == "true") | (contents == "false")).all() else None
+    if any(b"\\" in piece for piece in pieces):
+        is_escaped = contents.str.contains_any(["\\", '"'])
+        unescaped = _unescape(contents.filter(is_escaped))
+        return contents.scatter(is_escaped.arg_true(), unescaped) if unescaped is not None else None
+    quotes = sum(piece.count(b'"') for piece in pieces)
+    nulls = sum(piece.count(_NULL) for piece in pieces) if contents.null_count() else 0
+    return contents if quotes == spelling.quotes * (len(contents) - nulls) + _NULL.count(b'"') * nulls else None
 
 
 def _unescape(escaped: pl.Series) -> pl.Series | None:

@@ -176,11 +176,11 @@ class TypedDecoder:
         fields.sequence_numbers += sequence_numbers
         fields.times += times
         fields.identities += identities
-        for joined, raws in zip(fields.keys, unzip(keys), strict=True):
-            joined.append(b"\n".join(raws))
+        for pieces, raws in zip(fields.keys, unzip(keys), strict=True):
+            pieces.append(b"\n".join(raws))
         values, learned = self._shape.spread(images)
-        for joined, raws in zip(fields.values, values, strict=True):
-            joined.append(b"\n".join(raws))
+        for pieces, raws in zip(fields.values, values, strict=True):
+            pieces.append(b"\n".join(raws))
         for known, raws in zip(fields.learned, learned, strict=True):
             known.extend(raws)
 
@@ -252,11 +252,9 @@ class TypedDecoder:
 
     def _read_texts(self, fields: _Fields) -> tuple[list[Texts], list[Texts]]:
         """Read the values of key attributes, and of columns."""
-        keys = [b"\n".join(joined) for joined in fields.keys]
-        values = [b"\n".join(joined) for joined in fields.values]
-        tags = [*map(guess_tag, keys), *(column.tag for column in self._columns)]
-        found = read_texts(list(zip(tags, keys + values, strict=True)), len(fields.ids))
-        return found[: len(keys)], found[len(keys) :]
+        tags = [*map(guess_tag, fields.keys), *(column.tag for column in self._columns)]
+        found = read_texts(list(zip(tags, fields.keys + fields.values, strict=True)), len(fields.ids))
+        return found[: len(fields.keys)], found[len(fields.keys) :]
 
     def _write_columns(self, texts: list[Texts], bad: set[int]) -> list[pl.Series]:
         """Write the declared columns; those of one type are looked at together, since each look has its price."""

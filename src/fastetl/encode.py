@@ -32,7 +32,7 @@ SLICE_BYTES = 4 * 1024 * 1024
 
 
 class _Compressor(Protocol):
-    def compress(self, text: bytes, /) -> bytes: ...
+    def compress(self, text: memoryview, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
@@ -81,14 +81,14 @@ def _compressor(compression: Literal["gzip", "zstd", "none"]) -> _Compressor:
 
 
 class _Verbatim:
-    def compress(self, text: bytes, /) -> bytes:
-        return text
+    def compress(self, text: memoryview, /) -> bytes:
+        return bytes(text)
 
     def flush(self) -> bytes:
         return b""
 
 
-def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[bytes]:
+def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
     """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
@@ -104,7 +104,7 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[bytes]:
             null_value=layout.null_marker,
             quote_style="necessary",
         )
-        yield csv.getvalue()
+        yield csv.getbuffer()
 
 
 def _text(dtype: pl.DataType, name: str, kind: RedshiftType) -> pl.Expr:
