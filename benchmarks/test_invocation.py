@@ -121,7 +121,7 @@ def forget_peak(pid):
 @pytest.mark.parametrize("shape", MEMORY_SHAPES)
 def test_memory(benchmark, runner, shape):
     build, records = MEMORY_SHAPES[shape]
-    small, large = Events(1, build), Events(records, build)
+    small, large = Events(200, build), Events(records, build)
 
     async def measure():
         async with Bench(config_text(build)) as bench:

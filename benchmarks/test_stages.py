@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import zlib
+from copy import copy
 from functools import cache
 from io import BytesIO
 
@@ -73,7 +74,7 @@ def build_stages(name):
         "find the values": lambda: find_values(typed, shape.event),
         "find the values and join them by the column": lambda: typed._read(shape.event),
         "cut values apart, check and write columns": lambda: typed._build_columns(
-            TypedRows(fields.received), fields, STREAM_ARN, (), Tally()
+            TypedRows(fields.received), copy(fields), STREAM_ARN, (), Tally()
         ),
         "frame and file id": lambda: decoder._convert(done, STREAM_ARN, (), Tally()),
         "CSV": lambda: b"".join(_csv(changes.frame, shape.pipeline.layout)),

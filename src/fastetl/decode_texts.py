@@ -124,17 +124,14 @@ def _unknown(tag: str, rows: int) -> Texts:
 
 def _cut(spelling: Spelling, pieces: Sequence[bytes], count: int) -> pl.Series | None:
     """Give what stands between prefix and suffix of so many values, if every one begins and ends like that."""
-    joined = b"\n".join([spelling.suffix, *pieces, spelling.prefix])
-    if _NULL in joined:
-        joined = joined.replace(_NULL, bytes(spelling.absent))
+    joined = b"\n".join([spelling.suffix, *pieces, spelling.prefix]).replace(_NULL, bytes(spelling.absent))
     # JSON has no line feed inside a string: if there are as many parts as values, they are the values.
     contents = _split(joined, spelling.separator)
     if len(contents) != count + 2:
         return None
     contents = contents.slice(1, count)
-    if _NOTHING.encode() in joined:
-        return contents.zip_with(contents != _NOTHING, pl.Series(values=[None], dtype=pl.String))
-    return contents
+    is_present = contents != _NOTHING
+    return contents if is_present.all() else contents.zip_with(is_present, pl.Series(values=[None], dtype=pl.String))
 
 
 def _read_contents(spelling: Spelling, pieces: Sequence[bytes], contents: pl.Series) -> pl.Series | None:

@@ -254,6 +254,8 @@ class TypedDecoder:
         """Read the values of key attributes, and of columns."""
         tags = [*map(guess_tag, fields.keys), *(column.tag for column in self._columns)]
         found = read_texts(list(zip(tags, fields.keys + fields.values, strict=True)), len(fields.ids))
+        # What the columns are made of is as large as they are.
+        fields.values = []
         return found[: len(fields.keys)], found[len(fields.keys) :]
 
     def _write_columns(self, texts: list[Texts], bad: set[int]) -> list[pl.Series]:

@@ -27,7 +27,7 @@ ZSTD_LEVEL = 3
 GZIP_WBITS = 31
 """A gzip container (zlib manual, `deflateInit2`), whose header igzip writes without a time."""
 
-SLICE_BYTES = 4 * 1024 * 1024
+SLICE_BYTES = 2 * 1024 * 1024
 """Of a frame in memory, written as CSV at once: the CSV of a large frame is never whole."""
 
 
