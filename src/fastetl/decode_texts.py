@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl import decode_documents
+from fastetl.decode_documents import ABSENT, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,11 +109,8 @@ def _read_documents(tag: str, joined: bytes, rows: int) -> Texts:
     documents = _split(joined, "\n")
     if len(documents) != rows:
         return _unknown(tag, rows)
-    is_present = documents != decode_documents.ABSENT
-    nothing = pl.Series(values=[None], dtype=pl.String)
-    is_regular = decode_documents.is_regular(documents) if tag == DOCUMENT else ~is_present & is_present
-    texts = decode_documents.write_documents(documents.zip_with(is_regular, nothing))
-    places = (is_present & ~is_regular).arg_true().to_list()
+    texts = write_documents(documents) if tag == DOCUMENT else pl.Series(values=[None] * rows, dtype=pl.String)
+    places = ((documents != ABSENT) & texts.is_null()).arg_true().to_list()
     return Texts(tag, texts, dict(zip(places, documents.gather(places).to_list(), strict=True)))
 
 
