@@ -196,6 +196,11 @@ def build_invocation_table(measured: dict[str, Any]) -> list[str]:
                     f"{median(cpu) / best:.2f}",
                 ]
             )
+    few = extras(of(measured, "test_few_records"), "cpu", "records")
+    rows += [
+        [f"invocation, {records:,} flat records", f"{milliseconds(median(cpu))} CPU ms", f"{median(cpu) / best:.2f}"]
+        for (records,), cpu in few.items()
+    ]
     for one in of(measured, "test_memory"):
         info = one["extra_info"]
         growth = max(info["growth"])

@@ -21,6 +21,7 @@ from fastetl.tune.measure import Bench
 
 TURNS = 15
 RECORDS = 4_000
+FEW_RECORDS = (1, 100, 1_000)
 MEMORY_SHAPES = {"flat": (build_flat, 5_700), "nested": (build_nested, 3_600), "tiny": (build_tiny, 10_000)}
 """Nearly the 6 MB that Lambda hands over at most, or the 10,000 records."""
 HOOKS = ("with the hook", "without")
@@ -88,6 +89,7 @@ def benches(runner, tmp_path_factory):
 
 
 EVENTS = Events(RECORDS)
+FEW = {records: Events(records) for records in FEW_RECORDS}
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -105,6 +107,19 @@ def test_invocation(benchmark, runner, benches, turn, hook):
         cpu=[one.cpu_seconds for one in taken[-2:]],
         wall=[one.result.report.duration_ms / 1000 for one in taken[-2:]],
     )
+
+
+@pytest.mark.parametrize("records", FEW_RECORDS)
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_few_records(benchmark, runner, benches, turn, records):
+    """What an invocation takes beside its records: requests, signatures, logs and metrics."""
+    taken = []
+
+    def run():
+        taken.append(runner.run(benches["with the hook"].invoke(FEW[records].next())))
+
+    benchmark.pedantic(run, rounds=5, warmup_rounds=turn == 0)
+    benchmark.extra_info.update(cpu=[one.cpu_seconds for one in taken[-5:]])
 
 
 def read_status(pid, name):
