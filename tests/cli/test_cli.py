@@ -187,6 +187,7 @@ def test_a_first_configuration_runs(tmp_path: Path) -> None:
     assert (summary["mirror_equals_source"], summary["log_has_each_event_once"], summary["rejects"]) == (True, True, 1)
 
 
+@pytest.mark.timeout(300)  # two dozen processes, one after the other
 def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: Path) -> None:
     aws_port, data_api_port = free_port(), free_port()
     command = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
@@ -241,8 +242,9 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     client = boto3.client("dynamodb", **sdk(environment))
     client.put_item(TableName="orders", Item={"id": {"N": "8"}, "note": {"S": "x" * 21}})
     deadline = time.monotonic() + 60
-    while not (keys := command("rejects", "list").stdout.split()):
+    while not (keys := command("rejects", "list", "--keys").stdout.split()):
         assert time.monotonic() < deadline, "the reject does not arrive"
+    assert command("rejects", "list").stdout == f"{keys[0]}\t1 note/too_long\n"
     (reject,) = [json.loads(line) for line in command("rejects", "show", keys[0]).stdout.splitlines()]
     assert (reject["column"], reject["reason"]) == ("note", "too_long")
     (replayed,) = json.loads(command("rejects", "replay", keys[0]).stdout)
