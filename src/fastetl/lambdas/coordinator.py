@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
 
+STEPS_WITHOUT_ROWS = {
+    "batch_execute_statement", "lock", "bump", "gate_batch", "gate_fence", "gate_files", "stage_files", "copy_files",
+    "stage", "load_files", "loads",
+}  # fmt: skip
+"""Of a load; what they fail with says nothing of items."""
+
 logger = Logger(service="coordinator")
 metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 
@@ -99,8 +105,7 @@ def _report(name: str, step: Step) -> None:
     if batch:
         for field in ("batch_id", "state", "attempt", "files", "rows", "bytes", "failure"):
             described[field] = getattr(batch, field)
-        # What the warehouse says of data may quote it; the ledger keeps the whole message.
-        described["error"] = "" if batch.failure == "data" else batch.error
+        described["error"] = _without_content(batch.error)
     logger.info(step.action, pipeline=name, paused=bool(step.paused), **described)
     counted = {"loaded": "Loaded", "retry": "Failed", "split": "Failed", "quarantined": "Quarantined"}
     if metric := counted.get(step.action):
@@ -113,6 +118,17 @@ def _report(name: str, step: Step) -> None:
             # From submitting the attempt until it was found to have loaded.
             ("LoadSeconds", MetricUnit.Seconds, max(0.0, time.time() - batch.began / 1000)),
         )
+
+
+def _without_content(error: str) -> str:
+    """Cut from an error what may quote an item: the warehouse's words on a step that works on rows.
+
+    The ledger keeps all of it, and `fastetl status` shows it.
+    """
+    step, _, message = error.partition(": ")
+    if step in STEPS_WITHOUT_ROWS:
+        return error
+    return step if message else ""
 
 
 async def _report_missing(name: str, loader: Loader, step: Step) -> None:
