@@ -1,8 +1,12 @@
-"""What `packaging/finish.py` finds in a package that must not be deployed."""
+"""Packages: what `packaging/finish.py` finds in them, which ones the Makefile builds, what they have to hold."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,3 +83,82 @@ def test_code_is_compiled_for_the_version_that_lambda_runs(
     monkeypatch.setattr(finish, "RUNTIME", f"{sys.version_info[0]}.{sys.version_info[1]}")
     assert finish.main(tmp_path, "arm64") == 0
     assert (tmp_path / "__pycache__" / f"code.{sys.implementation.cache_tag}.pyc").exists()
+
+
+# --- the Makefile -----------------------------------------------------------------------------------------------------
+
+
+def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `make` would do; nothing is done."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "ARCH"}}
+    command = ["make", "--dry-run", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_packages_are_built_and_checked_for_both_architectures() -> None:
+    done = dry_run("package")
+    assert done.returncode == 0, done.stderr
+    platforms = re.findall(r"--python-platform (\S+) .* -r requirements/(\w+)\.txt", done.stdout.replace("\\\n", ""))
+    assert platforms == [
+        (f"{machine}-manylinux_2_28", function)
+        for machine in ("aarch64", "x86_64")
+        for function in ("ingest", "coordinator")
+    ]
+    assert re.findall(r"packaging/finish\.py (\S+) (\S+)", done.stdout) == [
+        (f"build/{architecture}/{function}", architecture)
+        for architecture in ("arm64", "x86_64")
+        for function in ("ingest", "coordinator")
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_what_is_deployed_is_for_the_architecture_that_the_stack_is_told(architecture: str) -> None:
+    done = dry_run("deploy", f"ARCH={architecture}")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"Architecture=(\w+)", done.stdout) == [architecture] * 2
+    built = dry_run("build-Backfill", f"ARCH={architecture}", "ARTIFACTS_DIR=somewhere").stdout
+    assert f"finish.py somewhere {architecture}" in built
+    assert f"ARCH={architecture} " in done.stdout
+
+
+def test_an_architecture_that_lambda_has_not_is_refused() -> None:
+    done = dry_run("build-Ingest", "ARCH=aarch64", "ARTIFACTS_DIR=somewhere")
+    assert done.returncode == 2
+    assert "ARCH is arm64 or x86_64, not aarch64" in done.stderr
+
+
+# --- the locks --------------------------------------------------------------------------------------------------------
+
+LIST_DISTRIBUTIONS = """
+import importlib, importlib.metadata, json, sys
+importlib.import_module("fastetl.lambdas." + sys.argv[1])
+found = importlib.metadata.packages_distributions()
+print(json.dumps([found.get(name.partition(".")[0], []) for name in sys.modules]))
+"""
+
+NOT_NEEDED = {"fastetl", "certifi", "setuptools", "awslambdaric", "simplejson", "snapshot-restore-py"}
+"""The package's own code; what botocore does without; what virtual environments bring; the runtime's own client."""
+
+
+@pytest.mark.parametrize("tracing", ["false", "true"])
+@pytest.mark.parametrize(
+    ("root", "lock"), [("ingest", "ingest"), ("backfill", "ingest"), ("coordinator", "coordinator")]
+)
+def test_what_a_function_imports_is_in_its_lock(root: str, lock: str, tracing: str) -> None:
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "AWS_DEFAULT_REGION": "us-east-1", "FASTETL_CONFIG": str(ROOT / "packaging/fastetl.toml"),
+        "FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "local",
+        "FASTETL_TRACING": tracing, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+    }  # fmt: skip
+    command = [sys.executable, "-c", LIST_DISTRIBUTIONS, root]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    imported = {normalise(name) for names in json.loads(done.stdout.splitlines()[-1]) for name in names}
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
+    assert len(imported) > 10
+    assert ("aws-xray-sdk" in imported) == (tracing == "true" and root != "backfill")
+    assert imported - NOT_NEEDED <= set(map(normalise, locked))
+
+
+def normalise(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
