@@ -8,10 +8,14 @@ CHECKOV := .venv-checkov/.installed
 AUDIT := .venv-audit/.installed
 PEERS := .venv-peers/.installed
 
-# What is deployed: the configuration, functions and files of your own (CODE), the platform.
+# What is deployed: the configuration, functions and files of your own (CODE), and for which processor: arm64 or x86_64.
 CONFIG ?= fastetl.toml
 CODE ?=
-PLATFORM ?= aarch64-manylinux_2_28
+ARCH ?= arm64
+PLATFORM_arm64 := aarch64-manylinux_2_28
+PLATFORM_x86_64 := x86_64-manylinux_2_28
+PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)))
+HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint lint-templates lint-secrets audit simulate crash bench bench-report package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
@@ -112,24 +116,27 @@ define build
 	rm -rf $(ARTIFACTS_DIR)/fastetl/local $(ARTIFACTS_DIR)/fastetl/cli
 	cp $(CONFIG) $(ARTIFACTS_DIR)/fastetl.toml
 	$(if $(CODE),cp -r $(CODE) $(ARTIFACTS_DIR)/)
-	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR)
+	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR) $(ARCH)
 endef
 
-package: ## Build both functions' folders into build/
-	rm -rf build/ingest build/coordinator
-	$(MAKE) build-Ingest ARTIFACTS_DIR=build/ingest
-	$(MAKE) build-Coordinator ARTIFACTS_DIR=build/coordinator
+package: ## Build the functions' folders for both architectures into build/, and check them
+	rm -rf build/arm64 build/x86_64
+	for arch in arm64 x86_64; do \
+		$(MAKE) build-Ingest ARCH=$$arch ARTIFACTS_DIR=build/$$arch/ingest && \
+		$(MAKE) build-Coordinator ARCH=$$arch ARTIFACTS_DIR=build/$$arch/coordinator || exit 1; done
 
-test-package: $(INSTALLED) ## Build ingest for this machine, and run it from its folder alone under the real runtime client
+test-package: $(INSTALLED) ## Build both packages for this machine, and run them from their folders alone in the real runtime client
 	rm -rf build/here build/runtime
-	$(MAKE) build-Ingest ARTIFACTS_DIR=build/here CONFIG=packaging/fastetl.toml PLATFORM=$(shell uname -m)-manylinux_2_28
+	$(MAKE) build-Ingest ARCH=$(HERE) ARTIFACTS_DIR=build/here/ingest CONFIG=packaging/fastetl.toml
+	$(MAKE) build-Coordinator ARCH=$(HERE) ARTIFACTS_DIR=build/here/coordinator CONFIG=packaging/fastetl.toml
 	$(BIN)/uv pip install --quiet --target build/runtime --only-binary :all: --python-version 3.13 \
-		--python-platform $(shell uname -m)-manylinux_2_28 -c requirements/dev.txt awslambdaric
-	cd packaging && FASTETL_PACKAGE=../build/here FASTETL_RUNTIME=../build/runtime ../$(BIN)/pytest -q -p no:cacheprovider --rootdir . test_package.py
+		--python-platform $(PLATFORM_$(HERE)) -c requirements/dev.txt awslambdaric
+	cd packaging && FASTETL_INGEST=../build/here/ingest FASTETL_COORDINATOR=../build/here/coordinator \
+		FASTETL_RUNTIME=../build/runtime ../$(BIN)/pytest -q -p no:cacheprovider --rootdir . test_package.py
 
-deploy: $(TEMPLATE_LINTERS) ## Build, and deploy with SAM; asks for the parameters
-	.venv-templates/bin/sam build
-	.venv-templates/bin/sam deploy --guided --capabilities CAPABILITY_IAM
+deploy: $(TEMPLATE_LINTERS) ## Build for ARCH=arm64 or x86_64, and deploy with SAM; asks for the other parameters
+	ARCH=$(ARCH) .venv-templates/bin/sam build --parameter-overrides Architecture=$(ARCH)
+	.venv-templates/bin/sam deploy --guided --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
 
 lock: $(INSTALLED) ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \

@@ -1,4 +1,4 @@
-"""The template against the code: settings, handlers, the ledger's schema, and what the roles may do."""
+"""The template against the code: settings, handlers, the ledger's schema, metrics, and the state machine."""
 
 from __future__ import annotations
 
@@ -11,41 +11,17 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from fastetl.cli.distribute import build_input
-from fastetl.config_reading import ENVIRONMENT
 from fastetl.export import DataFile, Export, write_files
 from fastetl.ledger import TABLE_SCHEMA
 from fastetl.model import Backfill
-
-ROOT = Path(__file__).parent.parent
-
-
-class Loader(yaml.SafeLoader):
-    """CloudFormation's short forms as plain values."""
-
-
-def _short_form(loader: Any, suffix: str, node: Any) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return {suffix: node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return {suffix: loader.construct_sequence(node, deep=True)}
-    return {suffix: loader.construct_mapping(node, deep=True)}
-
-
-Loader.add_multi_constructor("!", _short_form)
+from tests.template import ROOT, read_template, resolve, watched_metrics
 
 
 @pytest.fixture(scope="module")
 def template() -> Any:
-    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
-
-
-def test_every_setting_that_the_code_reads_is_set_or_left_to_the_configuration(template: Any) -> None:
-    variables = template["Globals"]["Function"]["Environment"]["Variables"]
-    beside = {"FASTETL_TRACING", "POWERTOOLS_METRICS_NAMESPACE"}
-    assert set(variables) == set(ENVIRONMENT.values()) - {"FASTETL_PREFIX"} | beside
+    return read_template()
 
 
 def test_handlers_exist(template: Any) -> None:
@@ -66,111 +42,6 @@ def test_the_ledger_is_the_codes(template: Any) -> None:
     assert {name: properties[name] for name in TABLE_SCHEMA} == TABLE_SCHEMA
 
 
-# --- permissions ------------------------------------------------------------------------------------------------------
-
-ACTIONS = {
-    "put_object": {"s3:PutObject"},
-    "create_multipart_upload": {"s3:PutObject"},
-    "upload_part": {"s3:PutObject"},
-    "complete_multipart_upload": {"s3:PutObject"},
-    "abort_multipart_upload": {"s3:AbortMultipartUpload"},
-    "head_object": {"s3:GetObject", "s3:ListBucket"},
-    "get_object": {"s3:GetObject"},
-    "delete_object": {"s3:DeleteObject"},
-    "restore_object": {"s3:RestoreObject"},
-    "put_item": {"dynamodb:PutItem"},
-    "get_item": {"dynamodb:GetItem"},
-    "batch_get_item": {"dynamodb:BatchGetItem"},
-    "update_item": {"dynamodb:UpdateItem"},
-    "query": {"dynamodb:Query"},
-    "scan": {"dynamodb:Scan"},
-    "list_objects_v2": {"s3:ListBucket"},
-    "Put": {"dynamodb:PutItem"},
-    "Update": {"dynamodb:UpdateItem"},
-    "ConditionCheck": {"dynamodb:ConditionCheckItem"},
-    "Delete": {"dynamodb:DeleteItem"},
-    "batch_execute_statement": {"redshift-data:BatchExecuteStatement"},
-    "describe_statement": {"redshift-data:DescribeStatement"},
-    "list_statements": {"redshift-data:ListStatements"},
-    "get_statement_result": {"redshift-data:GetStatementResult"},
-    "cancel_statement": {"redshift-data:CancelStatement"},
-}
-"""What each operation of the SDK, and each member of a transaction, needs (Service Authorization Reference)."""
-
-BESIDE_THE_CODE = {
-    "logs:CreateLogStream", "logs:PutLogEvents",
-    # The event source mapping acts as the function.
-    "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams",
-    "kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator",
-    "kinesis:ListShards", "kinesis:ListStreams",
-    # The Data API asks for the database's credentials as its caller.
-    "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials", "secretsmanager:GetSecretValue",
-    # Of the user's own key, if there is one.
-    "kms:Decrypt", "kms:GenerateDataKey",
-}  # fmt: skip
-
-CALLS = {
-    # The methods of the edges that each function's story uses.
-    "IngestRole": {
-        "s3": {"put", "_put_whole", "head", "delete", "run", "_send_part", "_complete", "_abort"},
-        "ledger": {"register", "_file", "head", "_get"},
-    },
-    "BackfillRole": {
-        "s3": {"put", "_put_whole", "head", "get", "download", "delete", "run", "_send_part", "_complete", "_abort"},
-        "ledger": {"register", "_file", "head", "_get", "backfill", "put_converted"},
-    },
-    "CoordinatorRole": {"s3": {"replace", "get"}, "ledger": None, "redshift": None},
-}
-
-
-def granted(template: Any, role: str) -> set[str]:
-    actions: set[str] = set()
-    for policy in template["Resources"][role]["Properties"]["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            for plain in statement["If"][1:] if "If" in statement else [statement]:
-                found = plain.get("Action", ()) if isinstance(plain, dict) else ()
-                alternatives = found["If"][1:] if isinstance(found, dict) else [found]
-                for each in alternatives:
-                    actions |= {each} if isinstance(each, str) else set(each)
-    return actions
-
-
-def called(module: str, methods: set[str] | None) -> set[str]:
-    """The operations that methods of a module name, as texts."""
-    tree = ast.parse((ROOT / f"src/fastetl/{module}.py").read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    if methods is not None:
-        assert methods <= {function.name for function in functions}
-    return {
-        node.value
-        for function in functions
-        if methods is None or function.name in methods
-        for node in ast.walk(function)
-        if isinstance(node, ast.Constant) and node.value in ACTIONS
-    }
-
-
-@pytest.mark.parametrize("role", CALLS)
-def test_a_role_may_do_what_the_code_calls_and_nothing_besides(template: Any, role: str) -> None:
-    operations = set().union(*(called(module, methods) for module, methods in CALLS[role].items()))  # type: ignore[attr-defined]
-    needed = set().union(*(ACTIONS[operation] for operation in operations))
-    assert granted(template, role) - BESIDE_THE_CODE == needed
-
-
-@pytest.mark.parametrize("module", ["s3", "ledger", "redshift"])
-def test_every_operation_that_the_code_calls_is_known_here(module: str) -> None:
-    tree = ast.parse((ROOT / f"src/fastetl/{module}.py").read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    named = {
-        call.args[0].value
-        for call in calls
-        if call.func.attr in {"call", "_call"} and call.args and isinstance(call.args[0], ast.Constant)  # type: ignore[attr-defined]
-    }
-    assert named
-    # A transaction needs what its members need.
-    assert named - {"transact_write_items"} <= set(ACTIONS)
-
-
 def test_nothing_may_be_reached_without_tls_nor_from_outside(template: Any) -> None:
     bucket = template["Resources"]["Bucket"]["Properties"]
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
@@ -182,24 +53,64 @@ def test_nothing_may_be_reached_without_tls_nor_from_outside(template: Any) -> N
 
 
 def test_every_metric_that_is_watched_or_shown_is_written(template: Any) -> None:
-    resources = template["Resources"]
-    expressions = [
-        metric["Expression"]["Sub"]
-        for resource in resources.values()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-        for metric in resource["Properties"].get("Metrics", ())
-    ]
-    dashboard = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
-    for widget in dashboard["widgets"]:
-        for metric in widget["properties"]["metrics"]:
-            expressions += [metric[0]["expression"]] if isinstance(metric[0], dict) else []
-    watched = {re.match(r"SELECT \w+\((\w+)\) FROM", expression)[1] for expression in expressions}  # type: ignore[index]
+    watched = watched_metrics(template)
     written = set()
     for root in ("ingest", "coordinator"):
         tree = ast.parse((ROOT / f"src/fastetl/lambdas/{root}.py").read_text())
         written |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert watched
+    assert {"EventsAsDict", "Files", "LoadSeconds", "OldestPendingSeconds", "Paused"} <= watched
     assert watched <= written
+
+
+def test_a_coordinator_that_is_silent_is_an_alarm(template: Any) -> None:
+    """Whatever else may be missing when nothing happens, this metric comes with every wake-up."""
+    alarms = {name: each for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+    breaching = [name for name, each in alarms.items() if each["Properties"]["TreatMissingData"] == "breaching"]
+    assert breaching == ["FilesWait"]
+    assert alarms["FilesWait"]["Properties"]["EvaluationPeriods"] >= 3
+    assert set(alarms["FilesWait"]["DependsOn"]) == {"EveryMinute", "EveryMinuteMayWake"}
+
+
+def test_every_alarm_is_explained(template: Any) -> None:
+    alarms = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+    table = (ROOT / "docs/operations.md").read_text().partition("## Alarms")[2].partition("\n## ")[0]
+    explained = {
+        name
+        for row in re.findall(r"^\| ([\w, ]+) \|", table, re.MULTILINE)
+        for name in row.split(", ")
+        if name != "alarm"
+    }
+    assert explained == alarms
+
+
+# --- what parameters change -------------------------------------------------------------------------------------------
+
+
+def test_every_stream_has_a_mapping_like_the_first(template: Any) -> None:
+    resources = template["Resources"]
+    first = resources["IngestMapping"]["Properties"]
+    for n in (2, 3, 4):
+        mapping = resources[f"IngestMapping{n}"]
+        assert mapping["Condition"] == f"HasStream{n}"
+        assert mapping["Properties"] == first | {"EventSourceArn": {"Ref": f"StreamArn{n}"}}
+    for alarm in ("EventsGivenUp", "EventsDropped"):
+        query, names = resources[alarm]["Properties"]["Metrics"][0]["Expression"]["Sub"]
+        assert re.findall(r"'\$\{(\w+)\}'", query) == ["IngestMapping", "Second", "Third", "Fourth"]
+        assert names == {
+            name: {"If": [f"HasStream{n}", {"Ref": f"IngestMapping{n}"}, "none"]}
+            for n, name in ((2, "Second"), (3, "Third"), (4, "Fourth"))
+        }
+
+
+@pytest.mark.parametrize("glacier", [0, 90])
+@pytest.mark.parametrize("deleted", [0, 400])
+def test_files_are_archived_and_deleted_when_they_are_to_be(template: Any, glacier: int, deleted: int) -> None:
+    resolved = resolve(template, DaysUntilGlacier=glacier, DaysUntilDeleted=deleted)
+    rules = resolved["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    found = [set(rule) - {"Id", "Status", "Prefix"} for rule in rules if rule["Id"] == "files"]
+    expected = {"Transitions"} if glacier else set()
+    expected |= {"ExpirationInDays"} if deleted else set()
+    assert found == ([expected] if expected else [])
 
 
 # --- the state machine ------------------------------------------------------------------------------------------------

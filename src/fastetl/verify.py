@@ -142,8 +142,10 @@ class Verifier:
             )
             return await self._rows(f'SELECT "n", {aggregate} FROM {table} GROUP BY "n" ORDER BY "n"')
         finally:
-            await self._bucket.delete(key)
-            await self._run(f"DROP TABLE IF EXISTS {table}")
+            try:
+                await self._bucket.delete(key)
+            finally:
+                await self._run(f"DROP TABLE IF EXISTS {table}")
 
     def _table(self, what: str) -> str:
         self._asked += 1

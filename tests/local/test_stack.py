@@ -14,6 +14,7 @@ from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate import Operator
 from fastetl.statements import Statement
+from tests.template import read_template, watched_metrics
 
 CONFIG = """
 [[pipelines]]
@@ -89,8 +90,13 @@ async def test_whatever_is_delivered_twice_cut_anew_or_late() -> None:
         assert sorted(int(event_id, 16) for (event_id,) in log) == [1, 2, 3, 4, 10, 20, 30, 40]
         files = [key async for key in stack.bucket.list_keys("data/")]
         assert len(files) == 6
-        metrics = stack.metrics()
+        async with asyncio.timeout(60):  # the last load is in the ledger before it is in the log
+            while (metrics := stack.metrics()).get("LoadedRows", 0) < 10:
+                await asyncio.sleep(0.1)
         assert (metrics["Records"], metrics["AlreadyThere"], metrics["DecodedSmall"]) == (13, 1, 13)
+        assert (metrics["Files"], metrics["LoadedRows"]) == (6, 10)
+        # Nothing failed here; see below.
+        assert watched_metrics(read_template()) - metrics.keys() == {"Failed", "Quarantined"}
         # The real client hands over bytes; when it no longer does, this says so.
         assert metrics["EventsAsDict"] == 0
 
@@ -174,5 +180,6 @@ async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_ala
         status = await operator.status()
         assert (status.quarantined, status.pending_files, status.paused) == (1, 0, "")
         assert stack.metrics()["Quarantined"] == 1
+        assert stack.metrics()["Failed"] >= 1
         rows = await query(stack, 'SELECT "id" FROM public.orders_current ORDER BY 1')
         assert rows == [[key] for key in range(2, number + 1)]

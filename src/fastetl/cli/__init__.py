@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from fastetl.cli import backfill, configuration, demo, init, local, operate, schema, transform, tune
+from fastetl.cli import backfill, configuration, demo, init, local, operate, outputs, schema, transform, tune
 from fastetl.cli.output import problems
 from fastetl.errors import ConfigError, FastetlError
 
@@ -21,7 +21,7 @@ typer_app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (init, demo, local, transform, configuration, operate, backfill, schema, tune):
+for module in (init, demo, local, transform, configuration, outputs, operate, backfill, schema, tune):
     module.register(typer_app)
 
 

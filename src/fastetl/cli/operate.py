@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from fastetl.cli.output import (
 )
 from fastetl.cli.reach import Reach, chosen, run
 from fastetl.config import Pipeline
+from fastetl.model import Reject
 from fastetl.operate import Status
 
 FileId = Annotated[str, typer.Argument(help="As `quarantine list` shows it.")]
@@ -155,14 +157,26 @@ def quarantine_drop(
     run(config, lambda reach: reach.operator(choose_pipeline(reach.config, pipeline)).drop(file_id))
 
 
-def rejects_list(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
-    """List the objects that hold rejects."""
+def rejects_list(
+    config: ConfigPath = DEFAULT_CONFIG,
+    pipeline: PipelineName = "",
+    keys: Annotated[bool, typer.Option("--keys", help="Only the keys, without reading the objects.")] = False,
+) -> None:
+    """List the objects that hold rejects, with how many records which column could not hold, and why."""
 
     async def find(reach: Reach) -> list[str]:
-        return [key for each in chosen(reach.config, pipeline) for key in await reach.operator(each).reject_keys()]
+        operators = [reach.operator(each) for each in chosen(reach.config, pipeline)]
+        found = [(operator, key) for operator in operators for key in await operator.reject_keys()]
+        return [key if keys else f"{key}\t{_reasons(await operator.rejects(key))}" for operator, key in found]
 
-    for key in run(config, find):
-        typer.echo(key)
+    for line in run(config, find):
+        typer.echo(line)
+
+
+def _reasons(rejects: list[Reject]) -> str:
+    """Count columns and reasons, most frequent first: `3 note/too_long, 1 -/key`; without item content."""
+    counts = Counter(f"{reject.column or '-'}/{reject.reason}" for reject in rejects)
+    return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
 
 
 def rejects_show(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:

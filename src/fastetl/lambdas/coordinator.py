@@ -11,7 +11,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.errors import FastetlError, StaleStepError
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
+
+STEPS_WITHOUT_ROWS = {
+    "batch_execute_statement", "lock", "bump", "gate_batch", "gate_fence", "gate_files", "stage_files", "copy_files",
+    "stage", "load_files", "loads",
+}  # fmt: skip
+"""Of a load; what they fail with says nothing of items."""
 
 logger = Logger(service="coordinator")
 metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
@@ -99,36 +105,55 @@ def _report(name: str, step: Step) -> None:
     if batch:
         for field in ("batch_id", "state", "attempt", "files", "rows", "bytes", "failure"):
             described[field] = getattr(batch, field)
-        # What the warehouse says of data may quote it; the ledger keeps the whole message.
-        described["error"] = "" if batch.failure == "data" else batch.error
+        described["error"] = _without_content(batch.error)
     logger.info(step.action, pipeline=name, paused=bool(step.paused), **described)
     counted = {"loaded": "Loaded", "retry": "Failed", "split": "Failed", "quarantined": "Quarantined"}
     if metric := counted.get(step.action):
-        with single_metric(metric, MetricUnit.Count, 1, namespace=METRICS_NAMESPACE) as counter:
-            counter.add_dimension("pipeline", name)
-            if step.action == "loaded" and batch:
-                counter.add_metric("LoadedRows", MetricUnit.Count, batch.rows)
-                counter.add_metric("LoadedBytes", MetricUnit.Bytes, batch.bytes)
+        _emit(name, (metric, MetricUnit.Count, 1))
+    if step.action == "loaded" and batch:
+        _emit(
+            name,
+            ("LoadedRows", MetricUnit.Count, batch.rows),
+            ("LoadedBytes", MetricUnit.Bytes, batch.bytes),
+            # From submitting the attempt until it was found to have loaded.
+            ("LoadSeconds", MetricUnit.Seconds, max(0.0, time.time() - batch.began / 1000)),
+        )
+
+
+def _without_content(error: str) -> str:
+    """Cut from an error what may quote an item: the warehouse's words on a step that works on rows.
+
+    The ledger keeps all of it, and `fastetl status` shows it.
+    """
+    step, _, message = error.partition(": ")
+    if step in STEPS_WITHOUT_ROWS:
+        return error
+    return step if message else ""
 
 
 async def _report_missing(name: str, loader: Loader, step: Step) -> None:
     """Count the rows that a column, added since their files were written, is NULL in."""
     if step.action == "loaded" and step.batch and (columns := await loader.columns_left_null(step.batch)):
         logger.info("loaded without columns", pipeline=name, columns=columns, rows=step.batch.rows)
-        with single_metric(
-            "RowsWithoutColumns", MetricUnit.Count, step.batch.rows, namespace=METRICS_NAMESPACE
-        ) as metric:
-            metric.add_dimension("pipeline", name)
+        _emit(name, ("RowsWithoutColumns", MetricUnit.Count, step.batch.rows))
 
 
 async def _measure(name: str, loader: Loader) -> None:
     """Say how much waits, for alarms and the dashboard."""
     waiting = await loader.waiting()
     head = await _ledger.head(name)
-    metrics.add_dimension("pipeline", name)
-    metrics.add_metric("PendingFiles", MetricUnit.Count, waiting.files)
-    metrics.add_metric("PendingBytes", MetricUnit.Bytes, waiting.bytes)
-    metrics.add_metric("OldestPendingSeconds", MetricUnit.Seconds, waiting.oldest_age_seconds)
-    metrics.add_metric("OpenBatches", MetricUnit.Count, len(head.open) if head else 0)
-    metrics.add_metric("Paused", MetricUnit.Count, int(bool(head and head.paused)))
+    _emit(
+        name,
+        ("PendingFiles", MetricUnit.Count, waiting.files),
+        ("PendingBytes", MetricUnit.Bytes, waiting.bytes),
+        ("OldestPendingSeconds", MetricUnit.Seconds, waiting.oldest_age_seconds),
+        ("OpenBatches", MetricUnit.Count, len(head.open) if head else 0),
+        ("Paused", MetricUnit.Count, int(bool(head and head.paused))),
+    )
+
+
+def _emit(pipeline: str, *measured: tuple[str, MetricUnit, float]) -> None:
+    metrics.add_dimension("pipeline", pipeline)
+    for name, unit, value in measured:
+        metrics.add_metric(name, unit, value)
     metrics.flush_metrics()

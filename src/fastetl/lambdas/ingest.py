@@ -115,6 +115,7 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
     file = outcome.file
     counts: dict[str, Any] = {
         "Records": outcome.records,
+        "Files": int(file is not None and bool(file.key) and not outcome.already_there),
         "Rows": file.rows if file else 0,
         "Rejects": sum(outcome.rejects.values()),
         "Misfits": sum(outcome.misfits.values()),
