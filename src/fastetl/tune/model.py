@@ -9,12 +9,13 @@ A day is a list of hours, each with its rate. Within an hour the rate is even, a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fastetl.tune.prices import Book, Constants
 
@@ -22,6 +23,8 @@ HOUR = 3600.0
 DAYS_PER_MONTH = 30
 GB = 1e9
 MIB = 1024 * 1024
+ROUNDED_UP_SECONDS = 0.0005
+"""Lambda bills whole milliseconds: half of one more, on the average."""
 STEPS = 10
 """How finely it is looked at when the first file of a load comes."""
 
@@ -33,7 +36,7 @@ class Sample(msgspec.Struct, frozen=True):
     event_bytes: int
     file_bytes: int
     cpu_seconds: float
-    """Of the function's process: user and system time."""
+    """Of the function's process until its reply: user and system time."""
     wall_seconds: float
     memory_mb: float
     """The process's peak so far."""
@@ -153,6 +156,7 @@ class Prediction(msgspec.Struct, frozen=True):
     duration_seconds: float
     """Of the busiest hour's invocations."""
     invocations_per_day: float
+    cold_starts_per_day: float
     files_per_day: float
     loads_per_day: float
     cpu_seconds_per_day: float
@@ -173,10 +177,34 @@ def cpu_share(memory_mb: float, constants: Constants) -> float:
     return min(1.0, memory_mb / constants.memory_of_one_cpu_mb)
 
 
+def stretch(cpu_seconds: float, share: float, constants: Constants) -> float:
+    """Say how long work takes with a share of a CPU.
+
+    The share is given out in slices, one each period, and work begins with a whole slice and anywhere in a period. So
+    it is over earlier than work divided by share, on the average by what a period has beyond a slice.
+    """
+    return max(cpu_seconds, cpu_seconds / share - (1 - share) * constants.quota_period_seconds)
+
+
+def shrink(seconds: float, share: float, constants: Constants) -> float:
+    """Say which CPU time was stretched so long."""
+    return min(seconds, (seconds + (1 - share) * constants.quota_period_seconds) * share)
+
+
+def waits(sample: Sample, constants: Constants) -> float:
+    """Give the seconds in which an invocation waits for others."""
+    return constants.s3_put_seconds + constants.ledger_seconds + sample.file_bytes / constants.s3_bytes_per_second
+
+
 def duration(sample: Sample, memory_mb: float, constants: Constants) -> float:
     """Give an invocation's seconds on Lambda."""
-    waits = constants.s3_put_seconds + constants.ledger_seconds + sample.file_bytes / constants.s3_bytes_per_second
-    return sample.cpu_seconds * constants.cpu_factor / cpu_share(memory_mb, constants) + waits
+    computing = stretch(sample.cpu_seconds * constants.cpu_factor, cpu_share(memory_mb, constants), constants)
+    return computing + waits(sample, constants)
+
+
+def init_duration(measured: Measured, memory_mb: float, constants: Constants) -> float:
+    """Give the seconds until a new environment is ready."""
+    return stretch(measured.init_seconds * constants.init_factor, cpu_share(memory_mb, constants), constants)
 
 
 def ingest(measured: Measured, settings: Settings, rate: float, shards: int, constants: Constants) -> Ingestion:
@@ -207,7 +235,7 @@ def ingest(measured: Measured, settings: Settings, rate: float, shards: int, con
         duration_seconds=taken,
         invocations=rate / records,
         file_bytes=sample.file_bytes,
-        memory_mb=measured.at(most).memory_mb,
+        memory_mb=measured.at(most).memory_mb + constants.more_memory_mb,
         wait_seconds=max(waited, taken if records > 1 + arriving * window else 0.0),
         margin=most / full / arriving if arriving else math.inf,
     )
@@ -224,9 +252,12 @@ def load(settings: Settings, ingestion: Ingestion, constants: Constants) -> Load
         return Loading(math.inf, 0.0, 0.0)
     full = min(settings.max_bytes / ingestion.file_bytes, settings.max_files) if ingestion.file_bytes else math.inf
     wake_up = constants.wake_up_seconds
-    firsts = [(step + 0.5) / STEPS / rate for step in range(STEPS)]
-    dues = [min(full / rate, settings.max_age_seconds + first) for first in firsts]
-    cycle = sum(math.ceil(due / wake_up - 1e-9) * wake_up for due in dues) / STEPS
+    full_after, steps = full / rate, range(STEPS)
+    if full_after <= settings.max_age_seconds:
+        cycle = math.ceil(full_after / wake_up - 1e-9) * wake_up
+    else:
+        dues = [min(full_after, settings.max_age_seconds + (step + 0.5) / STEPS / rate) for step in steps]
+        cycle = sum([math.ceil(due / wake_up - 1e-9) for due in dues]) * wake_up / STEPS
     files = min(rate * cycle, settings.max_files)
     taken = _load_seconds(files, files * ingestion.file_bytes, constants)
     if taken > cycle:
@@ -244,79 +275,113 @@ def _load_seconds(files: float, size: float, constants: Constants) -> float:
     )
 
 
+class Hour(msgspec.Struct, frozen=True):
+    """A rate that lasts for some seconds of the day, and what it makes of the functions."""
+
+    seconds: float
+    ingestion: Ingestion
+    loading: Loading = Loading(math.inf, 0.0, 0.0)
+
+
+def ingest_day(measured: Measured, settings: Settings, workload: Workload, constants: Constants) -> list[Hour]:
+    """Say what the ingest function does at each of a day's rates."""
+    lasting = Counter(round(rate, 9) for rate in workload.hours)  # a sine's two slopes are the same
+    share = 24 * HOUR / len(workload.profile)
+    return [
+        Hour(count * share, ingest(measured, settings, rate, workload.shards, constants))
+        for rate, count in lasting.items()
+    ]
+
+
+Loadings = dict[tuple[float, float], Loading]
+"""What is known for the same thresholds, by files per second and their size."""
+
+
+def load_day(
+    settings: Settings, hours: Iterable[Hour], constants: Constants, known: Loadings | None = None
+) -> list[Hour]:
+    """Say what the coordinator makes of it."""
+    known = {} if known is None else known
+    loaded = []
+    for hour in hours:
+        files = (hour.ingestion.invocations, hour.ingestion.file_bytes)
+        if files not in known:
+            known[files] = load(settings, hour.ingestion, constants)
+        loaded.append(Hour(hour.seconds, hour.ingestion, known[files]))
+    return loaded
+
+
 def predict(measured: Measured, settings: Settings, workload: Workload, book: Book) -> Prediction:
     """Put a day together."""
-    hours = workload.hours
-    by_rate = {rate: ingest(measured, settings, rate, workload.shards, book.constants) for rate in set(hours)}
-    return combine(measured, settings, workload, book, [by_rate[rate] for rate in hours])
+    hours = ingest_day(measured, settings, workload, book.constants)
+    return combine(measured, settings, workload, book, load_day(settings, hours, book.constants))
 
 
 def combine(
-    measured: Measured, settings: Settings, workload: Workload, book: Book, ingestions: Sequence[Ingestion]
+    measured: Measured, settings: Settings, workload: Workload, book: Book, hours: Sequence[Hour]
 ) -> Prediction:
-    """Put a day together whose hours of ingestion are known already."""
-    constants = book.constants
-    known: dict[Ingestion, Loading] = {}
-    loadings = []
-    for each in ingestions:
-        if each not in known:
-            known[each] = load(settings, each, constants)
-        loadings.append(known[each])
-    seconds = HOUR * 24 / len(ingestions)
-    invocations = sum(each.invocations * seconds for each in ingestions)
-    loads = sum(seconds / each.cycle_seconds for each in loadings)
-    busiest = max(ingestions, key=lambda each: each.invocations * each.records)
-    dollars = _dollars(settings, book, ingestions, loadings, seconds)
-    p50, p99 = _freshness(zip(ingestions, loadings, strict=True))
+    """Put a day together whose hours are known already."""
+    invocations = sum(hour.ingestion.invocations * hour.seconds for hour in hours)
+    busiest = max((hour.ingestion for hour in hours), key=lambda each: each.invocations * each.records)
+    dollars = split_cost(measured, settings, workload, book, hours)
     return Prediction(
         settings=settings,
         dollars_per_day=dollars,
         per_million=sum(dollars.values()) / (workload.per_day / 1e6),
-        fresh_p50=p50,
-        fresh_p99=p99,
-        margin=min(each.margin for each in ingestions),
-        memory_mb=max(each.memory_mb for each in ingestions),
+        fresh_p50=_quantile(0.5, hours),
+        fresh_p99=_quantile(0.99, hours),
+        margin=min(hour.ingestion.margin for hour in hours),
+        memory_mb=max(hour.ingestion.memory_mb for hour in hours),
         records_per_invocation=workload.per_day / invocations,
         duration_seconds=busiest.duration_seconds,
         invocations_per_day=invocations,
+        cold_starts_per_day=_cold_starts(settings, workload, book.constants, invocations),
         files_per_day=invocations,
-        loads_per_day=loads,
+        loads_per_day=sum(hour.seconds / hour.loading.cycle_seconds for hour in hours),
         cpu_seconds_per_day=sum(
-            each.invocations * seconds * measured.at(each.records).cpu_seconds for each in ingestions
+            hour.ingestion.invocations * hour.seconds * measured.at(hour.ingestion.records).cpu_seconds
+            for hour in hours
         ),
     )
 
 
-def _dollars(
-    settings: Settings, book: Book, ingestions: Sequence[Ingestion], loadings: Sequence[Loading], seconds: float
+def _cold_starts(settings: Settings, workload: Workload, constants: Constants, invocations: float) -> float:
+    """Say how many environments are started a day: each lane keeps one busy, until Lambda replaces it."""
+    return min(invocations, workload.shards * settings.parallelization * 24 * HOUR / constants.environment_seconds)
+
+
+def split_cost(
+    measured: Measured, settings: Settings, workload: Workload, book: Book, hours: Sequence[Hour]
 ) -> dict[str, float]:
+    """Give a day's dollars by service."""
     prices, constants = book.prices, book.constants
-    invocations = sum(each.invocations * seconds for each in ingestions)
-    billed = sum(each.invocations * seconds * each.duration_seconds for each in ingestions)
-    loads = sum(seconds / each.cycle_seconds for each in loadings)
-    wake_ups = 24 * HOUR / constants.wake_up_seconds + loads
-    size = sum(each.invocations * seconds * each.file_bytes for each in ingestions)
-    puts = sum(each.invocations * seconds * _requests(each.file_bytes, settings.part_size) for each in ingestions)
-    awake = sum(
-        min(1.0, max(each.load_seconds, constants.redshift_minimum_seconds) / each.cycle_seconds) * seconds
-        for each in loadings
-    )
-    gb_second = book.gb_second
+    invocations = billed = size = puts = loads = awake = 0.0
+    for hour in hours:
+        each, seconds = hour.ingestion, hour.seconds
+        count = each.invocations * seconds
+        invocations += count
+        billed += count * (each.duration_seconds + ROUNDED_UP_SECONDS)
+        size += count * each.file_bytes
+        puts += count * _requests(each.file_bytes, settings.part_size)
+        loads += seconds / hour.loading.cycle_seconds
+        busy = max(hour.loading.load_seconds, constants.redshift_minimum_seconds)
+        awake += min(1.0, busy / hour.loading.cycle_seconds) * seconds
+    starts = _cold_starts(settings, workload, constants, invocations)
+    billed += starts * init_duration(measured, settings.memory_mb, constants)
     return {
-        "Lambda, ingest": billed * settings.memory_mb / 1024 * gb_second
+        "Lambda, ingest": billed * settings.memory_mb / 1024 * book.gb_second
         + invocations * prices.lambda_million_requests / 1e6,
-        "Lambda, coordinator": wake_ups
-        * (
-            constants.coordinator_seconds * constants.coordinator_memory_mb / 1024 * gb_second
-            + prices.lambda_million_requests / 1e6
-        ),
+        "Lambda, coordinator": _coordinating(loads, book),
         "S3": (puts + 2 * loads) * prices.s3_thousand_puts / 1e3
         + (invocations + 2 * loads) * prices.s3_thousand_gets / 1e3
         + size * constants.days_kept / GB * prices.s3_gb_month / DAYS_PER_MONTH,
         "DynamoDB, ledger": (invocations * constants.ledger_writes_per_file + loads * constants.ledger_writes_per_load)
         * prices.dynamodb_million_writes
         / 1e6
-        + (invocations * constants.ledger_reads_per_file + wake_ups * constants.ledger_reads_per_wake_up)
+        + (
+            invocations * constants.ledger_reads_per_file
+            + _wake_ups(loads, constants) * constants.ledger_reads_per_wake_up
+        )
         * prices.dynamodb_million_reads
         / 1e6,
         "CloudWatch": invocations * constants.log_bytes_per_invocation / GB * prices.cloudwatch_log_gb
@@ -325,25 +390,35 @@ def _dollars(
     }
 
 
+def _wake_ups(loads: float, constants: Constants) -> float:
+    """Say how often the coordinator runs in a day: by its schedule, and when a load has ended."""
+    return 24 * HOUR / constants.wake_up_seconds + loads
+
+
+def _coordinating(loads: float, book: Book) -> float:
+    constants, wake_ups = book.constants, _wake_ups(loads, book.constants)
+    starts = min(wake_ups, 24 * HOUR / constants.environment_seconds)
+    seconds = wake_ups * constants.coordinator_seconds + starts * constants.coordinator_init_seconds
+    memory_gb = constants.coordinator_memory_mb / 1024
+    return seconds * memory_gb * book.gb_second + wake_ups * book.prices.lambda_million_requests / 1e6
+
+
 def _requests(file_bytes: float, part_size: int) -> float:
     """How many requests one upload takes."""
     return 1.0 if file_bytes < part_size else 2.0 + math.ceil(file_bytes / part_size)
 
 
-def _freshness(hours: Iterable[tuple[Ingestion, Loading]]) -> tuple[float, float]:
-    """Give median and 99th percentile over all changes: how long each waits for its batch and for its load."""
-    spreads: dict[tuple[float, float, float], float] = {}
-    for ingestion, loading in hours:
+def share_fresh(seconds: float, hours: Iterable[Hour]) -> float:
+    """Say which share of all changes is in the warehouse so soon: each waits for its batch and for its load."""
+    fresh = changes = 0.0
+    for hour in hours:
+        ingestion, loading = hour.ingestion, hour.loading
+        weight = ingestion.invocations * ingestion.records * hour.seconds
         fixed = ingestion.duration_seconds + loading.load_seconds
-        spread = (fixed, ingestion.wait_seconds, loading.cycle_seconds)
-        spreads[spread] = spreads.get(spread, 0.0) + ingestion.invocations * ingestion.records
-    changes = sum(spreads.values())
-    spreads = {spread: weight for spread, weight in spreads.items() if weight}
-
-    def share_before(seconds: float) -> float:
-        return sum(_share_before(seconds, *spread) * weight for spread, weight in spreads.items()) / changes
-
-    return _quantile(share_before, 0.5, spreads), _quantile(share_before, 0.99, spreads)
+        changes += weight
+        if weight:
+            fresh += weight * _share_before(seconds, fixed, ingestion.wait_seconds, loading.cycle_seconds)
+    return fresh / changes if changes else 1.0
 
 
 def _share_before(seconds: float, fixed: float, first: float, second: float) -> float:
@@ -354,11 +429,20 @@ def _share_before(seconds: float, fixed: float, first: float, second: float) -> 
     return (whole - without_first - without_second + beyond) / (2 * first * second)
 
 
-def _quantile(share_before: Callable[[float], float], share: float, spreads: Iterable[tuple[float, ...]]) -> float:
-    low, high = 0.0, max((sum(spread) for spread in spreads), default=0.0)
+def _quantile(share: float, hours: Sequence[Hour]) -> float:
+    low, high = (
+        0.0,
+        max(
+            hour.ingestion.duration_seconds
+            + hour.loading.load_seconds
+            + hour.ingestion.wait_seconds
+            + hour.loading.cycle_seconds
+            for hour in hours
+        ),
+    )
     if math.isinf(high):
         return math.inf
-    while high - low > 0.01 * high + 1e-6:
+    while high - low > 0.001 * high + 1e-6:
         middle = (low + high) / 2
-        low, high = (middle, high) if share_before(middle) < share else (low, middle)
+        low, high = (middle, high) if share_fresh(middle, hours) < share else (low, middle)
     return high

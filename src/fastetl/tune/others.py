@@ -17,6 +17,9 @@ FIREHOSE_INTERVAL_SECONDS = 900
 """Firehose's longest buffering interval (Amazon Data Firehose Developer Guide): the rarest COPY."""
 FIREHOSE_STEP_BYTES = 5_000
 
+PUBLISHED = "2025"
+"""The year of the list prices in `prices.Others`."""
+
 
 class Other(msgspec.Struct, frozen=True):
     """Another way."""
