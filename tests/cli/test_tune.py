@@ -65,7 +65,7 @@ def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def log_group(moto_url: str) -> Iterator[str]:
-    """A function's log on CloudWatch, with the JSON reports that `template.yaml` asks for: slow ones of days ago first."""
+    """A function's log on CloudWatch, with JSON reports as `template.yaml` asks for: slow ones of days ago first."""
     client = boto3.client("logs", endpoint_url=moto_url, **CREDENTIALS)
     group, now = "/aws/lambda/ingest-of-orders", int(time.time() * 1000)
     client.create_log_group(logGroupName=group)
