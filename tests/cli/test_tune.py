@@ -55,12 +55,8 @@ def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
     assert told["power_tuning_url"] in shown
     running = run(*options, "--memory", 512, "--batch-size", 100, "--window", 0, "--parallelization", 10, "--json")
     current = json.loads(running.stdout)["current"]["settings"]
-    assert [current[name] for name in ("memory_mb", "batch_size", "window_seconds", "parallelization")] == [
-        512,
-        100,
-        0,
-        10,
-    ]
+    names = ("memory_mb", "batch_size", "window_seconds", "parallelization")
+    assert [current[name] for name in names] == [512, 100, 0, 10]
 
 
 @pytest.fixture
@@ -84,13 +80,8 @@ def log_group(moto_url: str) -> Iterator[str]:
 
 
 def test_a_deployed_functions_log_corrects_the_model(measured: Path, moto_url: str, log_group: str) -> None:
-    aws = {
-        "AWS_ENDPOINT_URL": moto_url,
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_REGION": "us-east-1",
-    }
-    aws["AWS_DEFAULT_REGION"] = "us-east-1"
+    aws = {"AWS_ENDPOINT_URL": moto_url, "AWS_DEFAULT_REGION": "us-east-1"}
+    aws |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     asked = run("tune", "--measured", measured, "--calibrate", log_group, "--json", **aws)
     assert asked.returncode == 0, asked.stderr
     told = json.loads(asked.stdout)

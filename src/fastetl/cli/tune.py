@@ -173,7 +173,7 @@ def cost(
         echo_json({"fastetl": predicted, "others": elsewhere, "prices_of": f"{book.region}, {book.priced_on}"})
         return
     rows = {source.pipeline.name: predicted}
-    results.print(terminal.show_money("$ a month", rows, lambda _: model.DAYS_PER_MONTH))
+    results.print(terminal.show_money("$ a month", rows, lambda _: model.DAYS_PER_MONTH, digits=2))
     results.print(
         f"{predicted.loads_per_day:,.0f} loads and {predicted.cold_starts_per_day:,.0f} cold starts a day, 99 of 100 "
         f"changes fresh within {predicted.fresh_p99:,.0f} s. AWS prices of {book.region}, {book.priced_on}, without "

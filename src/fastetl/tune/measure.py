@@ -149,7 +149,7 @@ class Bench:
         before = self._cpu_seconds()
         result = await self._function.invoke(event)
         if result.error:
-            raise MeasuringError(result.payload.decode(errors="replace")[:500])
+            raise MeasuringError(_read_message(result))
         return Invocation(result, self._cpu_seconds() - before)
 
     async def warm_up(self, event: bytes) -> None:
@@ -165,6 +165,14 @@ class Bench:
 
     def _cpu_seconds(self) -> float:
         return sum(read_cpu_seconds(pid) for pid in self.pids)
+
+
+def _read_message(result: InvokeResult) -> str:
+    """Say what the function answered, without its trace."""
+    try:
+        return f"{result.error}: {msgspec.json.decode(result.payload)['errorMessage']}"
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return result.error
 
 
 async def measure(

@@ -33,7 +33,7 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { font-size: 13px; }
-th, td { padding: 6px 7px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: 6px 5px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: var(--soft); }
 pre { background: var(--paper); padding: 12px; border-radius: 6px; overflow-x: auto; font-size: 13px; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; }

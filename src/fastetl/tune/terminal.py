@@ -76,11 +76,13 @@ def show_settings(title: str, rows: Mapping[str, Prediction]) -> Table:
     return table
 
 
-def show_money(title: str, rows: Mapping[str, Prediction], factor: Callable[[Prediction], float]) -> Table:
+def show_money(
+    title: str, rows: Mapping[str, Prediction], factor: Callable[[Prediction], float], digits: int = 4
+) -> Table:
     """Where the money goes: a day's dollars times a factor."""
     table = Table(title, *rows, header_style="bold")
     for service in next(iter(rows.values())).dollars_per_day:
         cells = (each.dollars_per_day[service] * factor(each) for each in rows.values())
-        table.add_row(service, *(f"{cell:,.4f}" for cell in cells))
-    table.add_row("in all", *(f"{each.dollars * factor(each):,.4f}" for each in rows.values()), style="bold")
+        table.add_row(service, *(f"{cell:,.{digits}f}" for cell in cells))
+    table.add_row("in all", *(f"{each.dollars * factor(each):,.{digits}f}" for each in rows.values()), style="bold")
     return table
