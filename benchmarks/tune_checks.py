@@ -21,7 +21,8 @@ from fastetl.local import stack
 from fastetl.local.flights import read_flights
 from fastetl.local.mapping import MappingSettings
 from fastetl.tune.measure import STAND_INS, Bench, measure, read_cpu_seconds
-from fastetl.tune.model import HOUR, MIB, Settings, Workload, predict
+from fastetl.tune.model import HOUR, MIB, Settings, Workload
+from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book, Constants
 from fastetl.tune.quota import QuotaError
 from fastetl.tune.quota_check import check_quota

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from fastetl.tune.model import HOUR, MIB, Measured, Sample, Settings, Workload, predict
+from fastetl.tune.model import HOUR, MIB, Measured, Sample, Settings, Workload
+from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book
 from tests.tune.day import Day, Played
 

@@ -13,7 +13,8 @@ import pytest
 
 from fastetl.tune.answer import Answer, build_answer, current_settings
 from fastetl.tune.calibrate import Calibration, Compared
-from fastetl.tune.model import Workload, predict
+from fastetl.tune.model import Workload
+from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book
 from fastetl.tune.quota_check import QuotaCheck
 from fastetl.tune.report import COLUMNS, build_page

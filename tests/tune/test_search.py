@@ -5,7 +5,8 @@ from itertools import product
 import msgspec
 import pytest
 
-from fastetl.tune.model import MIB, Prediction, Settings, Workload, predict
+from fastetl.tune.model import MIB, Settings, Workload
+from fastetl.tune.prediction import Prediction, predict
 from fastetl.tune.prices import Book
 from fastetl.tune.search import WORTH_A_POINT, Goal, Grid, NothingKeepsUpError, part_size_matters, search
 from tests.tune.test_day import MEASURED, NIGHTLY, SHOP

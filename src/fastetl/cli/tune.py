@@ -104,7 +104,7 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest, the fastest and a balanced setting for a rate, by measuring the function on this machine."""
-    from fastetl.tune import answer, model, report, terminal  # noqa: PLC0415 - the `local` extra
+    from fastetl.tune import answer, prediction, report, terminal  # noqa: PLC0415 - the `local` extra
     from fastetl.tune.search import Goal, NothingKeepsUpError, search  # noqa: PLC0415
 
     source = _Source(config, pipeline, event, table, shape)
@@ -123,7 +123,7 @@ def tune(
     except NothingKeepsUpError as error:
         raise ConfigError((Problem("tune", str(error), "Ask for less, or change what is in the way"),)) from None
     by_compression = {one.compression: one for one in saved.measured}
-    current = model.predict(by_compression.get(settings.compression, saved.measured[0]), settings, workload, book)
+    current = prediction.predict(by_compression.get(settings.compression, saved.measured[0]), settings, workload, book)
     told = answer.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration)
     if html:
         html.write_text(report.build_page(told), encoding="utf-8")
@@ -159,7 +159,7 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Explain what the running configuration costs a month, service by service, and what others would."""
-    from fastetl.tune import answer, model, others, terminal  # noqa: PLC0415 - the `local` extra
+    from fastetl.tune import answer, others, prediction, terminal  # noqa: PLC0415 - the `local` extra
 
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
@@ -167,13 +167,13 @@ def cost(
     saved = _read_or_measure(measured, source, [], book, with_quotas=False)
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
     settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
-    predicted = model.predict(saved.measured[0], settings, workload, book)
+    predicted = prediction.predict(saved.measured[0], settings, workload, book)
     elsewhere = others.compare(workload, saved.item_bytes, table_gb, distinct, book)
     if as_json:
         echo_json({"fastetl": predicted, "others": elsewhere, "prices_of": f"{book.region}, {book.priced_on}"})
         return
     rows = {source.pipeline.name: predicted}
-    results.print(terminal.show_money("$ a month", rows, lambda _: model.DAYS_PER_MONTH, digits=2))
+    results.print(terminal.show_money("$ a month", rows, lambda _: prediction.DAYS_PER_MONTH, digits=2))
     results.print(
         f"{predicted.loads_per_day:,.0f} loads and {predicted.cold_starts_per_day:,.0f} cold starts a day, 99 of 100 "
         f"changes fresh within {predicted.fresh_p99:,.0f} s. AWS prices of {book.region}, {book.priced_on}, without "

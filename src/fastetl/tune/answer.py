@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.tune.calibrate import Calibration
-from fastetl.tune.model import MIB, Measured, Prediction, Settings, Workload, duration
+from fastetl.tune.model import MIB, Measured, Settings, Workload, duration
+from fastetl.tune.prediction import Prediction
 from fastetl.tune.quota_check import QuotaCheck
 from fastetl.tune.search import Goal, Proposals, part_size_matters
 

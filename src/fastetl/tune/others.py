@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.tune.model import DAYS_PER_MONTH, GB
+from fastetl.tune.prediction import DAYS_PER_MONTH, GB
 
 if TYPE_CHECKING:
     from fastetl.tune.model import Workload

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fastetl.tune.answer import Answer
     from fastetl.tune.calibrate import Calibration
-    from fastetl.tune.model import Prediction
+    from fastetl.tune.prediction import Prediction
     from fastetl.tune.quota_check import QuotaCheck
 
 _STYLE = """

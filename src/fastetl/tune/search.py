@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fastetl.tune.model import (
-    MIB,
+from fastetl.tune.model import MIB, Measured, Settings, Workload
+from fastetl.tune.prediction import (
     Hour,
     Loadings,
-    Measured,
     Prediction,
-    Settings,
-    Workload,
     combine,
     ingest_day,
     load_day,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from fastetl.tune.answer import Answer
     from fastetl.tune.calibrate import Calibration
-    from fastetl.tune.model import Measured, Prediction
+    from fastetl.tune.model import Measured
+    from fastetl.tune.prediction import Prediction
     from fastetl.tune.quota_check import QuotaCheck
 
 
