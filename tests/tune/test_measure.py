@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastetl.config import parse_config
+from fastetl.tune import quota
 from fastetl.tune.calibrate import read_invocations
 from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression
 from fastetl.tune.model import Measured, Sample
@@ -89,6 +90,23 @@ def test_a_quota_is_in_force():
     assert float(burnt.stdout) > 0.3 / 0.25 - 0.2
     assert int(throttled) > 30
     assert not group.exists()
+
+
+def test_a_machine_without_control_groups_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(quota, "_VERSION_1", tmp_path / "none")
+    monkeypatch.setattr(quota, "_VERSION_2", tmp_path / "none")
+    with pytest.raises(QuotaError, match="cannot be made at"), cpu_quota(0.5):
+        pass
+
+
+def test_what_fails_under_a_quota_is_not_called_its_refusal():
+    try:
+        with cpu_quota(0.5):
+            pass
+    except QuotaError as error:
+        pytest.skip(str(error))
+    with pytest.raises(FileNotFoundError), cpu_quota(0.5):
+        Path("/nowhere/at/all").read_text()
 
 
 def test_the_model_is_held_against_quotas():

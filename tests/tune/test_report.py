@@ -33,7 +33,15 @@ QUIET = (
 CHECKS = (QuotaCheck(100, 0.5, 0.02, 0.0345, 0.031), QuotaCheck(1000, 0.25, 0.05, 0.19, 0.2))
 SAVED = Saved("orders", "<made up> & few", 700.0, (MEASURED,), "x86_64", CHECKS)
 CALIBRATION = Calibration(
-    12, 2, Compared(0.123, 0.234), Compared(2.5, 3.75), Compared(115, 141), Compared(1.1, 1.7), 1.5, 1.6, 26.0
+    12,
+    2,
+    Compared(0.123, 0.234),
+    Compared(2.5, 3.75),
+    Compared(115, 141),
+    Compared(1.1, 1.7),
+    Compared(1, 1.5),
+    Compared(1, 1.6),
+    Compared(0, 26),
 )
 SERIES = [(0x2F, 0x6F, 0xDE), (0xD9, 0x63, 0x2B), (0x2B, 0x9A, 0x66), (0xCF, 0x3F, 0x6B)]
 """Colours of `report`: `.c0`, `.c1`, `.c2` and `.c5`, in which lines and bars are drawn."""
@@ -68,7 +76,7 @@ def test_the_page_says_how_far_to_trust_it(answer):
     for row in (
         ["duration, median", "123 ms", "234 ms"], ["billed, in all", "2,500 ms", "3,750 ms"],
         ["memory used, median", "115 MB", "141 MB"], ["start, median", "1,100 ms", "1,700 ms"],
-        ["cpu_factor", "1", "1.50"], ["100", "0.5", "34 ms", "31 ms", "+11%"],
+        ["cpu_factor", "1.00", "1.50"], ["more_memory_mb", "0", "26"], ["100", "0.5", "34 ms", "31 ms", "+11%"],
     ):  # fmt: skip
         assert any(cells[at : at + len(row)] == row for at in range(len(cells))), row
 

@@ -65,18 +65,18 @@ class Calibration(msgspec.Struct, frozen=True):
     """Used, not given."""
     init_seconds: Compared | None
     """None where no environment was started."""
-    cpu_factor: float
-    """What `Constants.cpu_factor` would have to be, and so on."""
-    init_factor: float
-    more_memory_mb: float
+    cpu_factor: Compared
+    """What `Constants.cpu_factor` was, and what it would have to be; and so on."""
+    init_factor: Compared
+    more_memory_mb: Compared
 
     def correct(self, constants: Constants) -> Constants:
         """Give constants under which the model agrees with what was real."""
         return msgspec.structs.replace(
             constants,
-            cpu_factor=self.cpu_factor,
-            init_factor=self.init_factor,
-            more_memory_mb=self.more_memory_mb,
+            cpu_factor=self.cpu_factor.real,
+            init_factor=self.init_factor.real,
+            more_memory_mb=self.more_memory_mb.real,
         )
 
 
@@ -143,9 +143,9 @@ def calibrate(measured: Measured, invocations: Iterable[Real], constants: Consta
             median(each.used_mb for each in usual),
         ),
         init_seconds=Compared(median(starting), median(each.init_seconds for each in first)) if first else None,
-        cpu_factor=max(0.1, median(factors)),
-        init_factor=median(init_cpu) if first else constants.init_factor,
-        more_memory_mb=median(more_memory),
+        cpu_factor=Compared(constants.cpu_factor, max(0.1, median(factors))),
+        init_factor=Compared(constants.init_factor, median(init_cpu) if first else constants.init_factor),
+        more_memory_mb=Compared(constants.more_memory_mb, median(more_memory)),
     )
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-
     from fastetl.tune.prices import Constants
 
 HOUR = 3600.0

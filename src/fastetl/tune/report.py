@@ -138,9 +138,9 @@ def compare_calibration(found: Calibration) -> list[tuple[str, str, str]]:
         )
     return [
         *rows,
-        ("cpu_factor", "1", f"{found.cpu_factor:.2f}"),
-        ("init_factor", "1", f"{found.init_factor:.2f}"),
-        ("more_memory_mb", "0", f"{found.more_memory_mb:+,.0f}"),
+        ("cpu_factor", f"{found.cpu_factor.predicted:.2f}", f"{found.cpu_factor.real:.2f}"),
+        ("init_factor", f"{found.init_factor.predicted:.2f}", f"{found.init_factor.real:.2f}"),
+        ("more_memory_mb", f"{found.more_memory_mb.predicted:,.0f}", f"{found.more_memory_mb.real:,.0f}"),
     ]
 
 
