@@ -1,8 +1,9 @@
 """Hold the tuner's model against what happens: `python -m benchmarks.tune_checks quota` and `… hour`.
 
-`quota`: the ingest function under a quarter, a half and a whole CPU, beside what the model makes of its CPU time.
-`hour`: an hour in two minutes on the embedded services, thresholds as much shorter, beside the model's files, loads and
-CPU time. Both print a table; docs/tuning.md has one of each.
+`quota`: the ingest function under a quarter, a half and a whole CPU, beside the durations that the model predicts, as
+`fastetl tune` checks them.
+`hour`: an hour in four minutes on the embedded services, its rate changing, with thresholds as much shorter, beside the
+model's files, loads and CPU time. Both print a table; docs/tuning.md has one of each.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import defaultdict
-from contextlib import AsyncExitStack
 from statistics import median
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,69 +20,49 @@ from fastetl.config import parse_config
 from fastetl.local import stack
 from fastetl.local.flights import read_flights
 from fastetl.local.mapping import MappingSettings
-from fastetl.tune.measure import Bench, Invocation, measure, read_cpu_seconds
-from fastetl.tune.model import MIB, Settings, ingest, load
-from fastetl.tune.prices import Constants
-from fastetl.tune.quota import QuotaError, cpu_quota
-from fastetl.tune.records import EventCutter, records_of_items
+from fastetl.tune.measure import STAND_INS, Bench, measure, read_cpu_seconds
+from fastetl.tune.model import HOUR, MIB, Settings, Workload
+from fastetl.tune.prediction import predict
+from fastetl.tune.prices import Book, Constants
+from fastetl.tune.quota import QuotaError
+from fastetl.tune.quota_check import check_quota
+from fastetl.tune.records import Record, records_of_items
+from fastetl.tune.report import write_quota_rows
 
-if TYPE_CHECKING:
-    from fastetl.tune.records import Record
-
-SHARES = (1.0, 0.5, 0.25)
 SIZES = (100, 1000, 4000)
-TURNS = 15
-RATE, SECONDS = 100, 120
-"""Changes a second, and for how long: what moto takes without falling behind."""
-AT_ONCE = 10
-STAND_INS = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "local"}
+TURNS = 25
+PROFILE = (0.4, 1.2, 1.8, 0.6)
+"""The rates of the hour's quarters, as multiples of the mean."""
+RATE, SECONDS = 70, 240
+"""Changes a second, and for how long: what moto takes at the peak without falling behind."""
+STEP_SECONDS = 0.1
+WINDOW_SECONDS, BATCH_SIZE, MAX_AGE_SECONDS = 2.0, 150, 10
+"""Windows are over in the quiet quarters, and batches full in the others."""
 
 
-async def check_quota() -> None:
-    """Compare durations under quotas with those predicted from CPU time without any; all take turns."""
-    print(
-        "| records | share of a CPU | CPU ms, no quota | predicted ms | measured ms | error |\n"
-        "|---:|---:|---:|---:|---:|---:|"
-    )
-    records = _flights()
-    for size in SIZES:
-        async with AsyncExitStack() as open_benches:
-            benches = []
-            for share in (None, *SHARES):
-                try:
-                    wrapper = open_benches.enter_context(cpu_quota(share)) if share else ()
-                except QuotaError as error:
-                    print(f"no quotas here: {error}")
-                    return
-                bench = await open_benches.enter_async_context(Bench(demo_config(), wrapper=wrapper))
-                benches.append((share, bench, EventCutter(bench.config.pipelines[0], records)))
-            for _, bench, cutter in benches:
-                await bench.warm_up(cutter.cut(size))
-            taken: dict[float | None, list[Invocation]] = defaultdict(list)
-            for _ in range(TURNS):
-                for share, bench, cutter in benches:
-                    taken[share].append(await bench.invoke(cutter.cut(size)))
-        cpu, wall = median(one.cpu_seconds for one in taken[None]), _wall(taken[None])
-        for share in SHARES:
-            predicted, measured = cpu / share + max(0.0, wall - cpu), _wall(taken[share])
-            print(
-                f"| {size:,} | {share} | {cpu * 1000:,.0f} | {predicted * 1000:,.0f} | {measured * 1000:,.0f} "
-                f"| {predicted / measured - 1:+.0%} |"
-            )
-
-
-def _wall(taken: list[Invocation]) -> float:
-    return median(one.result.report.duration_ms for one in taken) / 1000
+async def check_quotas() -> None:
+    """Compare durations under quotas with those predicted."""
+    (pipeline,) = parse_config(demo_config(), STAND_INS).pipelines
+    try:
+        found = await check_quota(
+            demo_config(), pipeline, _flights(), Constants(), lambda *_: None, sizes=SIZES, turns=TURNS
+        )
+    except QuotaError as error:
+        print(f"no quotas here: {error}")
+        return
+    print("| records | CPUs | predicted | measured | error |\n|---:|---:|---:|---:|---:|")
+    for row in write_quota_rows(found):
+        print(f"| {' | '.join(row)} |")
+    print(f"\nCPU time without a quota: {', '.join(f'{each.cpu_seconds * 1000:.0f}' for each in found)} ms.")
 
 
 async def check_hour() -> None:
-    """Compare what happened with what the model says of the same rate and settings."""
-    text = demo_config().replace('max_age = "3s"', 'max_age = "10s"')
-    window, batch_size = 2.0, 1000
+    """Compare what happened with what the model says of the same rates and settings."""
+    text = demo_config().replace('max_age = "3s"', f'max_age = "{MAX_AGE_SECONDS}s"')
+    mapping = MappingSettings(batch_size=BATCH_SIZE, maximum_batching_window_in_seconds=WINDOW_SECONDS)
     async with Bench(text) as bench:
-        pipeline = bench.config.pipelines[0]
-        measured = await measure(bench, pipeline, _flights(), lambda *_: None, (1, 50, 100, 250, 500))
-    mapping = MappingSettings(batch_size=batch_size, maximum_batching_window_in_seconds=window)
+        (pipeline,) = bench.config.pipelines
+        measured = await measure(bench, pipeline, _flights(), lambda *_: None, (1, 50, 100, 250))
     async with stack.Embedded(text, mapping=mapping) as embedded:
         await embedded.create_tables()
         await embedded.connect()
@@ -93,34 +71,40 @@ async def check_hour() -> None:
         seconds = time.monotonic() - begin
         await embedded.settle()
         lines = [msgspec.json.decode(line) for line in embedded.log if line.startswith("{")]
-        cpu = sum(read_cpu_seconds(pid) for pid in embedded.ingest.pids) - measured.init_seconds * len(
-            embedded.ingest.pids
-        )
-    files = sum(line.get("message") == "ingested" for line in lines)
-    loads = sum(line.get("message") == "loaded" for line in lines)
-    settings = Settings(1769, batch_size, window, 1, 8 * MIB, 128 * MIB, 10)
+        pids = embedded.ingest.pids
+        cpu = sum(map(read_cpu_seconds, pids)) - measured.init_seconds * len(pids)
+    files = [line for line in lines if line.get("message") == "ingested"]
+    loads = [line for line in lines if line.get("message") == "loaded"]
+    settings = Settings(1769, BATCH_SIZE, WINDOW_SECONDS, 1, 8 * MIB, pipeline.load.max_bytes, MAX_AGE_SECONDS)
     constants = msgspec.structs.replace(Constants(), wake_up_seconds=stack.WAKE_UP_SECONDS, copy_base_seconds=0.5)
-    ingestion = ingest(measured, settings, written / seconds, 1, constants)
-    loading = load(settings, ingestion, constants)
-    predicted_files = ingestion.invocations * seconds
+    day = predict(measured, settings, Workload(written / seconds, PROFILE), Book(constants=constants))
+    share = seconds / (24 * HOUR)
     print("| | predicted | happened | error |\n|---|---:|---:|---:|")
     for name, predicted, happened in (
-        ("files", predicted_files, files),
-        ("loads", seconds / loading.cycle_seconds, loads),
-        ("CPU seconds of ingest", predicted_files * measured.at(ingestion.records).cpu_seconds, cpu),
+        ("files", day.files_per_day * share, len(files)),
+        ("records of a file", day.records_per_invocation, sum(line["Records"] for line in files) / len(files)),
+        ("loads", day.loads_per_day * share, len(loads)),
+        ("CPU seconds of ingest", day.cpu_seconds_per_day * share, cpu),
     ):
         print(f"| {name} | {predicted:,.1f} | {happened:,.1f} | {predicted / happened - 1:+.0%} |")
-    print(f"\n{written:,} changes in {seconds:.0f} s.")
+    largest = sorted(line["Records"] for line in files)
+    print(f"\n{written:,} changes in {seconds:.0f} s; {median(largest):.0f} records in the median file.")
 
 
 async def _write(embedded: stack.Embedded, begin: float) -> int:
-    """Write flights at an even rate; give how many."""
-    items = list(read_flights(RATE * SECONDS))
-    for start in range(0, len(items), AT_ONCE):
-        await asyncio.sleep(max(0.0, begin + start / RATE - time.monotonic()))
-        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + AT_ONCE]]
-        await embedded.dynamodb.batch_write_item(RequestItems={"flights": puts})
-    return len(items)
+    """Write flights as the profile has it; give how many."""
+    mean, count = sum(PROFILE) / len(PROFILE), 0
+    items = iter(read_flights(round(RATE * SECONDS * 1.1)))
+    owed, steps = 0.0, round(SECONDS / STEP_SECONDS)
+    for step in range(steps):
+        await asyncio.sleep(max(0.0, begin + step * STEP_SECONDS - time.monotonic()))
+        owed += RATE * PROFILE[step * len(PROFILE) // steps] / mean * STEP_SECONDS
+        puts = [{"PutRequest": {"Item": next(items)}} for _ in range(int(owed))]
+        owed -= len(puts)
+        count += len(puts)
+        if puts:
+            await embedded.dynamodb.batch_write_item(RequestItems={"flights": puts})
+    return count
 
 
 def _flights() -> list[Record]:
@@ -129,4 +113,4 @@ def _flights() -> list[Record]:
 
 
 if __name__ == "__main__":
-    asyncio.run({"quota": check_quota, "hour": check_hour}[sys.argv[1]]())
+    asyncio.run({"quota": check_quotas, "hour": check_hour}[sys.argv[1]]())

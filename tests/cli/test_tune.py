@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import msgspec
 import pytest
 
+from tests.local.warehouse_client import CREDENTIALS
+from tests.tune.test_calibrate import ingested, json_report
 from tests.tune.test_day import MEASURED
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +33,11 @@ def measured(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     executable = Path(sys.executable).with_name("fastetl")
     command = [executable, *map(str, arguments), "--config", ROOT / "examples/orders.toml"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
 def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
@@ -45,6 +53,63 @@ def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
     assert f"IngestMemory={settings['memory_mb']} BatchSize={settings['batch_size']}" in shown
     assert f'max_age = "{settings["max_age_seconds"]}s"' in shown
     assert told["power_tuning_url"] in shown
+    running = run(*options, "--memory", 512, "--batch-size", 100, "--window", 0, "--parallelization", 10, "--json")
+    current = json.loads(running.stdout)["current"]["settings"]
+    names = ("memory_mb", "batch_size", "window_seconds", "parallelization")
+    assert [current[name] for name in names] == [512, 100, 0, 10]
+
+
+@pytest.fixture
+def log_group(moto_url: str) -> Iterator[str]:
+    """A function's log on CloudWatch, with JSON reports as `template.yaml` asks for: slow ones of days ago first."""
+    client = boto3.client("logs", endpoint_url=moto_url, **CREDENTIALS)
+    group, now = "/aws/lambda/ingest-of-orders", int(time.time() * 1000)
+    client.create_log_group(logGroupName=group)
+    client.create_log_stream(logGroupName=group, logStreamName="one")
+    events = []
+    for number in range(120):
+        lately = number >= 10
+        request, at = f"request-{number:03}", now - (60_000 if lately else 3 * 86_400_000)
+        init = 1700.0 if number == 50 else None
+        lines = [ingested(request, 1000), json_report(request, 0.25 if lately else 9.0, 1769, init)]
+        events += [{"timestamp": at + number, "message": line} for line in lines]
+    client.put_log_events(logGroupName=group, logStreamName="one", logEvents=events)
+    yield group
+    client.delete_log_group(logGroupName=group)
+    client.close()
+
+
+def test_a_deployed_functions_log_corrects_the_model(measured: Path, moto_url: str, log_group: str) -> None:
+    aws = {"AWS_ENDPOINT_URL": moto_url, "AWS_DEFAULT_REGION": "us-east-1"}
+    aws |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    asked = run("tune", "--measured", measured, "--calibrate", log_group, "--json", **aws)
+    assert asked.returncode == 0, asked.stderr
+    told = json.loads(asked.stdout)
+    found = told["calibration"]
+    assert (found["invocations"], found["starts"]) == (109, 1), "what is days old is not looked at"
+    assert found["duration_seconds"]["real"] == 0.25
+    assert found["memory_mb"]["real"] == 150
+    assert found["init_seconds"]["real"] == 1.7
+    assert found["billed_seconds"]["real"] == pytest.approx(110 * 0.25 + 1.7)
+    used = MEASURED.at(1000).memory_mb
+    assert found["more_memory_mb"]["real"] == pytest.approx(150 - used)
+    plain = json.loads(run("tune", "--measured", measured, "--json").stdout)
+    assert told["current"]["memory_mb"] == pytest.approx(plain["current"]["memory_mb"] + 150 - used)
+    assert told["current"]["duration_seconds"] > plain["current"]["duration_seconds"]
+    shown = run("tune", "--measured", measured, "--calibrate", log_group, **aws).stdout
+    assert "109 real invocations, 1 starts of environments" in shown
+    assert re.search(r"billed, in all\W+[0-9,]+ ms\W+29,200 ms", shown)
+    assert re.search(r"memory used, median\W+126 MB\W+150 MB", shown)
+
+
+@pytest.mark.parametrize("shape", ["flat", "nested", "tiny"])
+def test_a_shape_needs_no_configuration(shape: str, measured: Path, tmp_path: Path) -> None:
+    executable = Path(sys.executable).with_name("fastetl")
+    asked = subprocess.run(
+        [executable, "tune", "--shape", shape, "--measured", measured, "--json"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(asked.stdout)["pipeline"] == shape
 
 
 def test_cost_explains_a_month(measured: Path) -> None:
@@ -61,6 +126,7 @@ def test_mistakes_are_told_at_once(measured: Path) -> None:
     assert asked.returncode == 2
     assert "'quick' is no rate" in asked.stderr
     assert "'moon' is none" in asked.stderr
+    assert "'cube' is none" in run("tune", "--shape", "cube", "--measured", measured).stderr
     too_much = run("tune", "--freshness", "10s", "--measured", measured)
     assert too_much.returncode == 2
     assert "wakes up every 60 s" in too_much.stderr

@@ -49,7 +49,10 @@ class Played(msgspec.Struct):
     """Seconds, of all changes that were loaded."""
     fresh_p99: float
     files: int
+    file_bytes: int
     loads: int
+    wake_ups: int
+    """Of the coordinator."""
     lambda_seconds: float
     """Of the ingest function."""
     awake_seconds: float
@@ -90,8 +93,10 @@ class Day:
         self.waits: list[tuple[float, float]] = []
         self.loads: list[tuple[float, float]] = []
         self.files = 0
+        self.file_bytes = 0
         self.lambda_seconds = 0.0
         self.puts = 0.0
+        self.wake_ups = 0
         self._line = self._build_line()
 
     def play(self) -> Played:
@@ -116,8 +121,9 @@ class Day:
     # --- changes -------------------------------------------------------------------------------------------------
 
     def _rate(self) -> float:
-        hour = int((self.loop.time() - BEGINS) // HOUR) % 24
-        return self.workload.hours[hour] / self.workload.shards / self.settings.parallelization
+        rates = self.workload.hours
+        part = int((self.loop.time() - BEGINS) * len(rates) // (24 * HOUR)) % len(rates)
+        return rates[part] / self.workload.shards / self.settings.parallelization
 
     async def _lane(self) -> None:
         """Cut batches of what comes, and invoke the function with one after the other."""
@@ -157,6 +163,7 @@ class Day:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(self._line.replace(b"F" * 32, file_id.encode())))
         self.puts += 1 if size < self.settings.part_size else 2 + math.ceil(size / self.settings.part_size)
         self.files += 1
+        self.file_bytes += size
         self.marks[file_id] = (count, marks)
         await self.ledger.register(
             FileItem(
@@ -188,6 +195,7 @@ class Day:
         )  # fmt: skip
         scheduled = BEGINS
         while True:
+            self.wake_ups += 1
             while (await loader.wake_up()).progressed:
                 pass
             if self.loop.time() >= scheduled:
@@ -223,7 +231,9 @@ class Day:
             fresh_p50=self._waited(0.5),
             fresh_p99=self._waited(0.99),
             files=self.files,
+            file_bytes=self.file_bytes,
             loads=len(self.loads),
+            wake_ups=self.wake_ups,
             lambda_seconds=self.lambda_seconds,
             awake_seconds=self._awake(self.book.constants.redshift_minimum_seconds),
             puts=self.puts + calls["s3", "put_object"],

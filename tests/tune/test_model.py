@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.tune.model import MIB, Settings, Workload, cpu_share, duration, ingest, load, predict
+from fastetl.tune.model import MIB, Settings, Workload, cpu_share, duration, ingest, load
+from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book, Constants
 from tests.tune.test_day import MEASURED
 

@@ -9,14 +9,23 @@ from fastetl.config import parse_config
 from fastetl.decode import Decoder
 from fastetl.errors import EventError
 from fastetl.tune.records import EventCutter, make_up_items, read_records, records_of_items
+from fastetl.tune.shapes import SHAPES, write_shape
 
 STAND_INS = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "wg"}
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", ["examples/orders.toml", "src/fastetl/local/demo.toml"])
-def test_made_up_items_fit(path):
-    (pipeline, *_) = parse_config((ROOT / path).read_text(), STAND_INS).pipelines
+@pytest.mark.parametrize(
+    "text",
+    [
+        (ROOT / "examples/orders.toml").read_text(),
+        (ROOT / "src/fastetl/local/demo.toml").read_text(),
+        *map(write_shape, SHAPES),
+    ],
+    ids=["orders", "demo", *SHAPES],
+)
+def test_made_up_items_fit(text):
+    (pipeline, *_) = parse_config(text, STAND_INS).pipelines
     items = make_up_items(pipeline, 300)
     assert items == make_up_items(pipeline, 300)
     changes = Decoder(pipeline).decode(EventCutter(pipeline, records_of_items(pipeline, items)).cut(300))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import platform
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -39,11 +41,10 @@ if TYPE_CHECKING:
     from fastetl.tune.model import Measured, Workload
     from fastetl.tune.prices import Book
     from fastetl.tune.records import Record
+    from fastetl.tune.saved import Saved
 
 SAMPLED = 1000
 """Items read from a table."""
-CALIBRATED_LINES = 10_000
-"""Of a function's log, at most."""
 
 PROFILES = {
     "flat": (1.0,) * 24,
@@ -66,21 +67,16 @@ MeasuredFile = Annotated[Path | None, typer.Option(help="Use what an earlier run
 Memory = Annotated[int, typer.Option(help="The running setting: IngestMemory.")]
 BatchSize = Annotated[int, typer.Option(help="The running setting: BatchSize.")]
 Window = Annotated[float, typer.Option(help="The running setting: BatchingWindow, in seconds.")]
+Parallelization = Annotated[int, typer.Option(min=0, max=10, help="The running setting: ParallelizationFactor.")]
+ShapeName = Annotated[
+    str, typer.Option(help="Measure with made-up items, without a configuration: flat, nested, tiny.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(tune)
     app.command()(cost)
-
-
-class _Saved(msgspec.Struct, frozen=True):
-    """What `--save` writes."""
-
-    pipeline: str
-    measured_with: str
-    item_bytes: float
-    measured: tuple[Any, ...]
 
 
 def tune(
@@ -93,6 +89,7 @@ def tune(
     margin: Annotated[float, typer.Option(min=1, help="Times the busiest hour's rate that must be carried.")] = 1.5,
     event: EventFile = None,
     table: TableName = "",
+    shape: ShapeName = "",
     compressions: Annotated[str, typer.Option(help="To choose from, besides the configured one.")] = "gzip,zstd",
     prices: PricesFile = None,
     architecture: Architecture = "",
@@ -103,49 +100,38 @@ def tune(
     memory: Memory = 0,
     batch_size: BatchSize = 0,
     window: Window = -1,
+    parallelization: Parallelization = 0,
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest, the fastest and a balanced setting for a rate, by measuring the function on this machine."""
-    from fastetl.tune import answer, model, report  # noqa: PLC0415 - the `local` extra
+    from fastetl.tune import answer, prediction, report, terminal  # noqa: PLC0415 - the `local` extra
     from fastetl.tune.search import Goal, NothingKeepsUpError, search  # noqa: PLC0415
 
-    chosen = choose_pipeline(read_config(config, offline=True), pipeline)
+    source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     workload, goal = _workload(rate, profile, shards, None, book), Goal(_seconds("--freshness", freshness), margin)
-    saved = _load(measured) if measured else _measure(config, chosen, event, table, compressions.split(","))
+    saved = _read_or_measure(measured, source, compressions.split(","), book, with_quotas=True)
     if save:
         save.write_bytes(msgspec.json.encode(saved))
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
-    found: tuple[Measured, ...] = saved.measured
-    calibration = _calibrate(calibrate, config, found[0], book) if calibrate else None
+    calibration = _calibrate(calibrate, saved.measured[0], book) if calibrate else None
     if calibration:
-        constants = msgspec.structs.replace(book.constants, cpu_factor=calibration.cpu_factor)
-        book = msgspec.structs.replace(book, constants=constants)
+        book = msgspec.structs.replace(book, constants=calibration.correct(book.constants))
+    settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
     try:
-        proposals = search(found, workload, goal, book)
+        proposals = search(saved.measured, workload, goal, book, settings)
     except NothingKeepsUpError as error:
         raise ConfigError((Problem("tune", str(error), "Ask for less, or change what is in the way"),)) from None
-    settings = answer.current_settings(chosen, memory, batch_size, window)
-    by_compression = {one.compression: one for one in found}
-    current = model.predict(by_compression.get(settings.compression, found[0]), settings, workload, book)
-    told = answer.build_answer(
-        chosen, saved.measured_with, found, workload, goal, current, proposals, book, calibration
-    )
+    by_compression = {one.compression: one for one in saved.measured}
+    current = prediction.predict(by_compression.get(settings.compression, saved.measured[0]), settings, workload, book)
+    told = answer.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration)
     if html:
         html.write_text(report.build_page(told), encoding="utf-8")
     if as_json:
         echo_json(told)
         return
-    shown = Table(*("", *told.rows), title=f"{chosen.name}: {workload.rate:,g} changes a second", header_style="bold")
-    columns = [report.write_row(name, prediction) for name, prediction in told.rows.items()]
-    for row in zip(report.COLUMNS[1:], *(column[1:] for column in columns), strict=True):
-        shown.add_row(*row)
-    results.print(shown, _money(told.rows, per_day=True))
-    if calibration:
-        results.print(
-            f"{calibration.invocations} real invocations: {calibration.real_seconds * 1000:,.0f} ms, predicted "
-            f"{calibration.predicted_seconds * 1000:,.0f} ms; CPU factor {calibration.cpu_factor:.2f}", highlight=False
-        )  # fmt: skip
+    for part in terminal.show_answer(told):
+        results.print(part, highlight=False, markup=False)
     results.print("\nThe balanced setting, for fastetl.toml and for `make deploy`:\n", highlight=False)
     typer.echo(f"{told.configuration}\n{told.parameters}\n\n{told.power_tuning_url}")
 
@@ -158,12 +144,14 @@ def cost(
     shards: Shards = 0,
     event: EventFile = None,
     table: TableName = "",
+    shape: ShapeName = "",
     prices: PricesFile = None,
     architecture: Architecture = "",
     measured: MeasuredFile = None,
     memory: Memory = 0,
     batch_size: BatchSize = 0,
     window: Window = -1,
+    parallelization: Parallelization = 0,
     table_gb: Annotated[float, typer.Option(min=0, help="Size of the table, for what zero-ETL needs.")] = 0,
     distinct: Annotated[
         float, typer.Option(min=0, max=1, help="Share of changes that are an item's first of a month.")
@@ -171,38 +159,50 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Explain what the running configuration costs a month, service by service, and what others would."""
-    from fastetl.tune import answer, model, others  # noqa: PLC0415 - the `local` extra
+    from fastetl.tune import answer, others, prediction, terminal  # noqa: PLC0415 - the `local` extra
 
-    chosen = choose_pipeline(read_config(config, offline=True), pipeline)
+    source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     _workload(rate, profile, shards, None, book)
-    saved = _load(measured) if measured else _measure(config, chosen, event, table, [])
+    saved = _read_or_measure(measured, source, [], book, with_quotas=False)
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
-    settings = answer.current_settings(chosen, memory, batch_size, window)
-    predicted = model.predict(saved.measured[0], settings, workload, book)
+    settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
+    predicted = prediction.predict(saved.measured[0], settings, workload, book)
     elsewhere = others.compare(workload, saved.item_bytes, table_gb, distinct, book)
     if as_json:
-        echo_json({"fastetl": predicted, "others": elsewhere})
+        echo_json({"fastetl": predicted, "others": elsewhere, "prices_of": f"{book.region}, {book.priced_on}"})
         return
-    results.print(_money({chosen.name: predicted}, per_day=False))
+    rows = {source.pipeline.name: predicted}
+    results.print(terminal.show_money("$ a month", rows, lambda _: prediction.DAYS_PER_MONTH, digits=2))
     results.print(
-        f"{predicted.loads_per_day:,.0f} loads a day, 99 of 100 changes fresh within {predicted.fresh_p99:,.0f} s. "
-        f"AWS prices of {_priced_on()}, us-east-1, without free tiers.", highlight=False
-    )  # fmt: skip
+        f"{predicted.loads_per_day:,.0f} loads and {predicted.cold_starts_per_day:,.0f} cold starts a day, 99 of 100 "
+        f"changes fresh within {predicted.fresh_p99:,.0f} s. AWS prices of {book.region}, {book.priced_on}, without "
+        f"free tiers; elsewhere, give --prices. Others' list prices as published in {others.PUBLISHED}.",
+        highlight=False,
+    )
     shown = Table("by list price", "$ a month", "but", header_style="bold")
     for other in elsewhere:
         shown.add_row(other.name, f"{other.dollars_per_month:,.2f}", other.remark)
     results.print(shown)
 
 
-def _money(rows: dict[str, Any], *, per_day: bool) -> Table:
-    """Show where the money goes."""
-    days = 1 if per_day else 30
-    shown = Table("$ a day" if per_day else "$ a month", *rows, header_style="bold")
-    for service in next(iter(rows.values())).dollars_per_day:
-        shown.add_row(service, *(f"{each.dollars_per_day[service] * days:,.2f}" for each in rows.values()))
-    shown.add_row("in all", *(f"{each.dollars * days:,.2f}" for each in rows.values()), style="bold")
-    return shown
+class _Source:
+    """What is measured: a pipeline of the configuration, or a shape's; and where its records come from."""
+
+    def __init__(self, config: Path, pipeline: str, event: Path | None, table: str, shape: str) -> None:
+        from fastetl.config import parse_config  # noqa: PLC0415
+        from fastetl.tune.measure import STAND_INS  # noqa: PLC0415
+        from fastetl.tune.shapes import SHAPES, write_shape  # noqa: PLC0415
+
+        self.event, self.table = event, table
+        if not shape:
+            self.pipeline = choose_pipeline(read_config(config, offline=True), pipeline)
+            self.text, self.root = read_text(config), config.parent
+            return
+        if shape not in SHAPES:
+            raise ConfigError((Problem("--shape", f"{shape!r} is none", f"Choose one of {', '.join(SHAPES)}"),))
+        self.text, self.root = write_shape(shape), Path()
+        (self.pipeline,) = parse_config(self.text, {**os.environ, **STAND_INS}).pipelines
 
 
 def _read_book(path: Path | None, architecture: str) -> Book:
@@ -212,12 +212,6 @@ def _read_book(path: Path | None, architecture: str) -> Book:
     if architecture not in {"", "arm64", "x86_64"}:
         raise ConfigError((Problem("--architecture", f"{architecture!r} is none", "Choose arm64 or x86_64"),))
     return msgspec.structs.replace(book, architecture=architecture) if architecture else book
-
-
-def _priced_on() -> str:
-    from fastetl.tune.prices import PRICED_ON  # noqa: PLC0415
-
-    return PRICED_ON
 
 
 def _workload(rate: str, profile: str, shards: int, item_bytes: float | None, book: Book) -> Workload:
@@ -253,41 +247,59 @@ def _seconds(option: str, text: str) -> float:
         raise ConfigError((Problem(option, str(error), "Write it like 300, 90s or 15m"),)) from None
 
 
-def _load(path: Path) -> _Saved:
-    from fastetl.tune.model import Measured  # noqa: PLC0415
-
-    try:
-        saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
-        return msgspec.structs.replace(saved, measured=msgspec.convert(saved.measured, tuple[Measured, ...]))
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ConfigError((Problem(str(path), str(error), "Write it anew with `fastetl tune --save`"),)) from None
-
-
-def _measure(config: Path, pipeline: Pipeline, event: Path | None, table: str, compressions: Sequence[str]) -> _Saved:
-    from fastetl.tune import measure as measuring  # noqa: PLC0415
-    from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
+def _read_or_measure(
+    path: Path | None, source: _Source, compressions: Sequence[str], book: Book, *, with_quotas: bool
+) -> Saved:
+    from fastetl.tune.saved import read_saved  # noqa: PLC0415
 
     if unknown := set(compressions) - {"gzip", "zstd", "none", ""}:
         problem = Problem("--compressions", f"{', '.join(unknown)}: unknown", "Choose from gzip, zstd and none")
         raise ConfigError((problem,))
-    records = _records(pipeline, event, table)
-    problems.print(f"measuring with {describe(records)}", markup=False, highlight=False)
+    if path:
+        return read_saved(path)
     with Progress(console=problems, transient=True) as progress:
-        task = progress.add_task("starting", total=1.0)
+        return _measure(source, compressions, book, progress, with_quotas=with_quotas)
 
-        async def run() -> Measured:
-            async with measuring.Bench(read_text(config), root=config.parent) as bench:
-                return await measuring.measure(
-                    bench, pipeline, records, lambda what, done: progress.update(task, description=what, completed=done)
-                )
 
-        found = [asyncio.run(run())]
-        for compression in compressions:
-            if compression not in {"", pipeline.file.compression}:
-                progress.update(task, description=compression, completed=0.95)
-                found.append(measuring.with_compression(found[0], pipeline, records, compression, time.process_time))
-    size = len(EventCutter(pipeline, records).cut(len(records))) / len(records)
-    return _Saved(pipeline.name, describe(records), size, tuple(found))
+def _measure(
+    source: _Source, compressions: Sequence[str], book: Book, progress: Progress, *, with_quotas: bool
+) -> Saved:
+    from fastetl.tune.measure import Bench, measure, with_compression  # noqa: PLC0415
+    from fastetl.tune.quota import QuotaError  # noqa: PLC0415
+    from fastetl.tune.quota_check import check_quota  # noqa: PLC0415
+    from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
+    from fastetl.tune.saved import Saved  # noqa: PLC0415
+
+    pipeline, records = source.pipeline, _records(source.pipeline, source.event, source.table)
+    problems.print(f"measuring with {describe(records)}", markup=False, highlight=False)
+    task = progress.add_task("starting", total=1.0)
+
+    def tell(what: str, done: float) -> None:
+        progress.update(task, description=what, completed=done)
+
+    async def run() -> Measured:
+        async with Bench(source.text, root=source.root) as bench:
+            return await measure(bench, pipeline, records, tell)
+
+    found = [asyncio.run(run())]
+    for compression in compressions:
+        if compression not in {"", pipeline.file.compression}:
+            tell(compression, 0.95)
+            found.append(with_compression(found[0], pipeline, records, compression, time.process_time))
+    saved = Saved(
+        pipeline=pipeline.name,
+        measured_with=describe(records),
+        item_bytes=len(EventCutter(pipeline, records).cut(len(records))) / len(records),
+        measured=tuple(found),
+        machine=platform.machine(),
+    )
+    if not with_quotas:
+        return saved
+    try:
+        checks = asyncio.run(check_quota(source.text, pipeline, records, book.constants, tell, root=source.root))
+    except QuotaError as error:
+        return msgspec.structs.replace(saved, quota_refusal=str(error))
+    return msgspec.structs.replace(saved, quota_checks=checks)
 
 
 def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]:
@@ -314,22 +326,20 @@ def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]
     return records_of_items(pipeline, items)
 
 
-def _calibrate(log_group: str, config: Path, measured: Measured, book: Book) -> Calibration | None:
+def _calibrate(log_group: str, measured: Measured, book: Book) -> Calibration | None:
     from fastetl.tune.calibrate import LEAST, calibrate, read_invocations  # noqa: PLC0415
 
-    lines = asyncio.run(_read_log(log_group, config))
-    found = calibrate(measured, read_invocations(lines), book.constants)
+    found = calibrate(measured, read_invocations(asyncio.run(_read_log(log_group))), book.constants)
     if found is None:
         problems.print(f"{log_group} has fewer than {LEAST} invocations to learn from; nothing is corrected")
     return found
 
 
-async def _read_log(log_group: str, config: Path) -> list[str]:
-    """Read the latest lines of a function's log that matter."""
+async def _read_log(log_group: str) -> list[str]:
+    from fastetl.config import Config  # noqa: PLC0415
+    from fastetl.tune.logs import read_latest_lines  # noqa: PLC0415
+
     async with AsyncExitStack() as stack:
-        (client,) = await open_clients(read_config(config, offline=True), "logs")
+        (client,) = await open_clients(Config("", "", ()), "logs")
         await stack.enter_async_context(client)
-        pages = client.get_paginator("filter_log_events").paginate(
-            logGroupName=log_group, filterPattern="?REPORT ?ingested", PaginationConfig={"MaxItems": CALIBRATED_LINES}
-        )
-        return [event["message"] async for page in pages for event in page["events"]]
+        return await read_latest_lines(client, log_group, clock=time.time)

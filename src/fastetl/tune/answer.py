@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.tune.calibrate import Calibration
-from fastetl.tune.model import MIB, Measured, Prediction, Settings, Workload, duration
-from fastetl.tune.search import Goal, Proposals
+from fastetl.tune.model import MIB, Measured, Settings, Workload, duration
+from fastetl.tune.prediction import Prediction
+from fastetl.tune.quota_check import QuotaCheck
+from fastetl.tune.search import Goal, Proposals, part_size_matters
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastetl.config import Pipeline
     from fastetl.tune.prices import Book
+    from fastetl.tune.saved import Saved
 
 POWER_TUNING_URL = "https://lambda-power-tuning.show/#"
 """AWS Lambda Power Tuning's page; what follows stays in the browser."""
+
+_REGION_OF_ARN = 3
+"""Its place among the parts."""
 
 TEMPLATE_DEFAULTS = {"memory_mb": 1769, "batch_size": 10_000, "window_seconds": 60.0, "parallelization": 1}
 """Of `template.yaml`'s parameters IngestMemory, BatchSize, BatchingWindow, ParallelizationFactor."""
@@ -44,7 +52,12 @@ class Answer(msgspec.Struct, frozen=True):
     """The balanced proposal's lines for `fastetl.toml`."""
     parameters: str
     """And its parameters for `sam deploy`."""
+    prices_of: str
+    """Where and when the prices are from."""
+    notes: tuple[str, ...] = ()
+    """What limits the answer, in words."""
     calibration: Calibration | None = None
+    quota_checks: tuple[QuotaCheck, ...] = ()
 
     @property
     def rows(self) -> dict[str, Prediction]:
@@ -58,14 +71,18 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def current_settings(
-    pipeline: Pipeline, memory_mb: int = 0, batch_size: int = 0, window_seconds: float = -1
+    pipeline: Pipeline,
+    memory_mb: int = 0,
+    batch_size: int = 0,
+    window_seconds: float = -1,
+    parallelization: int = 0,
 ) -> Settings:
     """Give what the configuration says, and the template's defaults where nothing else is given."""
     return Settings(
         memory_mb=memory_mb or int(TEMPLATE_DEFAULTS["memory_mb"]),
         batch_size=batch_size or int(TEMPLATE_DEFAULTS["batch_size"]),
         window_seconds=TEMPLATE_DEFAULTS["window_seconds"] if window_seconds < 0 else window_seconds,
-        parallelization=int(TEMPLATE_DEFAULTS["parallelization"]),
+        parallelization=parallelization or int(TEMPLATE_DEFAULTS["parallelization"]),
         part_size=pipeline.file.part_size_bytes,
         max_bytes=pipeline.load.max_bytes,
         max_age_seconds=pipeline.load.max_age_seconds,
@@ -76,8 +93,7 @@ def current_settings(
 
 def build_answer(
     pipeline: Pipeline,
-    measured_with: str,
-    measured: tuple[Measured, ...],
+    saved: Saved,
     workload: Workload,
     goal: Goal,
     current: Prediction,
@@ -86,9 +102,10 @@ def build_answer(
     calibration: Calibration | None,
 ) -> Answer:
     """Put everything together."""
+    measured = saved.measured
     return Answer(
         pipeline=pipeline.name,
-        measured_with=measured_with,
+        measured_with=saved.measured_with,
         measured=measured,
         workload=workload,
         goal=goal,
@@ -102,17 +119,41 @@ def build_answer(
         power_tuning_url=_power_tuning_url(measured[0], proposals.balanced, book),
         configuration=write_configuration(pipeline, proposals.balanced.settings),
         parameters=write_parameters(proposals.balanced.settings),
+        prices_of=f"{book.region}, {book.priced_on}",
+        notes=tuple(_notes(pipeline, saved, calibration, book)),
         calibration=calibration,
+        quota_checks=saved.quota_checks,
     )
 
 
+def _notes(pipeline: Pipeline, saved: Saved, calibration: Calibration | None, book: Book) -> Iterator[str]:
+    """Say what limits the answer."""
+    yield f"AWS prices of {book.region}, {book.priced_on}, without free tiers; elsewhere, give --prices."
+    own = pipeline.stream_arn.split(":")
+    if len(own) > _REGION_OF_ARN and own[_REGION_OF_ARN] != book.region:
+        yield f"The stream is in {own[_REGION_OF_ARN]}, whose prices these are not."
+    if not calibration:
+        yield "S3, ledger and Redshift take estimated times: --calibrate and --prices make them yours."
+        if book.architecture == "arm64" and saved.machine == "x86_64":
+            yield "arm64 is priced with CPU time that was measured on x86_64; --calibrate says what it is there."
+    if not part_size_matters(saved.measured, book):
+        yield "part_size has no influence: every file is smaller than a part can be, and goes up in one request."
+    if saved.quota_refusal:
+        yield f"The share of a CPU that memory buys was not checked: {saved.quota_refusal}."
+
+
 def write_configuration(pipeline: Pipeline, settings: Settings) -> str:
-    """Give the lines of `fastetl.toml`, in the pipeline's own table."""
+    """Give the lines of `fastetl.toml`, in the pipeline's own table; the part's size only where it is another."""
+    part = (
+        f'part_size = "{settings.part_size // MIB} MiB"\n'
+        if settings.part_size != pipeline.file.part_size_bytes
+        else ""
+    )
     return (
         f'# in [[pipelines]] name = "{pipeline.name}"\n'
         "[pipelines.file]\n"
         f'compression = "{settings.compression}"\n'
-        f'part_size = "{settings.part_size // MIB} MiB"\n\n'
+        f"{part}\n"
         "[pipelines.load]\n"
         f'max_bytes = "{settings.max_bytes // MIB} MiB"\n'
         f'max_age = "{settings.max_age_seconds}s"\n'
@@ -139,10 +180,11 @@ def _memory_curves(measured: Measured, book: Book) -> dict[str, tuple[tuple[floa
         if sample.records < _WORTH_A_LINE <= measured.samples[-1].records:
             continue
         points = []
-        for memory in (memory for memory in _MEMORIES_MB if memory >= sample.memory_mb):
+        used = sample.memory_mb + book.constants.more_memory_mb
+        for memory in (memory for memory in _MEMORIES_MB if memory >= used):
             seconds = duration(sample, memory, book.constants)
             dollars = seconds * memory / 1024 * book.gb_second + book.prices.lambda_million_requests / 1e6
-            points.append((float(memory), dollars / sample.records * 1e6, float(sample.memory_mb)))
+            points.append((float(memory), dollars / sample.records * 1e6, used))
         if points:
             curves[f"{sample.records:,} records"] = tuple(points)
     return curves

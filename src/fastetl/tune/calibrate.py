@@ -1,6 +1,6 @@
-"""Real invocations beside predicted ones: REPORT lines say what Lambda measured, fastetl's own lines of what. Pure.
+"""Real invocations beside predicted ones: reports say what Lambda measured, fastetl's own lines of how many records.
 
-The same code reads the log of functions on Lambda and of the runtime stand-in, whose REPORT lines hold measured times.
+The same code reads the log of functions on Lambda, as JSON or as text, and of the runtime stand-in. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from fastetl.tune.model import cpu_share, duration
+from fastetl.tune.model import cpu_share, duration, init_duration, shrink, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LEAST = 5
 """Invocations without which nothing is concluded."""
+
+LOG_FILTER = '?REPORT ?"platform.report" ?ingested'
+"""Finds the lines that `read_invocations` reads, in CloudWatch Logs."""
 
 _REPORT = re.compile(
     r"REPORT RequestId: (?P<id>\S+)\s+Duration: (?P<duration>[0-9.]+) ms\s+Billed Duration: (?P<billed>[0-9.]+) ms\s+"
@@ -35,45 +38,71 @@ class Real(msgspec.Struct, frozen=True):
 
     records: int
     duration_seconds: float
+    billed_seconds: float
+    """Rounded up, and with the environment's start where there was one."""
     memory_mb: int
     used_mb: int
     init_seconds: float = 0.0
 
 
+class Compared(msgspec.Struct, frozen=True):
+    """A median that was predicted, and what it really was."""
+
+    predicted: float
+    real: float
+
+
 class Calibration(msgspec.Struct, frozen=True):
-    """How real invocations compare with predicted ones; medians."""
+    """How real invocations compare with predicted ones, and what that makes of the constants."""
 
     invocations: int
-    predicted_seconds: float
-    real_seconds: float
-    predicted_mb: float
-    real_mb: float
-    init_seconds: float
-    """0 where no environment was started."""
-    cpu_factor: float
-    """What `Constants.cpu_factor` would have to be."""
+    """In environments that had started before."""
+    starts: int
+    """Of environments."""
+    duration_seconds: Compared
+    billed_seconds: Compared
+    memory_mb: Compared
+    """Used, not given."""
+    init_seconds: Compared | None
+    """None where no environment was started."""
+    cpu_factor: Compared
+    """What `Constants.cpu_factor` was, and what it would have to be; and so on."""
+    init_factor: Compared
+    more_memory_mb: Compared
+
+    def correct(self, constants: Constants) -> Constants:
+        """Give constants under which the model agrees with what was real."""
+        return msgspec.structs.replace(
+            constants,
+            cpu_factor=self.cpu_factor.real,
+            init_factor=self.init_factor.real,
+            more_memory_mb=self.more_memory_mb.real,
+        )
 
 
 def read_invocations(lines: Iterable[str]) -> list[Real]:
     """Find the invocations in a function's log: those that wrote how many records they had."""
     records: dict[str, int] = {}
-    reports: dict[str, re.Match[str]] = {}
+    reports: dict[str, dict[str, float]] = {}
     for line in lines:
         if match := _REPORT.search(line):
-            reports[match["id"]] = match
+            reports[match["id"]] = {name: float(text or 0) for name, text in match.groupdict().items() if name != "id"}
+        elif '"platform.report"' in line:
+            reports |= _read_json_report(line)
         elif '"ingested"' in line and isinstance(entry := _parse(line), dict):
             request, count = entry.get("function_request_id"), entry.get("Records")
             if isinstance(request, str) and isinstance(count, int):
                 records[request] = count
     return [
         Real(
-            records[request],
-            float(match["duration"]) / 1000,
-            int(match["memory"]),
-            int(match["used"]),
-            float(match["init"] or 0) / 1000,
+            records=records[request],
+            duration_seconds=report["duration"] / 1000,
+            billed_seconds=report["billed"] / 1000,
+            memory_mb=int(report["memory"]),
+            used_mb=int(report["used"]),
+            init_seconds=report["init"] / 1000,
         )
-        for request, match in reports.items()
+        for request, report in reports.items()
         if request in records
     ]
 
@@ -82,26 +111,59 @@ def calibrate(measured: Measured, invocations: Iterable[Real], constants: Consta
     """Compare; None where there are too few invocations to conclude anything."""
     # The first of an environment opens connections, which the later ones find open.
     found = list(invocations)
-    usual = [each for each in found if not each.init_seconds]
+    usual, first = [each for each in found if not each.init_seconds], [each for each in found if each.init_seconds]
     if len(usual) < LEAST:
         return None
-    predicted, factors = [], []
-    for each in usual:
-        sample = measured.at(each.records)
-        seconds = duration(sample, each.memory_mb, constants)
-        predicted.append(seconds)
-        computing = sample.cpu_seconds / cpu_share(each.memory_mb, constants)
-        waiting = seconds - computing * constants.cpu_factor
-        factors.append((each.duration_seconds - waiting) / computing)
+    samples = [measured.at(each.records) for each in usual]
+    predicted = [duration(sample, each.memory_mb, constants) for sample, each in zip(samples, usual, strict=True)]
+    # What is billed is rounded up to a millisecond, so that durations tell more about short invocations.
+    factors = [
+        shrink(each.duration_seconds - waits(sample, constants), cpu_share(each.memory_mb, constants), constants)
+        / sample.cpu_seconds
+        for sample, each in zip(samples, usual, strict=True)
+    ]
+    more_memory = [each.used_mb - sample.memory_mb for sample, each in zip(samples, usual, strict=True)]
+    starting = [init_duration(measured, each.memory_mb, constants) for each in first]
+    init_cpu = [
+        shrink(each.init_seconds, cpu_share(each.memory_mb, constants), constants) / measured.init_seconds
+        for each in first
+    ]
     return Calibration(
         invocations=len(usual),
-        predicted_seconds=median(predicted),
-        real_seconds=median(each.duration_seconds for each in usual),
-        predicted_mb=median(measured.at(each.records).memory_mb for each in usual),
-        real_mb=median(each.used_mb for each in usual),
-        init_seconds=median([each.init_seconds for each in found if each.init_seconds] or [0.0]),
-        cpu_factor=max(0.1, median(factors)),
+        starts=len(first),
+        duration_seconds=Compared(median(predicted), median(each.duration_seconds for each in usual)),
+        billed_seconds=Compared(
+            sum(predicted)
+            + sum(starting)
+            + sum(duration(measured.at(e.records), e.memory_mb, constants) for e in first),
+            sum(each.billed_seconds for each in found),
+        ),
+        memory_mb=Compared(
+            median(sample.memory_mb + constants.more_memory_mb for sample in samples),
+            median(each.used_mb for each in usual),
+        ),
+        init_seconds=Compared(median(starting), median(each.init_seconds for each in first)) if first else None,
+        cpu_factor=Compared(constants.cpu_factor, max(0.1, median(factors))),
+        init_factor=Compared(constants.init_factor, median(init_cpu) if first else constants.init_factor),
+        more_memory_mb=Compared(constants.more_memory_mb, median(more_memory)),
     )
+
+
+def _read_json_report(line: str) -> dict[str, dict[str, float]]:
+    """Read a report as a function with JSON logs has it (Lambda Telemetry API, `platform.report`)."""
+    try:
+        record = orjson.loads(line)["record"]
+        metrics = record["metrics"]
+        report = {
+            "duration": float(metrics["durationMs"]),
+            "billed": float(metrics["billedDurationMs"]),
+            "memory": float(metrics["memorySizeMB"]),
+            "used": float(metrics["maxMemoryUsedMB"]),
+            "init": float(metrics.get("initDurationMs") or 0),
+        }
+        return {str(record["requestId"]): report}
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _parse(line: str) -> Any:

@@ -36,8 +36,9 @@ LEAST_SECONDS = 0.5
 """Of CPU time that each batch size is measured for, so that short invocations are repeated more often."""
 LEAST_REPEATS, MOST_REPEATS = 5, 60
 
-_STAND_INS = {"FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup"}
-_OWN = ("AWS_", "FASTETL_", "POWERTOOLS_")
+STAND_INS = {"FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup"}
+_OWN = ("AWS_", "FASTETL_", "LAMBDA_", "POLARS_", "POWERTOOLS_")
+"""Variables of this process that the function does not inherit: on Lambda it would not find them either."""
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -73,6 +74,7 @@ class Bench:
         config_text: str,
         *,
         root: Path = Path(),
+        memory_mb: int = 1769,
         wrapper: tuple[str, ...] = (),
         variables: dict[str, str] | None = None,
     ) -> None:
@@ -81,15 +83,18 @@ class Bench:
         Args:
             config_text: `fastetl.toml`.
             root: the folder that its relative paths and functions are in.
+            memory_mb: what the function is told that it has, and what it chooses its threads by; not enforced. The
+                default is one CPU's, so that CPU time is that of one thread.
             wrapper: runs the interpreter, as under a CPU quota.
             variables: more environment variables of the function.
         """
         self._config_text = config_text
         self._root = root.absolute()
+        self._memory_mb = memory_mb
         self._wrapper = wrapper
         self._variables = variables or {}
         self._stack = AsyncExitStack()
-        self.config: Config = parse_config(config_text, {**os.environ, **_STAND_INS})
+        self.config: Config = parse_config(config_text, {**os.environ, **STAND_INS})
         self.init_cpu_seconds = 0.0
 
     async def __aenter__(self) -> Self:
@@ -125,12 +130,13 @@ class Bench:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
         python_path = os.pathsep.join([str(self._root), *(path for path in sys.path if path)])
         environment = {
-            **inherited, **_CREDENTIALS, **_STAND_INS, "AWS_ENDPOINT_URL": moto.endpoint_url, "PYTHONPATH": python_path,
+            **inherited, **_CREDENTIALS, **STAND_INS, "AWS_ENDPOINT_URL": moto.endpoint_url, "PYTHONPATH": python_path,
             "FASTETL_CONFIG": str(path), "LAMBDA_TASK_ROOT": str(self._root), **self._variables,
         }  # fmt: skip
         settings = FunctionSettings(
-            "ingest", "fastetl.lambdas.ingest.handler", environment, concurrency=1, wrapper=self._wrapper
-        )
+            "ingest", "fastetl.lambdas.ingest.handler", environment,
+            memory_mb=self._memory_mb, concurrency=1, wrapper=self._wrapper,
+        )  # fmt: skip
         self._function = Function(settings)
         self._stack.push_async_callback(self._function.close)
 
@@ -143,7 +149,7 @@ class Bench:
         before = self._cpu_seconds()
         result = await self._function.invoke(event)
         if result.error:
-            raise MeasuringError(result.payload.decode(errors="replace")[:500])
+            raise MeasuringError(_read_message(result))
         return Invocation(result, self._cpu_seconds() - before)
 
     async def warm_up(self, event: bytes) -> None:
@@ -152,8 +158,21 @@ class Bench:
         second = await self.invoke(event)
         self.init_cpu_seconds = max(0.0, first.cpu_seconds - second.cpu_seconds)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The function's process, once it has been invoked."""
+        return self._function.pids
+
     def _cpu_seconds(self) -> float:
-        return sum(read_cpu_seconds(pid) for pid in self._function.pids)
+        return sum(read_cpu_seconds(pid) for pid in self.pids)
+
+
+def _read_message(result: InvokeResult) -> str:
+    """Say what the function answered, without its trace."""
+    try:
+        return f"{result.error}: {msgspec.json.decode(result.payload)['errorMessage']}"
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return result.error
 
 
 async def measure(

@@ -1,9 +1,8 @@
-"""What a setting would cost, how fresh the warehouse would be, and whether it would keep up. Pure.
+"""What an invocation takes, how Lambda cuts batches, and when the coordinator loads. Pure.
 
-Measured: CPU, memory and bytes of the real handler at several batch sizes (`measure.Sample`). Modelled: how Lambda cuts
-batches, what share of a CPU memory buys, when the coordinator loads, and what all of it costs (`prices`).
-
-A day is a list of hours, each with its rate. Within an hour the rate is even, and the pipeline is in a steady state.
+Measured: CPU, memory and bytes of the real handler at several batch sizes (`measure.Sample`). Modelled: what share of a
+CPU memory buys, and how services behave (`prices.Constants`). Within an hour the rate is even, and the pipeline is in a
+steady state; `prediction` puts a day of such hours together.
 """
 
 from __future__ import annotations
@@ -14,13 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from fastetl.tune.prices import Book, Constants
+    from fastetl.tune.prices import Constants
 
 HOUR = 3600.0
-DAYS_PER_MONTH = 30
-GB = 1e9
 MIB = 1024 * 1024
 STEPS = 10
 """How finely it is looked at when the first file of a load comes."""
@@ -33,7 +28,7 @@ class Sample(msgspec.Struct, frozen=True):
     event_bytes: int
     file_bytes: int
     cpu_seconds: float
-    """Of the function's process: user and system time."""
+    """Of the function's process until its reply: user and system time."""
     wall_seconds: float
     memory_mb: float
     """The process's peak so far."""
@@ -134,49 +129,39 @@ class Loading(msgspec.Struct, frozen=True):
     """Of one load."""
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """What a setting would give."""
-
-    settings: Settings
-    dollars_per_day: dict[str, float]
-    """By service."""
-    per_million: float
-    """Dollars for a million changes."""
-    fresh_p50: float
-    """Seconds from a change to its being in the warehouse."""
-    fresh_p99: float
-    margin: float
-    """In the busiest hour."""
-    memory_mb: float
-    """Of the largest invocation."""
-    records_per_invocation: float
-    duration_seconds: float
-    """Of the busiest hour's invocations."""
-    invocations_per_day: float
-    files_per_day: float
-    loads_per_day: float
-    cpu_seconds_per_day: float
-
-    @property
-    def dollars(self) -> float:
-        """Per day."""
-        return sum(self.dollars_per_day.values())
-
-    @property
-    def headroom(self) -> float:
-        """Memory that is left, as a share of what is given."""
-        return 1 - self.memory_mb / self.settings.memory_mb
-
-
 def cpu_share(memory_mb: float, constants: Constants) -> float:
     """What memory buys of the one CPU that an invocation can use."""
     return min(1.0, memory_mb / constants.memory_of_one_cpu_mb)
 
 
+def stretch(cpu_seconds: float, share: float, constants: Constants) -> float:
+    """Say how long work takes with a share of a CPU.
+
+    The share is given out in slices, one each period, and work begins with a whole slice and anywhere in a period. So
+    it is over earlier than work divided by share, on the average by what a period has beyond a slice.
+    """
+    return max(cpu_seconds, cpu_seconds / share - (1 - share) * constants.quota_period_seconds)
+
+
+def shrink(seconds: float, share: float, constants: Constants) -> float:
+    """Say which CPU time was stretched so long."""
+    return min(seconds, (seconds + (1 - share) * constants.quota_period_seconds) * share)
+
+
+def waits(sample: Sample, constants: Constants) -> float:
+    """Give the seconds in which an invocation waits for others."""
+    return constants.s3_put_seconds + constants.ledger_seconds + sample.file_bytes / constants.s3_bytes_per_second
+
+
 def duration(sample: Sample, memory_mb: float, constants: Constants) -> float:
     """Give an invocation's seconds on Lambda."""
-    waits = constants.s3_put_seconds + constants.ledger_seconds + sample.file_bytes / constants.s3_bytes_per_second
-    return sample.cpu_seconds * constants.cpu_factor / cpu_share(memory_mb, constants) + waits
+    computing = stretch(sample.cpu_seconds * constants.cpu_factor, cpu_share(memory_mb, constants), constants)
+    return computing + waits(sample, constants)
+
+
+def init_duration(measured: Measured, memory_mb: float, constants: Constants) -> float:
+    """Give the seconds until a new environment is ready."""
+    return stretch(measured.init_seconds * constants.init_factor, cpu_share(memory_mb, constants), constants)
 
 
 def ingest(measured: Measured, settings: Settings, rate: float, shards: int, constants: Constants) -> Ingestion:
@@ -207,7 +192,7 @@ def ingest(measured: Measured, settings: Settings, rate: float, shards: int, con
         duration_seconds=taken,
         invocations=rate / records,
         file_bytes=sample.file_bytes,
-        memory_mb=measured.at(most).memory_mb,
+        memory_mb=measured.at(most).memory_mb + constants.more_memory_mb,
         wait_seconds=max(waited, taken if records > 1 + arriving * window else 0.0),
         margin=most / full / arriving if arriving else math.inf,
     )
@@ -224,9 +209,12 @@ def load(settings: Settings, ingestion: Ingestion, constants: Constants) -> Load
         return Loading(math.inf, 0.0, 0.0)
     full = min(settings.max_bytes / ingestion.file_bytes, settings.max_files) if ingestion.file_bytes else math.inf
     wake_up = constants.wake_up_seconds
-    firsts = [(step + 0.5) / STEPS / rate for step in range(STEPS)]
-    dues = [min(full / rate, settings.max_age_seconds + first) for first in firsts]
-    cycle = sum(math.ceil(due / wake_up - 1e-9) * wake_up for due in dues) / STEPS
+    full_after, steps = full / rate, range(STEPS)
+    if full_after <= settings.max_age_seconds:
+        cycle = math.ceil(full_after / wake_up - 1e-9) * wake_up
+    else:
+        dues = [min(full_after, settings.max_age_seconds + (step + 0.5) / STEPS / rate) for step in steps]
+        cycle = sum([math.ceil(due / wake_up - 1e-9) for due in dues]) * wake_up / STEPS
     files = min(rate * cycle, settings.max_files)
     taken = _load_seconds(files, files * ingestion.file_bytes, constants)
     if taken > cycle:
@@ -242,123 +230,3 @@ def _load_seconds(files: float, size: float, constants: Constants) -> float:
     return (
         constants.copy_base_seconds + files * constants.copy_seconds_per_file + size / constants.copy_bytes_per_second
     )
-
-
-def predict(measured: Measured, settings: Settings, workload: Workload, book: Book) -> Prediction:
-    """Put a day together."""
-    hours = workload.hours
-    by_rate = {rate: ingest(measured, settings, rate, workload.shards, book.constants) for rate in set(hours)}
-    return combine(measured, settings, workload, book, [by_rate[rate] for rate in hours])
-
-
-def combine(
-    measured: Measured, settings: Settings, workload: Workload, book: Book, ingestions: Sequence[Ingestion]
-) -> Prediction:
-    """Put a day together whose hours of ingestion are known already."""
-    constants = book.constants
-    known: dict[Ingestion, Loading] = {}
-    loadings = []
-    for each in ingestions:
-        if each not in known:
-            known[each] = load(settings, each, constants)
-        loadings.append(known[each])
-    seconds = HOUR * 24 / len(ingestions)
-    invocations = sum(each.invocations * seconds for each in ingestions)
-    loads = sum(seconds / each.cycle_seconds for each in loadings)
-    busiest = max(ingestions, key=lambda each: each.invocations * each.records)
-    dollars = _dollars(settings, book, ingestions, loadings, seconds)
-    p50, p99 = _freshness(zip(ingestions, loadings, strict=True))
-    return Prediction(
-        settings=settings,
-        dollars_per_day=dollars,
-        per_million=sum(dollars.values()) / (workload.per_day / 1e6),
-        fresh_p50=p50,
-        fresh_p99=p99,
-        margin=min(each.margin for each in ingestions),
-        memory_mb=max(each.memory_mb for each in ingestions),
-        records_per_invocation=workload.per_day / invocations,
-        duration_seconds=busiest.duration_seconds,
-        invocations_per_day=invocations,
-        files_per_day=invocations,
-        loads_per_day=loads,
-        cpu_seconds_per_day=sum(
-            each.invocations * seconds * measured.at(each.records).cpu_seconds for each in ingestions
-        ),
-    )
-
-
-def _dollars(
-    settings: Settings, book: Book, ingestions: Sequence[Ingestion], loadings: Sequence[Loading], seconds: float
-) -> dict[str, float]:
-    prices, constants = book.prices, book.constants
-    invocations = sum(each.invocations * seconds for each in ingestions)
-    billed = sum(each.invocations * seconds * each.duration_seconds for each in ingestions)
-    loads = sum(seconds / each.cycle_seconds for each in loadings)
-    wake_ups = 24 * HOUR / constants.wake_up_seconds + loads
-    size = sum(each.invocations * seconds * each.file_bytes for each in ingestions)
-    puts = sum(each.invocations * seconds * _requests(each.file_bytes, settings.part_size) for each in ingestions)
-    awake = sum(
-        min(1.0, max(each.load_seconds, constants.redshift_minimum_seconds) / each.cycle_seconds) * seconds
-        for each in loadings
-    )
-    gb_second = book.gb_second
-    return {
-        "Lambda, ingest": billed * settings.memory_mb / 1024 * gb_second
-        + invocations * prices.lambda_million_requests / 1e6,
-        "Lambda, coordinator": wake_ups
-        * (
-            constants.coordinator_seconds * constants.coordinator_memory_mb / 1024 * gb_second
-            + prices.lambda_million_requests / 1e6
-        ),
-        "S3": (puts + 2 * loads) * prices.s3_thousand_puts / 1e3
-        + (invocations + 2 * loads) * prices.s3_thousand_gets / 1e3
-        + size * constants.days_kept / GB * prices.s3_gb_month / DAYS_PER_MONTH,
-        "DynamoDB, ledger": (invocations * constants.ledger_writes_per_file + loads * constants.ledger_writes_per_load)
-        * prices.dynamodb_million_writes
-        / 1e6
-        + (invocations * constants.ledger_reads_per_file + wake_ups * constants.ledger_reads_per_wake_up)
-        * prices.dynamodb_million_reads
-        / 1e6,
-        "CloudWatch": invocations * constants.log_bytes_per_invocation / GB * prices.cloudwatch_log_gb
-        + constants.metrics * prices.cloudwatch_metric_month / DAYS_PER_MONTH,
-        "Redshift": awake * (1 - constants.redshift_awake) / HOUR * constants.redshift_rpus * prices.redshift_rpu_hour,
-    }
-
-
-def _requests(file_bytes: float, part_size: int) -> float:
-    """How many requests one upload takes."""
-    return 1.0 if file_bytes < part_size else 2.0 + math.ceil(file_bytes / part_size)
-
-
-def _freshness(hours: Iterable[tuple[Ingestion, Loading]]) -> tuple[float, float]:
-    """Give median and 99th percentile over all changes: how long each waits for its batch and for its load."""
-    spreads: dict[tuple[float, float, float], float] = {}
-    for ingestion, loading in hours:
-        fixed = ingestion.duration_seconds + loading.load_seconds
-        spread = (fixed, ingestion.wait_seconds, loading.cycle_seconds)
-        spreads[spread] = spreads.get(spread, 0.0) + ingestion.invocations * ingestion.records
-    changes = sum(spreads.values())
-    spreads = {spread: weight for spread, weight in spreads.items() if weight}
-
-    def share_before(seconds: float) -> float:
-        return sum(_share_before(seconds, *spread) * weight for spread, weight in spreads.items()) / changes
-
-    return _quantile(share_before, 0.5, spreads), _quantile(share_before, 0.99, spreads)
-
-
-def _share_before(seconds: float, fixed: float, first: float, second: float) -> float:
-    """Say how probable a sum of two waits, each evenly spread, is to be over by then."""
-    left, first, second = seconds - fixed, max(first, 1e-6), max(second, 1e-6)
-    areas = (max(0.0, left - cut) ** 2 for cut in (0.0, first, second, first + second))
-    whole, without_first, without_second, beyond = areas
-    return (whole - without_first - without_second + beyond) / (2 * first * second)
-
-
-def _quantile(share_before: Callable[[float], float], share: float, spreads: Iterable[tuple[float, ...]]) -> float:
-    low, high = 0.0, max((sum(spread) for spread in spreads), default=0.0)
-    if math.isinf(high):
-        return math.inf
-    while high - low > 0.01 * high + 1e-6:
-        middle = (low + high) / 2
-        low, high = (middle, high) if share_before(middle) < share else (low, middle)
-    return high

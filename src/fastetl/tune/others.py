@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.tune.model import DAYS_PER_MONTH, GB
+from fastetl.tune.prediction import DAYS_PER_MONTH, GB
 
 if TYPE_CHECKING:
     from fastetl.tune.model import Workload
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FIREHOSE_INTERVAL_SECONDS = 900
 """Firehose's longest buffering interval (Amazon Data Firehose Developer Guide): the rarest COPY."""
 FIREHOSE_STEP_BYTES = 5_000
+
+PUBLISHED = "2025"
+"""The year of the list prices in `prices.Others`."""
 
 
 class Other(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """What AWS charges and how its services behave, as far as it cannot be measured here: each number with its source.
 
-All of it can be overridden in a file: `fastetl tune --prices prices.toml`, with tables `[prices]`, `[constants]` and
-`[others]`. Prices are those of us-east-1 in US dollars without free tiers and discounts; other regions need a file.
+All of it can be overridden in a file: `fastetl tune --prices prices.toml`, with `region` and `priced_on`, which are
+only shown, and tables `[prices]`, `[constants]` and `[others]`. Prices are those of us-east-1 in US dollars, without
+free tiers and discounts; other regions need a file.
 """
 
 from __future__ import annotations
@@ -21,22 +22,30 @@ PRICED_ON = "2026-06-14"
 
 
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars; AWS price list, us-east-1."""
+    """US dollars in us-east-1, by the price list of the day that is named with each."""
 
     lambda_gb_second_arm64: float = 0.0000133334
+    """AWS Lambda pricing, 2026-05; first tier."""
     lambda_gb_second_x86_64: float = 0.0000166667
+    """AWS Lambda pricing, 2026-06-14; first tier, initialisation included since August 2025."""
     lambda_million_requests: float = 0.20
+    """AWS Lambda pricing, 2026-06-14."""
     s3_thousand_puts: float = 0.005
-    """PUT, POST and each request of a multipart upload."""
+    """PUT, POST and each request of a multipart upload (Amazon S3 pricing, Standard, 2026-06-14)."""
     s3_thousand_gets: float = 0.0004
+    """Amazon S3 pricing, Standard, 2026-06-14."""
     s3_gb_month: float = 0.023
+    """Amazon S3 pricing, Standard, 2026-06-14."""
     dynamodb_million_writes: float = 0.625
-    """On demand, up to 1 KB each."""
+    """On demand, up to 1 KB each (Amazon DynamoDB pricing, 2026-06-14)."""
     dynamodb_million_reads: float = 0.125
-    """On demand, up to 4 KB each; eventually consistent ones count half."""
+    """On demand, up to 4 KB each; eventually consistent ones count half (Amazon DynamoDB pricing, 2026-06-14)."""
     redshift_rpu_hour: float = 0.375
+    """Amazon Redshift Serverless pricing, 2026-06-14."""
     cloudwatch_log_gb: float = 0.50
+    """Ingested (Amazon CloudWatch pricing, 2026-06-14)."""
     cloudwatch_metric_month: float = 0.30
+    """Custom, first tier (Amazon CloudWatch pricing, 2026-06-14)."""
 
 
 class Others(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,8 +74,17 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     memory_of_one_cpu_mb: float = 1769
     """Lambda gives CPU in proportion to memory, one vCPU at 1,769 MB (Lambda Developer Guide)."""
+    quota_period_seconds: float = 0.02
+    """In each period a function may compute for its share of it (estimate: AWS does not say; Linux's own default is
+    0.1)."""
     cpu_factor: float = 1.0
     """CPU time there as a multiple of CPU time here; `--calibrate` finds it from the functions' own reports."""
+    init_factor: float = 1.0
+    """The same of an environment's start, `--calibrate` likewise (Lambda may lend a starting function more CPU)."""
+    more_memory_mb: float = 0.0
+    """Memory used there beyond what is used here; `--calibrate` likewise."""
+    environment_seconds: float = 7200
+    """After which an environment is replaced by a new one, whose start is billed (estimate: hours, says AWS)."""
     s3_put_seconds: float = 0.05
     """Until S3 has answered, without the transfer (estimate; Amazon S3 User Guide speaks of 0.1 to 0.2 at most)."""
     s3_bytes_per_second: float = 60e6
@@ -82,6 +100,8 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coordinator_memory_mb: float = 512
     coordinator_seconds: float = 0.4
     """Billed per wake-up (estimate)."""
+    coordinator_init_seconds: float = 2.0
+    """Of a new environment: a second of CPU time, stretched (estimate by the benchmarks)."""
     copy_base_seconds: float = 8.0
     """Of a load, whatever its size: COPY, MERGE, bookkeeping, commit (estimate; SYS_QUERY_HISTORY shows yours)."""
     copy_seconds_per_file: float = 0.01
@@ -114,6 +134,8 @@ class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that is not measured."""
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
+    region: str = "us-east-1"
+    priced_on: str = PRICED_ON
     prices: Prices = Prices()
     constants: Constants = Constants()
     others: Others = Others()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PERIOD_MICROSECONDS = 20_000
-"""The share is given out anew in each: short, so that a short invocation meets it as a long one does."""
+MOST_SHARES, MOST_WEIGHT = 262_144, 10_000
+"""The largest that control groups take (kernel documentation, version 1 and 2): the share is there, whatever else runs
+on this machine."""
 
 _VERSION_1, _VERSION_2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
-
 
 _NUMBERS = itertools.count()
 
@@ -25,28 +25,34 @@ class QuotaError(Exception):
 
 
 @contextmanager
-def cpu_quota(share: float) -> Iterator[tuple[str, ...]]:
-    """Give a wrapper for commands that then have `share` of one CPU, all together.
+def cpu_quota(share: float, period_seconds: float = 0.02) -> Iterator[tuple[str, ...]]:
+    """Give a wrapper for commands that then have `share` of one CPU, all together, given out anew in each period.
 
     Raises:
         QuotaError: this machine does not allow it.
     """
     is_first = (_VERSION_1 / "cpu.cfs_quota_us").exists()
     group = (_VERSION_1 if is_first else _VERSION_2) / f"fastetl-{os.getpid()}-{next(_NUMBERS)}"
-    quota = round(share * PERIOD_MICROSECONDS)
+    period = round(period_seconds * 1e6)
+    quota = round(share * period)
     try:
         group.mkdir()
     except OSError as error:
         raise QuotaError(f"a control group cannot be made at {group}: {error}") from None
     try:
         if is_first:
-            (group / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS), encoding="ascii")
+            (group / "cpu.cfs_period_us").write_text(str(period), encoding="ascii")
             (group / "cpu.cfs_quota_us").write_text(str(quota), encoding="ascii")
+            (group / "cpu.shares").write_text(str(MOST_SHARES), encoding="ascii")
         else:
-            (group / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}", encoding="ascii")
-        yield ("/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+            (group / "cpu.max").write_text(f"{quota} {period}", encoding="ascii")
+            (group / "cpu.weight").write_text(str(MOST_WEIGHT), encoding="ascii")
     except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
         raise QuotaError(f"{group} takes no quota: {error}") from None
+    try:
+        yield ("/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
     finally:
         with suppress(OSError):
             group.rmdir()

@@ -10,8 +10,12 @@ import msgspec
 from fastetl.tune.charts import Series, build_axis, draw_bars, draw_plot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from fastetl.tune.answer import Answer
-    from fastetl.tune.model import Prediction
+    from fastetl.tune.calibrate import Calibration
+    from fastetl.tune.prediction import Prediction
+    from fastetl.tune.quota_check import QuotaCheck
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5d6675; --paper: #fbfbf9; --card: #fff; --rule: #dcdfe4; }
@@ -29,7 +33,7 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { font-size: 13px; }
-th, td { padding: 6px 7px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: 6px 5px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: var(--soft); }
 pre { background: var(--paper); padding: 12px; border-radius: 6px; overflow-x: auto; font-size: 13px; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
@@ -69,8 +73,8 @@ def build_page(answer: Answer) -> str:
 </div>
 <section><h2>The balanced setting</h2><pre>{escape(answer.configuration)}</pre>
 <pre>{escape(answer.parameters)}</pre>
-<p><a href="{escape(answer.power_tuning_url)}">Memory and cost on AWS Lambda Power Tuning's page</a></p>
-{_calibration(answer)}</section>
+<p><a href="{escape(answer.power_tuning_url)}">Memory and cost on AWS Lambda Power Tuning's page</a></p></section>
+{_trust(answer)}
 </main><script type="application/json" id="answer">{content}</script></body></html>
 """
 
@@ -103,13 +107,55 @@ def write_row(name: str, prediction: Prediction) -> tuple[str, ...]:
     )
 
 
+def write_quota_rows(checks: Sequence[QuotaCheck]) -> list[tuple[str, ...]]:
+    """Give the quota check's figures as text."""
+    return [
+        (
+            f"{each.records:,}",
+            f"{each.share:g}",
+            f"{each.predicted_seconds * 1000:,.0f} ms",
+            f"{each.measured_seconds * 1000:,.0f} ms",
+            f"{each.error:+.0%}",
+        )
+        for each in checks
+    ]
+
+
+def compare_calibration(found: Calibration) -> list[tuple[str, str, str]]:
+    """Give what was predicted and what was real as text, and the corrections that follow."""
+    rows = [
+        (
+            "duration, median",
+            _milliseconds(found.duration_seconds.predicted),
+            _milliseconds(found.duration_seconds.real),
+        ),
+        ("billed, in all", _milliseconds(found.billed_seconds.predicted), _milliseconds(found.billed_seconds.real)),
+        ("memory used, median", f"{found.memory_mb.predicted:,.0f} MB", f"{found.memory_mb.real:,.0f} MB"),
+    ]
+    if found.init_seconds:
+        rows.append(
+            ("start, median", _milliseconds(found.init_seconds.predicted), _milliseconds(found.init_seconds.real))
+        )
+    return [
+        *rows,
+        ("cpu_factor", f"{found.cpu_factor.predicted:.2f}", f"{found.cpu_factor.real:.2f}"),
+        ("init_factor", f"{found.init_factor.predicted:.2f}", f"{found.init_factor.real:.2f}"),
+        ("more_memory_mb", f"{found.more_memory_mb.predicted:,.0f}", f"{found.more_memory_mb.real:,.0f}"),
+    ]
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms"
+
+
 def _table(answer: Answer) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in write_row(name, prediction)) + "</tr>"
-        for name, prediction in answer.rows.items()
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return _rows(COLUMNS, [write_row(name, prediction) for name, prediction in answer.rows.items()])
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _memory_chart(answer: Answer) -> str:
@@ -151,12 +197,18 @@ def _used_chart(answer: Answer) -> str:
     return draw_plot(across, build_axis("MB", [mb for _, mb in points], from_zero=True), [used, *given])
 
 
-def _calibration(answer: Answer) -> str:
-    found = answer.calibration
-    if found is None:
-        return ""
-    return (
-        f"<h2>Predicted beside real</h2><p>{found.invocations:,} invocations: {found.predicted_seconds * 1000:,.0f} ms "
-        f"predicted, {found.real_seconds * 1000:,.0f} ms real; {found.predicted_mb:,.0f} MB predicted, "
-        f"{found.real_mb:,.0f} MB real. CPU factor {found.cpu_factor:.2f}, which the figures above include.</p>"
-    )
+def _trust(answer: Answer) -> str:
+    """Say how the model was held against what happens, and what it leaves out."""
+    parts = []
+    if found := answer.calibration:
+        rows = _rows(("", "predicted", "real"), compare_calibration(found))
+        parts.append(
+            f"<section><h2>Predicted beside real</h2><p>{found.invocations:,} invocations and {found.starts:,} starts; "
+            f"the figures above include the corrections.</p>{rows}</section>"
+        )
+    if answer.quota_checks:
+        rows = _rows(("records", "CPUs", "predicted", "measured", "error"), write_quota_rows(answer.quota_checks))
+        parts.append(f"<section><h2>Under CPU quotas, here</h2>{rows}</section>")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in answer.notes)
+    parts.append(f"<section><h2>To bear in mind</h2><ul>{notes}</ul></section>")
+    return f'<div class="charts">{"".join(parts)}</div>'

@@ -1,0 +1,38 @@
+"""What was measured, kept in a file: `fastetl tune --save` writes it, `--measured` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from fastetl.errors import ConfigError, Problem
+from fastetl.tune.model import Measured
+from fastetl.tune.quota_check import QuotaCheck
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What was measured, and with what."""
+
+    pipeline: str
+    measured_with: str
+    item_bytes: float
+    """Of one record in an event."""
+    measured: tuple[Measured, ...]
+    machine: str = ""
+    """The architecture, as Python names it: x86_64, aarch64 …"""
+    quota_checks: tuple[QuotaCheck, ...] = ()
+    quota_refusal: str = ""
+    """Why this machine allows no quotas."""
+
+
+def read_saved(path: Path) -> Saved:
+    """Read what an earlier run has written.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Saved)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError((Problem(str(path), str(error), "Write it anew with `fastetl tune --save`"),)) from None
