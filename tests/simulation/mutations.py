@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import polars as pl
 
 from fastetl import backfill, batches, decode_general, decode_typed, ledger, load, statements
@@ -306,28 +307,41 @@ def export_at_once() -> AbstractContextManager[Any]:
     return patch.multiple(backfill, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000, CLOCK_SLACK_SECONDS=0)
 
 
-MUTATIONS: dict[str, Mutation] = {
-    "sequence numbers compared as text": unpadded_versions,
-    "no tombstones": deletes_leave_no_tombstone,
-    "mirror overwritten by older versions": changed_sql('"mirror"."_version" <', '"mirror"."_version" !='),
-    "no gate for batches and files": without_steps("gate_batch", "gate_files"),
-    "no gate for files": without_steps("gate_files"),
-    "no row count per file": without_steps("count"),
-    "batch ids from a counter": counted_batches,
-    "bookkeeping shared between pipelines": shared_bookkeeping,
-    "a reported failure believed": failure_believed,
-    "quarantine without a verdict": failure_settles,
-    "resolves not persisted": unpersisted_resolves,
-    "files registered anew": registered_anew,
-    "acknowledged before the ledger has it": acknowledged_early,
-    "quarantine without comparison": quarantined_without_comparison,
-    "surroundings taken for data": environment_taken_for_data,
-    "no probe beside suspects": no_probe,
-    "suspects tried again before a probe": retries_before_probes,
-    "nothing deleted by a resync": without_tombstones,
-    "a resync that does not wait": impatient_resync,
-    "old changes after a resync": changed_sql('MAX("floor")', "MAX(NULL)"),
-    "an export taken at once": export_at_once,
+class Guard(msgspec.Struct, frozen=True):
+    """A guard, switched off by `without`, and the invariants of which one is violated then."""
+
+    without: Mutation
+    shows: frozenset[str]
+
+
+def _shows(invariants: str, without: Mutation) -> Guard:
+    return Guard(without, frozenset(invariants.split()))
+
+
+MUTATIONS: dict[str, Guard] = {
+    "sequence numbers compared as text": _shows("I4", unpadded_versions),
+    "no tombstones": _shows("I4", deletes_leave_no_tombstone),
+    "mirror overwritten by older versions": _shows(
+        "I4", changed_sql('"mirror"."_version" <', '"mirror"."_version" !=')
+    ),
+    "no gate for batches and files": _shows("I3", without_steps("gate_batch", "gate_files")),
+    "no gate for files": _shows("I3", without_steps("gate_files")),
+    "no row count per file": _shows("I4", without_steps("count")),
+    "batch ids from a counter": _shows("I7", counted_batches),
+    "bookkeeping shared between pipelines": _shows("I3", shared_bookkeeping),
+    "a reported failure believed": _shows("I7", failure_believed),
+    "quarantine without a verdict": _shows("I6", failure_settles),
+    "resolves not persisted": _shows("I7", unpersisted_resolves),
+    "files registered anew": _shows("I6", registered_anew),
+    "acknowledged before the ledger has it": _shows("I1", acknowledged_early),
+    "quarantine without comparison": _shows("I6", quarantined_without_comparison),
+    "surroundings taken for data": _shows("I6", environment_taken_for_data),
+    "no probe beside suspects": _shows("I7", no_probe),
+    "suspects tried again before a probe": _shows("I7", retries_before_probes),
+    "nothing deleted by a resync": _shows("I4", without_tombstones),
+    "a resync that does not wait": _shows("I4", impatient_resync),
+    "old changes after a resync": _shows("I4", changed_sql('MAX("floor")', "MAX(NULL)")),
+    "an export taken at once": _shows("I4", export_at_once),
 }
 
 SECOND_LINES: dict[str, Mutation] = {
