@@ -2,8 +2,9 @@
 
 What is not in `MUTATIONS` and why:
 
-- `SECOND_LINES` below: without them work is done twice or in vain, and the gate in the warehouse, which refuses files
-  that are loaded and names the batch that has them, keeps the outcome exact. They stay, because loads cost money.
+- `DIRECTED` below: what they prevent needs a course of events that hardly any seed has. `test_second_lines.py` plays
+  each with the guard and without it. Without most of them work is done twice or in vain, and the gate in the warehouse,
+  which refuses files that are loaded, keeps the outcome exact; without fence or lead it is wrong.
 - the gate's UPDATE: the simulation met two attempts with old snapshots too rarely. PostgreSQL shows it at will:
   `tests/local/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
@@ -344,7 +345,7 @@ MUTATIONS: dict[str, Guard] = {
     "an export taken at once": _shows("I4", export_at_once),
 }
 
-SECOND_LINES: dict[str, Mutation] = {
+DIRECTED: dict[str, Mutation] = {
     "an epoch that begins at once": epoch_at_once,
     "no fence": without_steps("gate_fence"),
     "index believed": index_believed,

@@ -44,6 +44,12 @@ LAMBDA_SECONDS = 300
 CALM_TICK_SECONDS = 0.25 * HOUR
 """Between the schedule's wake-ups once the faults are over: completion events wake coordinators as well."""
 
+READ_SECONDS, LOAD_SECONDS = 60, 300
+"""Of a change and of a batch, at most, where nothing is wrong."""
+
+STALE_SECONDS = 24 * HOUR
+"""Within which a healthy change is loaded that came when the faults were over, whatever they left to be retried."""
+
 CALM_SECONDS = 72 * HOUR
 """Within which everything must be loaded or in quarantine once the faults are over."""
 
@@ -110,6 +116,8 @@ class World:
             for pipeline in pipelines
         ]
         self.acknowledged: set[str] = set()
+        self._calm_since = 0.0
+        self._delivered: dict[tuple[str, ...], frozenset[str]] = {}
         self.processes: set[Process] = set()
         self._reading: set[str] = set()
         self._coordinating: Counter[str] = Counter()
@@ -178,8 +186,11 @@ class World:
         self.loop.background(self.disasters.run())
         await asyncio.sleep(self.scenario.active_seconds)
         await self._come_to_rest()
+        await self._load_once_more()
         if not self.invariants.violations:
             self.invariants.check_at_rest(self.dynamodb.items, self.sources, self.acknowledged)
+            for source in self.sources:
+                self.invariants.check_staleness(source, self._calm_since, STALE_SECONDS)
 
     async def _make_tables(self, pipeline: Pipeline) -> None:
         transaction = Transaction(self.warehouse)
@@ -195,6 +206,7 @@ class World:
             # A ledger that was restored may know of a pause that is over.
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
+        self._calm_since = begins
         while not self.invariants.violations:
             if self._at_rest():
                 return
@@ -206,6 +218,18 @@ class World:
                 written = self.loop.time()
                 for source in self.sources:
                     self.arrive(source, healthy=True)
+            await asyncio.sleep(60)
+
+    async def _load_once_more(self) -> None:
+        """Once nothing is in its way, a change is loaded soon: invariant I9."""
+        scenario, begins = self.scenario, self.loop.time()
+        delays = scenario.index_lag_seconds + scenario.max_age_seconds + 2 * scenario.skew_seconds
+        bound = READ_SECONDS + delays + 2 * CALM_TICK_SECONDS + LOAD_SECONDS
+        for source in self.sources:
+            self.arrive(source, healthy=True)
+        while not self.invariants.violations and not self._at_rest():
+            if self.loop.time() - begins > bound:
+                self.invariants.violated("I9", f"after {bound:,.0f} s without a fault: {self._unrest()}")
             await asyncio.sleep(60)
 
     def _at_rest(self) -> bool:
@@ -284,7 +308,18 @@ class World:
 
     async def deliver(self, batch: list[Change]) -> Ended:
         """Invoke ingest with changes of one stream."""
-        return await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
+        events = tuple(change.event_id for change in batch)
+        rows = frozenset(change.event_id for change in batch if not change.reject)
+        self.invariants.unsure[events] = rows
+        ended = await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
+        if ended.ok:
+            self.invariants.unsure.pop(events, None)
+            self._delivered[events] = rows
+        return ended
+
+    def forget_deliveries(self) -> None:
+        """A ledger that was set back, or is another one, may not know what was registered."""
+        self.invariants.unsure |= self._delivered
 
     async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
         """Run a Lambda invocation: it ends, dies, or is killed when its time is over."""
