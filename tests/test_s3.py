@@ -327,7 +327,7 @@ async def test_a_200_that_goes_on_holding_an_error_is_an_error(aws):
 
     name = await aws.new_bucket()
     async with proxy(aws.endpoint_url, fault) as url:
-        with pytest.raises(StorageError, match="complete_multipart_upload.*InternalError"):
+        with pytest.raises(StorageError, match=r"complete_multipart_upload.*InternalError"):
             await Bucket(await client_of(aws, endpoint_url=url), name).put("k", iter([PART, b"end"]), METADATA)
     direct = await client_of(aws)
     assert await Bucket(direct, name).head("k") is None

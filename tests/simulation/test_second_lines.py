@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,8 +190,10 @@ def play(course: Course) -> Any:
     return told[0]
 
 
-def test_every_guard_has_its_course() -> None:
-    assert set(COURSES) == set(DIRECTED)
+def test_every_guard_has_its_course_and_is_explained() -> None:
+    _, _, table = Path(__file__).with_name("README.md").read_text().partition("| what comes of it |")
+    explained = re.findall(r"^\| (\w[^|]+) \|", table.partition("\n\n")[0], re.MULTILINE)
+    assert sorted(explained) == sorted(COURSES) == sorted(DIRECTED)
 
 
 @pytest.mark.parametrize("guard", COURSES)
