@@ -120,6 +120,7 @@ class World:
         self._delivered: dict[tuple[str, ...], frozenset[str]] = {}
         self.processes: set[Process] = set()
         self._reading: set[str] = set()
+        self._redelivering = 0
         self._coordinating: Counter[str] = Counter()
 
     def _build_services(self) -> None:
@@ -226,7 +227,8 @@ class World:
         delays = scenario.index_lag_seconds + scenario.max_age_seconds + 2 * scenario.skew_seconds
         bound = READ_SECONDS + delays + 2 * CALM_TICK_SECONDS + LOAD_SECONDS
         for source in self.sources:
-            self.arrive(source, healthy=True)
+            # Not a delete: it has the values that the item had last, which the warehouse may refuse.
+            self.arrive(source, healthy=True, delete=False)
         while not self.invariants.violations and not self._at_rest():
             if self.loop.time() - begins > bound:
                 self.invariants.violated("I9", f"after {bound:,.0f} s without a fault: {self._unrest()}")
@@ -239,6 +241,8 @@ class World:
         """What has not come to its end, in words; empty at rest."""
         if self._reading or any(not shard.drained for source in self.sources for shard in source.shards):
             return "changes are not read"
+        if self._redelivering:
+            return "changes are delivered again"
         for pk, item in self.dynamodb.items.items():
             if pk.startswith("F#") and item["state"]["S"] == "PENDING":
                 return f"file {pk[2:]} waits"
@@ -265,9 +269,9 @@ class World:
             for _ in range(self.random.choice((1, 1, 2, 5))):
                 self.arrive(source)
 
-    def arrive(self, source: SourceTable, *, healthy: bool = False) -> None:
+    def arrive(self, source: SourceTable, **how: Any) -> None:
         """Let a change happen, and see to it that it is read."""
-        change = source.write(self.loop.time(), healthy=healthy)
+        change = source.write(self.loop.time(), **how)
         self.sometimes("change that the warehouse refuses", change.unloadable)
         self.sometimes("delete", change.deleted)
         self.read(source)
@@ -299,12 +303,13 @@ class World:
 
     async def _redeliver(self, shard: Shard, begins: int) -> None:
         """Deliver again what was acknowledged, from the same place, perhaps cut differently."""
+        self._redelivering += 1
         await asyncio.sleep(self.random.uniform(0, 0.5 * HOUR))
         batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-        if begins < shard.trimmed:
-            return
-        await self.deliver(batch)
-        self.sometimes("batch delivered again")
+        if begins >= shard.trimmed:
+            await self.deliver(batch)
+            self.sometimes("batch delivered again")
+        self._redelivering -= 1
 
     async def deliver(self, batch: list[Change]) -> Ended:
         """Invoke ingest with changes of one stream."""
