@@ -45,7 +45,7 @@ class Bench:
         self.pipeline = msgspec.structs.replace(
             build_pipeline(0, draw_scenario(0)), load=LoadPolicy(max_bytes=1, max_files=100), **changes
         )
-        self.source = SourceTable(self.pipeline, random.Random(0), keys=4, unloadable=0.0, rejects=0.0)
+        self.source = SourceTable(self.pipeline, random.Random(0), keys=4, unloadable=1.0, rejects=0.0)
         self.source.new_stream("2026-01-01T00:00:00.000")
         self.config = Config(BUCKET, "ledger", (self.pipeline,))
         self.ledger = Ledger(DirectClient(self.dynamodb), "ledger")
@@ -85,7 +85,7 @@ class Bench:
         )
 
     def write(self, **how: Any) -> Change:
-        """Change an item."""
+        """Change an item; `healthy=False` for a value that the warehouse refuses."""
         return self.source.write(self.loop.time(), **({"healthy": True} | how))
 
     async def put(self, *changes: Change) -> str:

@@ -4,7 +4,7 @@ What is not in `MUTATIONS` and why:
 
 - `DIRECTED` below: what they prevent needs a course of events that hardly any seed has. `test_second_lines.py` plays
   each with the guard and without it. Without most of them work is done twice or in vain, and the gate in the warehouse,
-  which refuses files that are loaded, keeps the outcome exact; without fence or lead it is wrong.
+  which refuses files that are loaded, keeps the outcome exact; without the others it is wrong, or late.
 - the gate's UPDATE: the simulation met two attempts with old snapshots too rarely. PostgreSQL shows it at will:
   `tests/local/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
@@ -338,7 +338,6 @@ MUTATIONS: dict[str, Guard] = {
     "quarantine without comparison": _shows("I6", quarantined_without_comparison),
     "surroundings taken for data": _shows("I6", environment_taken_for_data),
     "no probe beside suspects": _shows("I7", no_probe),
-    "suspects tried again before a probe": _shows("I7", retries_before_probes),
     "nothing deleted by a resync": _shows("I4", without_tombstones),
     "a resync that does not wait": _shows("I4", impatient_resync),
     "old changes after a resync": _shows("I4", changed_sql('MAX("floor")', "MAX(NULL)")),
@@ -347,6 +346,7 @@ MUTATIONS: dict[str, Guard] = {
 
 DIRECTED: dict[str, Mutation] = {
     "an epoch that begins at once": epoch_at_once,
+    "suspects tried again before a probe": retries_before_probes,
     "no fence": without_steps("gate_fence"),
     "index believed": index_believed,
     "generation ignored": generation_ignored,

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import ledger, statements
+from fastetl import ledger, redshift, statements
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
@@ -40,6 +40,9 @@ BEGINS = 1_790_000_000.0
 BUCKET = "lake"
 INDEX_BUCKETS = 3
 """Of the ledger's index: a quarter of the calls for the same questions."""
+POLL_SECONDS = 10.0
+"""Between two questions of an operator's command that waits for the warehouse, which may take hours."""
+
 LAMBDA_SECONDS = 300
 CALM_TICK_SECONDS = 0.25 * HOUR
 """Between the schedule's wake-ups once the faults are over: completion events wake coordinators as well."""
@@ -159,7 +162,10 @@ class World:
         """Run to the end and tell what came of it."""
         gc.disable()
         try:
-            with patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS):
+            with (
+                patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS),
+                patch.object(redshift, "POLL_SECONDS", POLL_SECONDS),
+            ):
                 self.loop.run_until_complete(self._main())
         finally:
             gc.enable()
