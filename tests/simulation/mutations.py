@@ -33,6 +33,9 @@ from fastetl.load import Loader, Step
 
 Mutation = Callable[[], AbstractContextManager[Any]]
 
+LATE_SECONDS = 3000
+"""Less than the hour between healthy changes in the time of calm, in which there would be no rest otherwise."""
+
 
 def without_steps(*steps: str) -> Mutation:
     """Leave steps out of the transactions."""
@@ -256,6 +259,17 @@ def no_probe() -> AbstractContextManager[Any]:
     return patch.object(Loader, "_may_open", may_open)
 
 
+def loads_late() -> AbstractContextManager[Any]:
+    """Files wait for most of an hour, whatever `max_age` says."""
+    original = Loader._candidates
+
+    async def candidates(self: Loader, head: Any, open_batches: Any) -> Any:
+        files = await original(self, head, open_batches)
+        return [file for file in files if self._now() - file.created > LATE_SECONDS * 1000]
+
+    return patch.object(Loader, "_candidates", candidates)
+
+
 def retries_before_probes() -> AbstractContextManager[Any]:
     """While any suspect may be tried again, no probe is begun."""
     return patch.object(Loader, "_is_probing", _is_probing_unless_due)
@@ -337,6 +351,7 @@ MUTATIONS: dict[str, Guard] = {
     "acknowledged before the ledger has it": _shows("I1", acknowledged_early),
     "quarantine without comparison": _shows("I6", quarantined_without_comparison),
     "surroundings taken for data": _shows("I6", environment_taken_for_data),
+    "files left waiting": _shows("I9", loads_late),
     "no probe beside suspects": _shows("I7", no_probe),
     "nothing deleted by a resync": _shows("I4", without_tombstones),
     "a resync that does not wait": _shows("I4", impatient_resync),
