@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import random
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 
 from fastetl import statements
 from fastetl.config import LoadPolicy
-from tests.plant import Change
+from fastetl.local import data_api
+from fastetl.local.data_api_wire import ApiError
+from fastetl.local.engine import SqlError
+from tests.plant import Change, create_tables
 
 
 async def test_files_arrive_in_mirror_and_log_once(make_plant: Any) -> None:
@@ -164,6 +168,95 @@ async def test_what_the_surroundings_break_pauses_and_resumes(make_plant: Any) -
     plant.now += 4000
     assert (await plant.run())[-1] == "loaded"
     assert (await plant.ledger.head("orders")).paused == ""
+
+
+@pytest.mark.parametrize(
+    "message", ["Cluster is paused", "Secrets Manager cannot find the specified secret", "Cluster is resizing"]
+)
+async def test_a_call_that_is_refused_pauses_and_resumes(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    plant = await make_plant()
+    one = await plant.put(Change(1, 1))
+
+    async def refuse(*_: Any) -> Any:
+        raise ApiError("ValidationException", message)
+
+    kind, _ = data_api._OPERATIONS["BatchExecuteStatement"]
+    with monkeypatch.context() as broken:
+        broken.setitem(data_api._OPERATIONS, "BatchExecuteStatement", (kind, refuse))
+        await plant.run(until=lambda step: step.action == "waiting")
+        head = await plant.ledger.head("orders")
+        assert head.paused_by == "fastetl"
+        assert message in head.paused
+    assert (await plant.run())[-1] == "loaded"
+    assert (await plant.ledger.head("orders")).paused == ""
+    assert await plant.states() == {one: "LOADED"}
+
+
+async def test_a_connection_that_is_refused_pauses_and_resumes(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that has expired: calls are taken, and their statements end without any of them having begun."""
+    plant = await make_plant()
+    one = await plant.put(Change(1, 1))
+
+    def connect() -> Any:
+        raise SqlError('FATAL: password authentication failed for user "loader"')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(plant.server._engine, "connect", connect)
+        for _ in range(100):
+            await plant.loader.wake_up()
+            if (head := await plant.ledger.head("orders")).paused:
+                break
+            await asyncio.sleep(0.05)
+        assert head.paused_by == "fastetl"
+        assert "password authentication failed" in head.paused
+    plant.now += 4000
+    assert (await plant.run())[-1] == "loaded"
+    assert (await plant.ledger.head("orders")).paused == ""
+    assert await plant.states() == {one: "LOADED"}
+
+
+async def test_a_mirror_that_is_gone_pauses_until_it_is_there_again(make_plant: Any) -> None:
+    plant = await make_plant()
+    await plant.put(Change(1, 1))
+    await plant.run()
+    await plant.execute('DROP VIEW "public"."orders_current"')
+    await plant.execute('DROP TABLE "public"."orders"')
+    two = await plant.put(Change(2, 2))
+    await plant.run(until=lambda step: step.action == "retry")
+    head = await plant.ledger.head("orders")
+    assert head.paused_by == "fastetl"
+    assert "orders" in head.paused
+    assert (await plant.states())[two] == "PENDING"
+    await create_tables(plant)
+    plant.now += 4000
+    assert (await plant.run())[-1] == "loaded"
+    assert (await plant.ledger.head("orders")).paused == ""
+    assert [row[0] for row in await plant.mirror()] == ["2"]
+
+
+async def test_a_repaired_file_from_quarantine_overwrites_nothing_newer(make_plant: Any) -> None:
+    plant = await make_plant()
+    await plant.put(Change(1, 1, note="first"), Change(2, 2, note="first"))
+    await plant.run()
+    too_long = "n" * 30
+    bad = await plant.put(Change(1, 5, note=too_long), Change(2, 6, note=too_long), Change(3, 7, note=too_long))
+    await plant.run(until=lambda step: step.action == "retry")
+    await plant.put(Change(1, 9, note="newest"), Change(3, 10, op="REMOVE"))
+    await plant.run()
+    assert (await plant.states())[bad] == "QUARANTINED"
+    # Repaired: the object under the same key now holds the notes as far as they fit.
+    file = (await plant.ledger.files([bad]))[bad]
+    body = gzip.decompress(await plant.bucket.get(file.key)).replace(too_long.encode(), b"repaired")
+    await plant.bucket.replace(file.key, gzip.compress(body, mtime=0))
+    await plant.ledger.requeue(file)
+    assert (await plant.run())[-1] == "loaded"
+    assert [row[0::2] for row in await plant.mirror()] == [("1", "newest"), ("2", "repaired")]
+    events = await plant.sql('SELECT "_event_id" FROM "public"."orders_log"')
+    assert sorted(events) == [(f"event-{number}",) for number in (1, 10, 2, 5, 6, 7, 9)]
 
 
 async def test_an_operators_pause_holds(make_plant: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from fastetl.enrich import Enricher
 from fastetl.errors import EventError, LedgerError
+from fastetl.files import build_file
 from fastetl.ingest import Ingest
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
@@ -94,6 +96,30 @@ async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None
     }
 
 
+async def test_records_that_became_neither_row_nor_reject_are_told(make_plant: Any) -> None:
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    file = (await ingest.ingest(make_event(1, 2, 3))).file
+    assert (file.received, file.rows, file.rejects) == (3, 3, 0)
+    rejected = (await ingest.ingest(make_event(4, note="x" * 21))).file
+    assert (rejected.received, rejected.rows, rejected.rejects) == (1, 0, 1)
+    assert build_file(await plant.bucket.head(file.key), 0).received == 3
+    await plant.run()
+    for tampered in (file, rejected):
+        await plant.ledger._client.update_item(
+            TableName=plant.ledger.table,
+            Key={"pk": {"S": f"F#{tampered.file_id}"}},
+            UpdateExpression="SET received = received + :one",
+            ExpressionAttributeValues={":one": {"N": "1"}},
+        )
+    found = await new_reconciler(plant).reconcile()
+    assert {each.file_id: each.what for each in found.differences} == {
+        file.file_id: "4 records were received, and 3 rows and 0 rejects written",
+        rejected.file_id: "2 records were received, and 0 rows and 1 rejects written",
+    }
+    assert (found.records, found.rows, found.rejects) == (6, 3, 1)
+
+
 async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
@@ -147,10 +173,13 @@ async def test_a_pause_holds_and_ends(make_plant: Any) -> None:
     assert await plant.run() == []
     status = await operator.status()
     assert (status.paused, status.paused_by, status.pending_files) == ("maintenance", "operator", 1)
+    assert (status.loads, status.last_load) == (0, "")
     await operator.resume()
     await operator.load_now()
     assert (await operator.status()).load_requested
     assert await plant.run() == ["opened", "submitted", "loaded"]
+    status = await operator.status()
+    assert (status.loads, datetime.fromisoformat(status.last_load).timestamp()) == (1, int(plant.now))
 
 
 async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make_plant: Any) -> None:

@@ -295,6 +295,45 @@ async def test_an_answer_that_was_lost_is_found_out(aws, pieces):
     assert await open_uploads(await client_of(aws), name) == []
 
 
+@pytest.mark.parametrize("effect", ["before", "after"])
+async def test_a_200_that_holds_an_error_is_no_success(aws, effect):
+    """Of CompleteMultipartUpload, which sends its status before it knows the outcome (Amazon S3 API reference)."""
+    fault = LoseAnswer(lambda request: request.method == "POST" and "uploadId" in request.query)
+
+    def spoil(request: web.Request) -> web.Response | None:
+        return error(200, "InternalError") if LoseAnswer.after(fault, request) else None
+
+    class Spoil:
+        def __call__(self, request: web.Request) -> web.Response | None:
+            return spoil(request) if effect == "before" else None
+
+        def after(self, request: web.Request) -> web.Response | None:
+            return spoil(request) if effect == "after" else None
+
+    name = await aws.new_bucket()
+    async with proxy(aws.endpoint_url, Spoil()) as url:
+        stored = await Bucket(await client_of(aws, endpoint_url=url), name).put("k", iter([PART, b"end"]), METADATA)
+    assert fault.lost == 1
+    assert (stored.bytes, stored.metadata) == (len(PART) + 3, METADATA)
+    direct = await client_of(aws)
+    assert await body_of(direct, name, "k") == PART + b"end"
+    assert await open_uploads(direct, name) == []
+
+
+async def test_a_200_that_goes_on_holding_an_error_is_an_error(aws):
+    def fault(request: web.Request) -> web.Response | None:
+        completes = request.method == "POST" and "uploadId" in request.query
+        return error(200, "InternalError") if completes else None
+
+    name = await aws.new_bucket()
+    async with proxy(aws.endpoint_url, fault) as url:
+        with pytest.raises(StorageError, match=r"complete_multipart_upload.*InternalError"):
+            await Bucket(await client_of(aws, endpoint_url=url), name).put("k", iter([PART, b"end"]), METADATA)
+    direct = await client_of(aws)
+    assert await Bucket(direct, name).head("k") is None
+    assert await open_uploads(direct, name) == []
+
+
 async def test_a_conflict_is_tried_again(aws):
     conflicts = iter([409, 409])
 

@@ -107,8 +107,9 @@ _MISSING_OBJECT = re.compile(
 )
 _TRANSIENT = re.compile(r"\b1023\b|serializ|deadlock|terminat|connection|timed? ?out|restart|SlowDown", re.IGNORECASE)
 _SURROUNDINGS = re.compile(
-    r"denied|permission|not authorized|credential|\biam\b|\bkms\b|expired|disk|space|paused|resiz|unavailable|memory"
-    r"|relation|schema|table .* does not exist|column .* (?:does not exist|of)",
+    r"denied|permission|not authorized|authentication failed|secrets manager|credential|\biam\b|\bkms\b|expired"
+    r"|disk|space|paused|resiz|unavailable|memory|relation|schema"
+    r"|table .* does not exist|column .* (?:does not exist|of)",
     re.IGNORECASE,
 )
 

@@ -149,6 +149,7 @@ class _Part:
         return Contents(
             file_id=self.file_id,
             label=EXPORT_LABEL,
+            received=self.items,
             rows=self.rows,
             rejects=tuple(self.rejects),
             version_min=min(versions),

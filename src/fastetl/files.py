@@ -34,6 +34,8 @@ class Contents(msgspec.Struct, frozen=True):
     file_id: str
     label: str
     """Of the stream, or what stands in its place; a folder of the object's key."""
+    received: int
+    """Records, counted before any was converted."""
     rows: int
     rejects: tuple[Reject, ...]
     version_min: str
@@ -115,6 +117,7 @@ class FileStore:
             "pipeline": self._pipeline.name,
             "file-id": contents.file_id,
             "layout-id": self._layout.layout_id,
+            "received": str(contents.received),
             "rows": str(contents.rows),
             "rejects": str(len(contents.rejects)),
             "rejects-key": rejects_key,
@@ -150,6 +153,7 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
             changed_min=described["changed-min"],
             changed_max=described["changed-max"],
             created=created,
+            received=int(described.get("received", -1)),
             state="PENDING" if stored.key else "REJECTED",
         )
     except (KeyError, ValueError) as error:

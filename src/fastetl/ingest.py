@@ -121,6 +121,7 @@ class Ingest:
         contents = Contents(
             file_id=changes.file_id,
             label=changes.stream_arn.rpartition("/")[2],
+            received=changes.received,
             rows=frame.height,
             rejects=changes.rejects,
             version_min=changes.version_min,

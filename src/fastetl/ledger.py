@@ -388,13 +388,14 @@ class _Pages:
 
 async def _each(things: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
     """Do something for each, a bounded number at once; the first error ends it."""
-    left = iter(things)
+    waiting = list(things)
+    left = iter(waiting)
 
     async def work() -> None:
         for thing in left:
             await do(thing)
 
-    await _all(work() for _ in range(_AT_ONCE))
+    await _all(work() for _ in range(min(_AT_ONCE, len(waiting))))
 
 
 async def _all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

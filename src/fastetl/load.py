@@ -404,7 +404,7 @@ class Loader:
         # First the files, then HEAD: the other way round a file would be in no batch and not yet loaded.
         members = await self._members(batch)
         await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
-        await self._ledger.close_batch(head, batch, "LOADED", loads=loads)
+        await self._ledger.close_batch(head, batch, "LOADED", loads=loads, last_load=self._now())
         return Step("loaded", batch)
 
     async def _dissolve(self, head: Head, batch: Batch, elsewhere: Sequence[tuple[str, ...]]) -> Step:

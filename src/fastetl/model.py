@@ -115,6 +115,8 @@ class FileItem(msgspec.Struct, frozen=True):
     state: FileState = "PENDING"
     batch_id: str = ""
     reason: str = ""
+    received: int = -1
+    """Records that came in, counted before any was converted: rows and rejects together; -1 where nobody counted."""
     drift: dict[str, int] = {}
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
@@ -170,6 +172,8 @@ class Head(msgspec.Struct, frozen=True):
     """An operator asked to load now, whatever the thresholds say."""
     loads: int = 0
     """Loads seen to succeed so far: tells whether anything else has loaded since a suspect failed."""
+    last_load: int = 0
+    """Unix milliseconds when a batch was last seen to be loaded; 0 before the first."""
     epochs: tuple[EpochStart, ...] = ()
     probe_at: int = 0
     """Unix milliseconds before which a paused pipeline with suspects tries no other file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,6 +44,8 @@ class Status(msgspec.Struct, frozen=True):
     open_batches: tuple[OpenBatch, ...]
     loads: int
     """Since this ledger began."""
+    last_load: str
+    """When the last one was seen to have succeeded: ISO 8601, UTC; empty before the first."""
     quarantined: int
     rejects: int
     """Objects with rejects that are still kept."""
@@ -86,6 +89,7 @@ class Operator:
                 for batch in batches
             ),
             loads=head.loads,
+            last_load=_moment(head.last_load) if head.last_load else "",
             quarantined=len(files) - len(pending),
             rejects=len(await self.reject_keys()),
             paused=head.paused,
@@ -155,3 +159,7 @@ class Operator:
                 continue
             return
         raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

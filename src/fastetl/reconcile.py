@@ -1,7 +1,7 @@
 """Whether everything is where it should be: objects, ledger and warehouse held against each other; a ledger rebuilt.
 
-Received records are rows in files plus rejects. A file is an object whose metadata says what it holds, a FILE item,
-and, once loaded, a row in `load_files` with the number of rows that COPY counted.
+Received records, counted before any is converted, are rows in files plus rejects. A file is an object whose metadata
+says what it holds, a FILE item, and, once loaded, a row in `load_files` with the number of rows that COPY counted.
 """
 
 from __future__ import annotations
@@ -108,11 +108,13 @@ class Reconciler:
         differences += await self._check_rejects(objects, items)
         states = [item.state for item in items.values()]
         rows = sum(int(stored.metadata["rows"]) for stored in objects.values())
-        rejects = sum(item.rejects for item in items.values())
-        rejects += sum(int(objects[each].metadata["rejects"]) for each in objects.keys() - items.keys())
+        # What is in no ledger is counted as its object says.
+        files = [build_file(stored, 0) for file_id, stored in objects.items() if file_id not in items]
+        files += items.values()
+        rejects = sum(file.rejects for file in files)
         return Reconciliation(
             pipeline=self._pipeline.name,
-            records=rows + rejects,
+            records=sum(file.received if file.received >= 0 else file.rows + file.rejects for file in files),
             rows=rows,
             rejects=rejects,
             files=len(objects),
@@ -201,6 +203,9 @@ def _compare(
         found.append((f"its object {item.key} is gone", missing))
     if stored and item and item.key and _differ(stored, item):
         found.append(("object and ledger differ in size or checksum", missing))
+    if item and item.received >= 0 and item.received != item.rows + item.rejects:
+        counts = f"{item.received} records were received, and {item.rows} rows and {item.rejects} rejects written"
+        found.append((counts, "Keep its object, and report it"))
     if item and item.state == "LOADED" and loaded is None:
         found.append(("the ledger says it is loaded, the warehouse does not", rebuild))
     if item and loaded and item.state != "LOADED":

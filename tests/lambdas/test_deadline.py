@@ -1,21 +1,35 @@
-"""Endpoints that are not there, or do not answer: an invocation ends by itself, before Lambda ends it."""
+"""Endpoints that are not there, do not answer, or throttle: an invocation ends by itself, before Lambda ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import orjson
 import pytest
+from aiohttp import web
 
+from fastetl import s3
+from fastetl.batches import build_batch
+from fastetl.items import write_item
+from fastetl.lambdas.environment import SDK_ATTEMPTS
 from fastetl.local.lambda_environment import FunctionSettings
 from fastetl.local.lambda_runtime import Function, InvokeResult
+from fastetl.model import FileItem, Head
 from tests.local.test_stack import CONFIG, make_record
 
 TIMEOUT_SECONDS = 13
-Invoke = Callable[[str, str], Awaitable[InvokeResult]]
+UNHURRIED_SECONDS = 120
+SHORT_SECONDS = s3.ABORT_LIMIT_SECONDS + 2.0
+"""Less than the waits between so many attempts take."""
+
+Invoke = Callable[..., Awaitable[InvokeResult]]
 
 
 @pytest.fixture
@@ -35,7 +49,7 @@ async def silent() -> AsyncIterator[str]:
 async def invoke(tmp_path: Path) -> AsyncIterator[Invoke]:
     functions: list[Function] = []
 
-    async def run(name: str, endpoint_url: str) -> InvokeResult:
+    async def run(name: str, endpoint_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> InvokeResult:
         config = tmp_path / "fastetl.toml"
         config.write_text(CONFIG)
         environment = {
@@ -44,7 +58,7 @@ async def invoke(tmp_path: Path) -> AsyncIterator[Invoke]:
             "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
         settings = FunctionSettings(
-            name, f"fastetl.lambdas.{name}.handler", environment, timeout_seconds=TIMEOUT_SECONDS, memory_mb=512
+            name, f"fastetl.lambdas.{name}.handler", environment, timeout_seconds=timeout_seconds, memory_mb=512
         )
         functions.append(Function(settings))
         event = orjson.dumps({"Records": [make_record(1, 1, "x")]}) if name == "ingest" else b"{}"
@@ -67,3 +81,74 @@ async def test_an_endpoint_that_is_not_there_is_an_error(name: str, invoke: Invo
     result = await invoke(name, "http://127.0.0.1:9")
     assert result.error
     assert not result.error.startswith("Sandbox"), result.payload
+
+
+class Throttling:
+    """All of AWS at one address: it answers what it is told to, and throttles everything else."""
+
+    def __init__(self, items: dict[str, dict[str, Any]]) -> None:
+        self.calls: Counter[str] = Counter()
+        self._items = items
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer; GetItem of what is there as well, with nothing for what is not."""
+        body = await request.read()
+        operation = request.headers.get("X-Amz-Target", f"S3.{request.method}").rpartition(".")[2]
+        if operation == "GetItem" and self._items:
+            item = self._items.get(orjson.loads(body)["Key"]["pk"]["S"])
+            return web.json_response({"Item": item} if item else {}, content_type="application/x-amz-json-1.0")
+        self.calls[operation] += 1
+        if "X-Amz-Target" in request.headers:
+            error = {"__type": "ThrottlingException", "message": "Rate exceeded"}
+            return web.json_response(error, status=400, content_type="application/x-amz-json-1.0")
+        xml = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        return web.Response(text=xml, status=503, content_type="application/xml")
+
+
+@asynccontextmanager
+async def served(throttling: Throttling) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", throttling.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def running_batch() -> dict[str, dict[str, Any]]:
+    """A ledger in which one batch has been submitted."""
+    file = FileItem("f" * 32, "orders", "key", "layout", "", 1, 1, 0, "", "", "", "", "", created=0)
+    batch = build_batch("orders", "installation", [file], "lake", ("manifest", "files"))
+    batch = msgspec.structs.replace(batch, state="SUBMITTED", attempt=1, statement_id="statement")
+    head = Head("orders", generation=1, open=(batch.batch_id,), installation="installation")
+    rows = {f"B#{batch.batch_id}": batch, "P#orders": head}
+    return {pk: write_item({"pk": pk, **msgspec.to_builtins(each)}) for pk, each in rows.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "throttled", "attempts"),
+    [
+        ("ingest", {}, "GetItem", SDK_ATTEMPTS),
+        ("coordinator", {}, "GetItem", SDK_ATTEMPTS),
+        ("ingest", running_batch(), "PUT", SDK_ATTEMPTS * s3.ATTEMPTS),
+        ("coordinator", running_batch(), "DescribeStatement", SDK_ATTEMPTS),
+    ],
+    ids=["ingest-ledger", "coordinator-ledger", "ingest-s3", "coordinator-data-api"],
+)
+@pytest.mark.timeout(UNHURRIED_SECONDS)
+async def test_a_throttled_call_is_tried_so_often_and_then_given_up(
+    name: str, answers: dict[str, dict[str, Any]], throttled: str, attempts: int, invoke: Invoke
+) -> None:
+    throttling = Throttling(answers)
+    async with served(throttling) as endpoint_url:
+        result = await invoke(name, endpoint_url, UNHURRIED_SECONDS)
+    assert result.error
+    assert not result.error.startswith("Sandbox"), result.payload
+    assert throttling.calls == {throttled: attempts}
+
+
+async def test_a_throttled_upload_is_given_up_when_time_is_over(invoke: Invoke) -> None:
+    async with served(Throttling(running_batch())) as endpoint_url:
+        result = await invoke("ingest", endpoint_url, SHORT_SECONDS)
+    assert result.error == "TimeoutError", result.payload

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastetl.config import Config, Pipeline
     from tests.simulation.world import World
 
+CLOCKS_APART_SECONDS = 600
+
 
 class Deployment:
     """One stack. Lambda environments serve one invocation after the other, as long as none of these dies or fails."""
@@ -28,6 +30,7 @@ class Deployment:
         self.config = config
         self._world = world
         self._idle: dict[str, list[Ingest]] = defaultdict(list)
+        self._skews = (0.0, 0.0)
 
     async def ingest(self, event: bytes) -> None:
         """One invocation of the ingest Lambda, in an environment that waits or in a new one."""
@@ -91,4 +94,6 @@ class Deployment:
 
     def _clock(self) -> Callable[[], float]:
         skew = self._world.random.uniform(-1, 1) * self._world.scenario.skew_seconds
+        self._skews = (min(skew, self._skews[0]), max(skew, self._skews[1]))
+        self._world.sometimes("clocks apart", self._skews[1] - self._skews[0] >= CLOCKS_APART_SECONDS)
         return lambda: self._world.loop.time() + skew

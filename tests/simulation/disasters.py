@@ -79,6 +79,7 @@ class Disasters:
         world.kill_everything()
         world.deployment.forget_environments()
         world.dynamodb.restore(backup)  # type: ignore[arg-type]
+        world.forget_deliveries()
         for source in world.sources:
             for shard in source.shards:
                 shard.position = 0

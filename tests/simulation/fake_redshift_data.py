@@ -131,9 +131,10 @@ class FakeRedshiftData:
         return {"Id": execution.id, "Status": execution.status, "Error": execution.error, "SubStatements": parts}
 
     def get_statement_result(self, *, Id: str, **_: Any) -> dict[str, Any]:
-        execution = self._find("get_statement_result", Id)
-        place = int(Id.partition(":")[2] or 1) - 1
-        answer = execution.parts[place].answer
+        execution, place = self._find("get_statement_result", Id), Id.partition(":")[2]
+        if not place:
+            raise client_error("get_statement_result", "ValidationException", "the id of one statement is required")
+        answer = execution.parts[int(place) - 1].answer
         if execution.status != "FINISHED" or answer is None:
             raise client_error("get_statement_result", "ResourceNotFoundException", "Query does not have result.")
         return {"Records": Rows.of(answer).records}
@@ -164,8 +165,9 @@ class FakeRedshiftData:
         return {"Status": True}
 
     def _find(self, operation: str, text: str) -> Execution:
-        execution = self.executions.get(text.partition(":")[0])
-        if execution is None or self._expired(execution):
+        identifier, _, place = text.partition(":")
+        execution = self.executions.get(identifier)
+        if execution is None or self._expired(execution) or int(place or 1) > len(execution.parts):
             raise client_error(operation, "ResourceNotFoundException", "Query does not exist.", ResourceId=text)
         return execution
 

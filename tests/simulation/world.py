@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import ledger, statements
+from fastetl import ledger, redshift, statements
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
@@ -40,9 +40,18 @@ BEGINS = 1_790_000_000.0
 BUCKET = "lake"
 INDEX_BUCKETS = 3
 """Of the ledger's index: a quarter of the calls for the same questions."""
+POLL_SECONDS = 10.0
+"""Between two questions of an operator's command that waits for the warehouse, which may take hours."""
+
 LAMBDA_SECONDS = 300
 CALM_TICK_SECONDS = 0.25 * HOUR
 """Between the schedule's wake-ups once the faults are over: completion events wake coordinators as well."""
+
+READ_SECONDS, LOAD_SECONDS = 60, 300
+"""Of a change and of a batch, at most, where nothing is wrong."""
+
+STALE_SECONDS = 24 * HOUR
+"""Within which a healthy change is loaded that came when the faults were over, whatever they left to be retried."""
 
 CALM_SECONDS = 72 * HOUR
 """Within which everything must be loaded or in quarantine once the faults are over."""
@@ -110,8 +119,11 @@ class World:
             for pipeline in pipelines
         ]
         self.acknowledged: set[str] = set()
+        self._calm_since = 0.0
+        self._delivered: dict[tuple[str, ...], frozenset[str]] = {}
         self.processes: set[Process] = set()
         self._reading: set[str] = set()
+        self._redelivering = 0
         self._coordinating: Counter[str] = Counter()
 
     def _build_services(self) -> None:
@@ -150,7 +162,10 @@ class World:
         """Run to the end and tell what came of it."""
         gc.disable()
         try:
-            with patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS):
+            with (
+                patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS),
+                patch.object(redshift, "POLL_SECONDS", POLL_SECONDS),
+            ):
                 self.loop.run_until_complete(self._main())
         finally:
             gc.enable()
@@ -178,8 +193,11 @@ class World:
         self.loop.background(self.disasters.run())
         await asyncio.sleep(self.scenario.active_seconds)
         await self._come_to_rest()
+        await self._load_once_more()
         if not self.invariants.violations:
             self.invariants.check_at_rest(self.dynamodb.items, self.sources, self.acknowledged)
+            for source in self.sources:
+                self.invariants.check_staleness(source, self._calm_since, STALE_SECONDS)
 
     async def _make_tables(self, pipeline: Pipeline) -> None:
         transaction = Transaction(self.warehouse)
@@ -195,6 +213,7 @@ class World:
             # A ledger that was restored may know of a pause that is over.
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
+        self._calm_since = begins
         while not self.invariants.violations:
             if self._at_rest():
                 return
@@ -208,6 +227,19 @@ class World:
                     self.arrive(source, healthy=True)
             await asyncio.sleep(60)
 
+    async def _load_once_more(self) -> None:
+        """Once nothing is in its way, a change is loaded soon: invariant I9."""
+        scenario, begins = self.scenario, self.loop.time()
+        delays = scenario.index_lag_seconds + scenario.max_age_seconds + 2 * scenario.skew_seconds
+        bound = READ_SECONDS + delays + 2 * CALM_TICK_SECONDS + LOAD_SECONDS
+        for source in self.sources:
+            # Not a delete: it has the values that the item had last, which the warehouse may refuse.
+            self.arrive(source, healthy=True, delete=False)
+        while not self.invariants.violations and not self._at_rest():
+            if self.loop.time() - begins > bound:
+                self.invariants.violated("I9", f"after {bound:,.0f} s without a fault: {self._unrest()}")
+            await asyncio.sleep(60)
+
     def _at_rest(self) -> bool:
         return not self._unrest()
 
@@ -215,6 +247,8 @@ class World:
         """What has not come to its end, in words; empty at rest."""
         if self._reading or any(not shard.drained for source in self.sources for shard in source.shards):
             return "changes are not read"
+        if self._redelivering:
+            return "changes are delivered again"
         for pk, item in self.dynamodb.items.items():
             if pk.startswith("F#") and item["state"]["S"] == "PENDING":
                 return f"file {pk[2:]} waits"
@@ -241,9 +275,9 @@ class World:
             for _ in range(self.random.choice((1, 1, 2, 5))):
                 self.arrive(source)
 
-    def arrive(self, source: SourceTable, *, healthy: bool = False) -> None:
+    def arrive(self, source: SourceTable, **how: Any) -> None:
         """Let a change happen, and see to it that it is read."""
-        change = source.write(self.loop.time(), healthy=healthy)
+        change = source.write(self.loop.time(), **how)
         self.sometimes("change that the warehouse refuses", change.unloadable)
         self.sometimes("delete", change.deleted)
         self.read(source)
@@ -275,16 +309,28 @@ class World:
 
     async def _redeliver(self, shard: Shard, begins: int) -> None:
         """Deliver again what was acknowledged, from the same place, perhaps cut differently."""
+        self._redelivering += 1
         await asyncio.sleep(self.random.uniform(0, 0.5 * HOUR))
         batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-        if begins < shard.trimmed:
-            return
-        await self.deliver(batch)
-        self.sometimes("batch delivered again")
+        if begins >= shard.trimmed:
+            await self.deliver(batch)
+            self.sometimes("batch delivered again")
+        self._redelivering -= 1
 
     async def deliver(self, batch: list[Change]) -> Ended:
         """Invoke ingest with changes of one stream."""
-        return await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
+        events = tuple(change.event_id for change in batch)
+        rows = frozenset(change.event_id for change in batch if not change.reject)
+        self.invariants.unsure[events] = rows
+        ended = await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
+        if ended.ok:
+            self.invariants.unsure.pop(events, None)
+            self._delivered[events] = rows
+        return ended
+
+    def forget_deliveries(self) -> None:
+        """A ledger that was set back, or is another one, may not know what was registered."""
+        self.invariants.unsure |= self._delivered
 
     async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
         """Run a Lambda invocation: it ends, dies, or is killed when its time is over."""

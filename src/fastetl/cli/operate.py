@@ -62,7 +62,8 @@ def status(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_
         results.print(f"{each.pipeline}: {state}", style="red" if each.paused else "green", markup=False)
         age = f", oldest {each.oldest_pending_seconds:,.0f} s" if each.pending_files else ""
         results.print(f"  pending      {each.pending_files:,} files, {each.pending_bytes:,} bytes{age}", markup=False)
-        results.print(f"  loads        {each.loads:,}", markup=False)
+        last = f", last {each.last_load}" if each.last_load else ""
+        results.print(f"  loads        {each.loads:,}{last}", markup=False)
         results.print(f"  quarantine   {each.quarantined:,} files", markup=False)
         results.print(f"  rejects      {each.rejects:,} objects", markup=False)
         if each.possible_gaps:

@@ -1,0 +1,225 @@
+"""Guards whose loss the simulation never meets: one course of events each, with the guard and without it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from fastetl.backfill import Backfiller
+from fastetl.config import LoadPolicy
+from fastetl.errors import StaleStepError
+from fastetl.load import RESUBMIT_LIMIT_SECONDS, Loader
+from fastetl.model import MAX_OPEN_BATCHES
+from fastetl.redshift import Warehouse
+from tests.simulation.bench import Bench, settle
+from tests.simulation.conftest import DirectClient
+from tests.simulation.faults import ENDPOINT
+from tests.simulation.mutations import DIRECTED
+from tests.simulation.source import build_event
+
+Course = Callable[[Bench], Awaitable[Any]]
+
+
+async def overtake(loader: Loader, method: str, others: Callable[[], Awaitable[Any]]) -> None:
+    """Take a step; before its first call of `method` others do theirs."""
+    original = getattr(loader, method)
+
+    async def overtaken(*arguments: Any) -> Any:
+        setattr(loader, method, original)
+        await others()
+        return await original(*arguments)
+
+    setattr(loader, method, overtaken)
+    try:
+        await loader.wake_up()
+    except StaleStepError:
+        return
+
+
+async def refused(bench: Bench) -> int:
+    """Bring everything to its end, all of it loaded once; give the number of loads that the warehouse had to refuse."""
+    await settle(bench.new_loader())
+    assert set(bench.states().values()) == {"LOADED"}
+    logged = [row["_event_id"] for row in bench.rows("_log")]
+    assert sorted(logged) == sorted(bench.source.changes)
+    return sum(attempt.status == "FAILED" for attempt in bench.attempts())
+
+
+async def index_is_late(bench: Bench) -> int:
+    """The index goes on showing a file that is loaded."""
+    await bench.put()
+    bench.lag = 600.0
+    loader = bench.new_loader()
+    await settle(loader, until="loaded")
+    assert [file async for file in bench.ledger.pending(bench.pipeline.name)]
+    await loader.wake_up()
+    await asyncio.sleep(bench.lag)
+    return await refused(bench)
+
+
+async def two_open_different_batches(bench: Bench) -> int:
+    """One coordinator has seen both files; before it opens their batch another has one of them on its way."""
+    await bench.put()
+    await bench.put()
+    other = bench.new_loader(load=LoadPolicy(max_bytes=1, max_files=1))
+
+    async def begin() -> None:
+        assert [(await other.wake_up()).action for _ in range(2)] == ["opened", "submitted"]
+
+    await overtake(bench.new_loader(), "_describe_batch", begin)
+    return await refused(bench)
+
+
+async def one_opens_what_another_has_loaded(bench: Bench) -> int:
+    """A coordinator has seen a file waiting; before it opens a batch another has loaded it."""
+    await bench.put()
+    await overtake(bench.new_loader(), "_describe_batch", lambda: settle(bench.new_loader()))
+    return await refused(bench)
+
+
+async def two_start_one_attempt(bench: Bench) -> int:
+    """Two coordinators begin the same attempt."""
+    await bench.put()
+    loader, other = bench.new_loader(), bench.new_loader()
+    await loader.wake_up()
+
+    async def start() -> None:
+        assert (await other.wake_up()).action == "submitted"
+        await asyncio.sleep(1)
+
+    await overtake(loader, "_load_sql", start)
+    return await refused(bench)
+
+
+async def dies_while_files_are_marked(bench: Bench) -> int:
+    """A coordinator dies before it has marked the files of a batch that is loaded."""
+    await bench.put()
+    loader, mark = bench.new_loader(), bench.ledger.mark_loaded
+
+    async def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    bench.ledger.mark_loaded = die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await settle(loader)
+    bench.ledger.mark_loaded = mark  # type: ignore[method-assign]
+    return await refused(bench)
+
+
+class LosesFirstLoad(DirectClient):
+    """A Data API whose answer to the first load never comes; the call itself is on its way for hours."""
+
+    late: dict[str, Any] | None = None
+
+    async def batch_execute_statement(self, **arguments: Any) -> Any:
+        if self.late is None:
+            self.late = arguments
+            raise ReadTimeoutError(endpoint_url=ENDPOINT)
+        return self._service.batch_execute_statement(**arguments)
+
+
+async def late_statement(bench: Bench) -> tuple[str, bool]:
+    """A load's first statement starts when its file is long in quarantine, and its object repaired.
+
+    Gives the file's state in the ledger, and whether the warehouse has it.
+    """
+    client = LosesFirstLoad(bench.data_api)
+    loader = bench.new_loader(client)
+    bad = await bench.put()
+    assert [(await loader.wake_up()).action for _ in range(2)] == ["opened", "waiting"]
+    where = next(place for place in bench.s3.objects if bad in place[1])
+    good = bench.s3.objects[where]
+    bench.s3.put_object(Bucket=where[0], Key=where[1], Body=b"spoilt")
+    await asyncio.sleep(RESUBMIT_LIMIT_SECONDS + 1)
+    await settle(loader, until="retry")
+    await settle(loader, until="retry")
+    await bench.put()
+    await settle(loader, until="quarantined")
+    bench.s3.objects[where] = good
+    assert client.late
+    bench.data_api.batch_execute_statement(**client.late)
+    await asyncio.sleep(60)
+    return bench.states()[bad], bad in {row["file_id"] for row in bench.rows("_load_files")}
+
+
+async def epoch_begins(bench: Bench) -> bool:
+    """An item changes twice just after an epoch was begun; who ingests the second change has not heard of it yet.
+
+    Gives whether the mirror has the second.
+    """
+    warehouse = Warehouse(DirectClient(bench.data_api), bench.pipeline.redshift)  # type: ignore[arg-type]
+    backfiller = Backfiller(
+        bench.pipeline, bench.ledger, warehouse, clock=bench.loop.time, new_installation=lambda: "operator"
+    )
+    await settle(bench.new_loader())
+    warm, fresh = bench.new_ingest(), bench.new_ingest()
+    await warm.ingest(build_event([bench.write(number=0)]))
+    await backfiller.begin_epoch()
+    for ingest in (fresh, warm):
+        await asyncio.sleep(5)
+        last = bench.write(number=0, delete=False)
+        await ingest.ingest(build_event([last]))
+    await settle(bench.new_loader())
+    return [row["_event_id"] for row in bench.rows("")] == [last.event_id]
+
+
+async def suspects_crowd(bench: Bench) -> bool:
+    """A pipeline has paused because of suspects, one of which may always be tried again when the schedule wakes it.
+
+    Gives whether a healthy file is loaded within a day.
+    """
+    loader = bench.new_loader(load=LoadPolicy(max_bytes=1, max_files=1))
+    for _ in range(MAX_OPEN_BATCHES - 1):
+        await bench.put(bench.write(healthy=False))
+    while not (head := await bench.ledger.head(bench.pipeline.name)) or not head.paused:
+        await loader.wake_up()
+        await asyncio.sleep(1)
+    healthy = await bench.put(bench.write(delete=False))
+    for _ in range(24 * 4):
+        while (await loader.wake_up()).progressed:
+            pass
+        await asyncio.sleep(900)
+    return bench.states()[healthy] == "LOADED"
+
+
+COURSES: dict[str, tuple[Course, Any, Any]] = {
+    "index believed": (index_is_late, 0, 1),
+    "generation ignored": (two_open_different_batches, 0, 1),
+    "steps of a batch unconditional": (two_start_one_attempt, 0, 1),
+    "HEAD lets go before the files are marked": (dies_while_files_are_marked, 0, 1),
+    "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
+    "suspects tried again before a probe": (suspects_crowd, True, False),
+    "no fence": (late_statement, ("QUARANTINED", False), ("QUARANTINED", True)),
+    "an epoch that begins at once": (epoch_begins, True, False),
+}
+"""What happens, and what comes of it with the guard and without: of most, how many loads are in vain."""
+
+
+def play(course: Course) -> Any:
+    bench, told = Bench(), []
+
+    async def run() -> None:
+        told.append(await course(bench))
+
+    bench.run(run())
+    return told[0]
+
+
+def test_every_guard_has_its_course_and_is_explained() -> None:
+    _, _, table = Path(__file__).with_name("README.md").read_text().partition("| what comes of it |")
+    explained = re.findall(r"^\| (\w[^|]+) \|", table.partition("\n\n")[0], re.MULTILINE)
+    assert sorted(explained) == sorted(COURSES) == sorted(DIRECTED)
+
+
+@pytest.mark.parametrize("guard", COURSES)
+def test_what_a_guard_prevents(guard: str) -> None:
+    course, kept, lost = COURSES[guard]
+    assert play(course) == kept
+    with DIRECTED[guard]():
+        assert play(course) == lost
