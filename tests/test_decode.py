@@ -183,6 +183,14 @@ def test_undeclared_attributes() -> None:
     assert reasons_of(make_pipeline(ID, undeclared="reject"), make_record(1, {"a": {"S": ""}})) == [("", "undeclared")]
 
 
+def test_a_name_that_no_utf8_has_is_not_learned() -> None:
+    decoder = Decoder(make_pipeline(ID))
+    event = as_lambda_writes(make_record(1, {"\ud800": {"S": "x"}, "b": {"S": "y"}}), make_record(2))
+    for _ in range(2):
+        changes = decoder.decode(event)
+        assert (changes.frame["id"].to_list(), changes.ignored) == (["1", "2"], {"\ud800": 1, "b": 1})
+
+
 def test_paths() -> None:
     pipeline = make_pipeline(
         column("street", "VARCHAR(20)", "address", "street"),
@@ -320,7 +328,7 @@ FITTING = {
 }
 IMAGE = st.one_of(
     st.fixed_dictionaries({}, optional=FITTING),
-    st.dictionaries(st.sampled_from([*NAMES, "any", "nested", "list", "stray", "other"]), VALUE, max_size=6),
+    st.dictionaries(st.sampled_from([*NAMES, "any", "nested", "list", "stray", "other", "\ud800"]), VALUE, max_size=6),
 )
 
 

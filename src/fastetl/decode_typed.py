@@ -343,6 +343,11 @@ def _name_operations(names: pl.Series, identities: Sequence[Any]) -> pl.Series:
 def _undeclared_names(record: Any, known: set[str]) -> list[str]:
     try:
         images = (record["dynamodb"].get("NewImage") or {}, record["dynamodb"].get("OldImage") or {})
-        return [name for image in images for name in image if name not in known]
+        return [name for image in images for name in image if name not in known and _is_unicode(name)]
     except (AttributeError, KeyError, TypeError):
         return []
+
+
+def _is_unicode(name: str) -> bool:
+    """Tell whether UTF-8 has a name: of JSON's escapes it lacks lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
