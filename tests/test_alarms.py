@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fastetl.model import STREAM_KEEPS_SECONDS
-from tests.test_template import ROOT, Loader, yaml
+from tests.template import read_template
 
 
 def test_an_alarm_comes_long_before_the_stream_forgets() -> None:
-    resources = yaml.load((ROOT / "template.yaml").read_text(), Loader)["Resources"]
+    resources = read_template()["Resources"]
     (alarm,) = [
         resource["Properties"]
         for resource in resources.values()
