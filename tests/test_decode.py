@@ -427,3 +427,16 @@ def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
         "1970-01-01 00:00:00", '["a","b"]', "7", "deep", "first",
     )  # fmt: skip
     assert changes.frame["_extra"].to_list() == ['{"more":1}', None, None]
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "VARCHAR(40)", "SUPER", "DECIMAL(38,0)"])
+def test_a_key_is_written_the_same_whatever_column_takes_it(kind: str) -> None:
+    pipeline = make_pipeline(column("id", kind), column("text", "VARCHAR(9)", "sort"), keys=("id", "sort"))
+    records = []
+    for number in range(3):
+        keys = {"id": {"N": str(number)}, "sort": {"S": f"a;{number}"}}
+        records.append(make_record(number, dynamodb={"Keys": keys, "NewImage": keys}))
+    changes = Decoder(pipeline).decode(as_lambda_writes(*records))
+    assert changes.frame["_key"].to_list() == [f"N={number};S=a\\;{number};" for number in range(3)]
+    assert changes.frame["text"].to_list() == [f"a;{number}" for number in range(3)]
+    assert changes.decoded_fast == 3
