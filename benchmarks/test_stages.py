@@ -20,8 +20,9 @@ from isal import igzip, isal_zlib
 from benchmarks.candidates import _Skipped
 from benchmarks.events import SHAPES, STREAM_ARN
 from fastetl.decode import Decoder
+from fastetl.decode_fields import cut
 from fastetl.decode_general import Tally
-from fastetl.decode_typed import TypedRows, _cut
+from fastetl.decode_typed import TypedRows
 from fastetl.encode import _csv
 
 TURNS, ROUNDS = 3, 3
@@ -53,8 +54,8 @@ def warm_decoder(shape):
 
 def find_values(typed, event):
     """Take an event apart, and drop each piece's objects before the next."""
-    for piece in _cut(event):
-        typed._shape.records.decode(piece)
+    for piece in cut(event):
+        typed._reader._shape.records.decode(piece)
 
 
 @cache
@@ -65,14 +66,14 @@ def build_stages(name):
     changes = decoder.decode(shape.event)
     assert changes.decoded_general == 0
     typed = decoder._typed
-    fields = typed._read(shape.event)
+    fields = typed._reader.read(shape.event)
     done = typed.decode(shape.event, STREAM_ARN, (), Tally())
     text = b"".join(_csv(changes.frame, shape.pipeline.layout))
     file = igzip.compress(text, 1)
     return {
         "find the records": lambda: msgspec.json.decode(shape.event, type=_Skipped),
         "find the values": lambda: find_values(typed, shape.event),
-        "find the values and join them by the column": lambda: typed._read(shape.event),
+        "find the values and join them by the column": lambda: typed._reader.read(shape.event),
         "cut values apart, check and write columns": lambda: typed._build_columns(
             TypedRows(fields.received), copy(fields), STREAM_ARN, (), Tally()
         ),

@@ -54,7 +54,8 @@ class Shape:
         self.learned_fields = [f"f{len(attributes) + place}" for place in range(len(learned))]
         self.reads_removes = not any(field.members for field in self._fields[: len(pipeline.keys)])
         """Whether an image can be made from a key alone."""
-        self._columns = len(pipeline.columns)
+        self.columns = len(pipeline.columns)
+        """How many there are."""
         keys = _build_struct("Keys", [(name, msgspec.Raw, msgspec.NODEFAULT) for name in pipeline.keys])
         record = _build_record(keys, self.image_type)
         self.record = msgspec.json.Decoder(record)
@@ -63,7 +64,7 @@ class Shape:
 
     def spread(self, images: Iterable[Any]) -> tuple[list[Sequence[msgspec.Raw]], list[Sequence[msgspec.Raw]]]:
         """Give each column's values, and each learned attribute's."""
-        columns: list[Sequence[msgspec.Raw]] = [()] * self._columns
+        columns: list[Sequence[msgspec.Raw]] = [()] * self.columns
         values = unzip(images)
         _spread(values, self._fields, columns)
         return columns, values[len(self._fields) :]
