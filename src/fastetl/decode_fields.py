@@ -1,7 +1,7 @@
 """The fields of an event's records, taken apart a piece after the other. Pure.
 
-Structs made from the pipeline's columns find the JSON of every attribute. A piece's objects stay in the core's cache, and
-are gone before the next piece's are made in the same memory.
+Structs made from the pipeline's columns find the JSON of every attribute. A piece's objects stay in the core's cache,
+and are gone before the next piece's are made in the same memory.
 """
 
 from __future__ import annotations
