@@ -17,8 +17,9 @@ import simplejson
 from backports import zstd
 from isal import igzip, isal_zlib
 
-from benchmarks.candidates import _Skipped
+from benchmarks.candidates import _Skipped, build_raw_path
 from benchmarks.events import SHAPES, STREAM_ARN
+from fastetl import decode_fields
 from fastetl.decode import Decoder
 from fastetl.decode_fields import cut
 from fastetl.decode_general import Tally
@@ -123,6 +124,16 @@ def test_stage(benchmark, turn, shape, stage):
 @pytest.mark.parametrize("turn", range(TURNS))
 def test_parser(benchmark, turn, shape, parser):
     measure(benchmark, build_parsers(shape)[parser])
+
+
+@pytest.mark.parametrize("piece_bytes", [25_000, 100_000, 1_000_000, 6_000_000])
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_pieces(benchmark, monkeypatch, turn, piece_bytes):
+    """The whole raw path, as events are taken apart in larger and larger pieces."""
+    monkeypatch.setattr(decode_fields, "PIECE_BYTES", piece_bytes)
+    shape = SHAPES["flat"]()
+    transform = build_raw_path(shape.pipeline)
+    measure(benchmark, lambda: transform(shape.event))
 
 
 @cache
