@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 PIECE_BYTES = 100_000
-"""Of JSON, taken apart at once: its objects, three times as large, fit into a core's own cache. Pieces of 1 MB serve nearly
-as well; an event at once takes a quarter longer (benchmarks/README.md)."""
+"""Of JSON, taken apart at once: its objects, three times as large, fit into a core's own cache. Pieces of 1 MB serve
+nearly as well; an event at once takes a quarter longer (benchmarks/README.md)."""
 
 _HEAD, _TAIL = b'{"Records":[', b"]}"
 _NEXT = b',{"eventID":"'
