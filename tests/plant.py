@@ -15,7 +15,7 @@ import boto3
 import msgspec
 import pytest
 
-from fastetl import manifest, statements
+from fastetl import keys, statements
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ledger import Ledger
@@ -107,8 +107,8 @@ class Plant:
         columns = [name for name, _ in layout.columns]
         csv.writer(text, lineterminator="\n").writerows(change.row(file_id, columns) for change in changes)
         body = gzip.compress(text.getvalue().encode(), mtime=0)
-        key = manifest.data_key("", self.pipeline.name, LABEL, "2026-01-01 00", file_id, "gzip")
-        layout_key = manifest.layout_key("", self.pipeline.name, layout.layout_id)
+        key = keys.data_key("", self.pipeline.name, LABEL, "2026-01-01 00", file_id, "gzip")
+        layout_key = keys.layout_key("", self.pipeline.name, layout.layout_id)
         await self.bucket.replace(layout_key, msgspec.json.encode(layout))
         await self.bucket.replace(key, body)
         item = FileItem(

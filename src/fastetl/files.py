@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import manifest
+from fastetl import keys
 from fastetl.encode import encode_rejects
 from fastetl.errors import StorageError
 from fastetl.model import FileItem, Reject
@@ -92,7 +92,7 @@ class FileStore:
             return ""
         name, when = self._pipeline.name, contents.changed_min or UNKNOWN_TIME
         body, crc32 = encode_rejects(contents.rejects)
-        key = manifest.rejects_key(self._prefix, name, when, contents.file_id, crc32)
+        key = keys.rejects_key(self._prefix, name, when, contents.file_id, crc32)
         await self._bucket.put(key, iter([body]), {"pipeline": name, "file-id": contents.file_id})
         return key
 
@@ -100,13 +100,13 @@ class FileStore:
         if self._layout_written:
             return
         layout = self._layout
-        key = manifest.layout_key(self._prefix, self._pipeline.name, layout.layout_id)
+        key = keys.layout_key(self._prefix, self._pipeline.name, layout.layout_id)
         await self._bucket.put(key, iter([msgspec.json.encode(layout)]), {})
         self._layout_written = True
 
     async def _put_object(self, contents: Contents, pieces: Iterator[bytes], described: dict[str, str]) -> StoredObject:
         file = self._pipeline.file
-        key = manifest.data_key(
+        key = keys.data_key(
             self._prefix, self._pipeline.name, contents.label, contents.changed_min, contents.file_id, file.compression
         )
         return await self._bucket.put(key, pieces, described, max_parts_in_flight=file.max_parts_in_flight)

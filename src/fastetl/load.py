@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fastetl import batches, manifest, statements
+from fastetl import batches, keys, statements
 from fastetl.errors import WarehouseError
 from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layout, PendingFile
 
@@ -198,8 +198,8 @@ class Loader:
         """Put a batch's manifest and list of files on S3, and say what it is. Should nobody open it, they expire."""
         name, prefix = self._pipeline.name, self._config.prefix
         batch_id = batches.build_batch_id(name, head.installation, (file.file_id for file in files))
-        keys = (manifest.manifest_key(prefix, name, batch_id), manifest.files_key(prefix, name, batch_id))
-        batch = batches.build_batch(name, head.installation, files, self._config.bucket, keys)
+        object_keys = (keys.manifest_key(prefix, name, batch_id), keys.files_key(prefix, name, batch_id))
+        batch = batches.build_batch(name, head.installation, files, self._config.bucket, object_keys)
         await self._bucket.replace(batch.manifest_key, batches.build_manifest(self._config.bucket, files))
         await self._bucket.replace(batch.files_key, batches.build_members(files))
         return msgspec.structs.replace(batch, parent=parent)
@@ -466,7 +466,7 @@ class Loader:
 
     async def _layout(self, layout_id: str) -> Layout:
         if layout_id not in self._layouts:
-            body = await self._bucket.get(manifest.layout_key(self._config.prefix, self._pipeline.name, layout_id))
+            body = await self._bucket.get(keys.layout_key(self._config.prefix, self._pipeline.name, layout_id))
             self._layouts[layout_id] = msgspec.json.decode(body, type=Layout)
         return self._layouts[layout_id]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import LedgerError
-from fastetl.manifest import rejects_prefix
+from fastetl.keys import rejects_prefix
 from fastetl.model import FileItem, Head, Reject, follows_gap
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import batches, manifest, statements
+from fastetl import batches, keys, statements
 from fastetl.errors import WarehouseError
 from fastetl.files import build_file
 from fastetl.model import Layout
@@ -141,11 +141,11 @@ class Reloader:
         name, prefix, bucket = self._pipeline.name, self._config.prefix, self._config.bucket
         installation = f"reload {self._target.schema}.{self._target.target}"
         batch_id = batches.build_batch_id(name, installation, (file.file_id for file in files))
-        keys = (manifest.manifest_key(prefix, name, batch_id), manifest.files_key(prefix, name, batch_id))
-        batch = batches.build_batch(name, installation, files, bucket, keys)
+        object_keys = (keys.manifest_key(prefix, name, batch_id), keys.files_key(prefix, name, batch_id))
+        batch = batches.build_batch(name, installation, files, bucket, object_keys)
         await self._bucket.replace(batch.manifest_key, batches.build_manifest(bucket, files))
         await self._bucket.replace(batch.files_key, batches.build_members(files))
-        body = await self._bucket.get(manifest.layout_key(prefix, name, batch.layout_id))
+        body = await self._bucket.get(keys.layout_key(prefix, name, batch.layout_id))
         load = statements.Load(
             batch_id=batch_id,
             attempt=1,

@@ -15,7 +15,7 @@ from collections import Counter
 
 import msgspec
 
-from fastetl import manifest
+from fastetl import keys
 from fastetl.batches import parse_members
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
@@ -111,7 +111,7 @@ class Day:
             await transaction.run(statement.sql)
         transaction.commit()
         layout = self.pipeline.layout
-        key = manifest.layout_key("", self.pipeline.name, layout.layout_id)
+        key = keys.layout_key("", self.pipeline.name, layout.layout_id)
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=msgspec.json.encode(layout))
         for _ in range(self.workload.shards * self.settings.parallelization):
             self.loop.background(self._lane())
