@@ -22,9 +22,10 @@ from fastetl.ledger import Ledger
 from fastetl.load import Loader, Step
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.model import FileItem, Layout, build_version
+from fastetl.model import FileItem, Layout
 from fastetl.redshift import Warehouse
 from fastetl.s3 import Bucket
+from fastetl.versions import build_version
 from tests.conftest import CREDENTIALS, Aws
 
 LABEL = "2026-01-01T00:00:00.000"

@@ -18,7 +18,7 @@ from fastetl.columns import Column, RedshiftType
 from fastetl.config import FileFormat, Pipeline
 from fastetl.decode import Decoder, parse_source_arn
 from fastetl.errors import EventError, MisfitError
-from fastetl.model import EpochStart
+from fastetl.versions import EpochStart
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 

@@ -18,8 +18,9 @@ from fastetl.config import Config, FileFormat, Pipeline
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
 from fastetl.ingest import Ingest
 from fastetl.ledger import Ledger
-from fastetl.model import EpochStart, Layout
+from fastetl.model import Layout
 from fastetl.s3 import Bucket
+from fastetl.versions import EpochStart
 from tests.conftest import Aws
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"

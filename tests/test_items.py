@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.items import parse_item, write_item
-from fastetl.model import Batch, EpochStart, Head
+from fastetl.model import Batch, Head
+from fastetl.versions import EpochStart
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 heads = st.builds(

@@ -10,17 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns import RedshiftType
-from fastetl.model import (
-    EXPORT_LABEL,
-    EpochStart,
-    FileItem,
-    Layout,
-    build_version,
-    epoch_at,
-    epoch_floor,
-    first_change,
-    follows_gap,
-)
+from fastetl.model import FileItem, Layout, follows_gap
+from fastetl.versions import EXPORT_LABEL, EpochStart, build_version, epoch_at, epoch_floor, first_change
 
 LABEL = "2020-07-16T21:40:16.972"
 sequence_numbers = st.integers(min_value=1, max_value=10**40 - 1)

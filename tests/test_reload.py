@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from fastetl.errors import WarehouseError
-from fastetl.model import Backfill, EpochStart
+from fastetl.model import Backfill
 from fastetl.reload import Reloaded, Reloader
+from fastetl.versions import EpochStart
 from tests.plant import Change, Plant
 
 COLUMNS = '"id", "amount", "note"'

@@ -21,7 +21,8 @@ import msgspec
 from fastetl import statements
 from fastetl.errors import ExportError, StaleStepError
 from fastetl.ingest import EPOCHS_KEPT_SECONDS
-from fastetl.model import Backfill, EpochStart, epoch_at, first_change
+from fastetl.model import Backfill
+from fastetl.versions import EpochStart, epoch_at, first_change
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

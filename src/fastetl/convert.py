@@ -19,7 +19,8 @@ from fastetl.encode import encode
 from fastetl.errors import ExportError
 from fastetl.export import ExportReader
 from fastetl.files import Contents
-from fastetl.model import EXPORT_LABEL, Converted, EpochStart, Reject, build_version
+from fastetl.model import Converted, Reject
+from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

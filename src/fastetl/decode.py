@@ -22,7 +22,8 @@ from fastetl.decode_general import GeneralDecoder, Row, Tally, name_record, pars
 from fastetl.decode_typed import TypedDecoder, TypedRows
 from fastetl.errors import EventError
 from fastetl.kinesis import unwrap
-from fastetl.model import MAX_DRIFT, EpochStart, Reject
+from fastetl.model import MAX_DRIFT, Reject
+from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,13 +20,13 @@ from fastetl.decode_general import (
     format_time,
 )
 from fastetl.decode_texts import DOCUMENT, PART, Texts
-from fastetl.model import SEQUENCE_DIGITS, build_version, epoch_at
+from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fastetl.columns import Column
-    from fastetl.model import EpochStart
+    from fastetl.versions import EpochStart
 
 _PLAIN_NUMBER = r"\A(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\z"
 _EVENT_ID = rf"\A[\x20-\x7e]{{1,{MAX_EVENT_ID_CHARACTERS}}}\z"

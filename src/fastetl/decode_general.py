@@ -27,7 +27,8 @@ from fastetl.conversion import (
     truncate,
 )
 from fastetl.errors import EventError, MisfitError
-from fastetl.model import SEQUENCE_DIGITS, Reject, build_version, epoch_at
+from fastetl.model import Reject
+from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from fastetl.columns import Column
     from fastetl.config import Pipeline
     from fastetl.conversion import Converter
-    from fastetl.model import EpochStart, Op
+    from fastetl.model import Op
+    from fastetl.versions import EpochStart
 
 MAX_EVENT_ID_CHARACTERS = 128
 

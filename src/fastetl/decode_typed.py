@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastetl.config import Pipeline
-    from fastetl.model import EpochStart
+    from fastetl.versions import EpochStart
 
 MAX_LEARNED = 64
 """Undeclared attributes that get a field of their own once they have been seen: from then on they cost little."""

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import msgspec
 
 from fastetl.errors import ExportError
-from fastetl.model import EXPORT_LABEL, Reject
+from fastetl.model import Reject
+from fastetl.versions import EXPORT_LABEL
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 _KINDS: dict[str, Literal["full", "incremental"]] = {"FULL_EXPORT": "full", "INCREMENTAL_EXPORT": "incremental"}

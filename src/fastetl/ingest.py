@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastetl.config import Config, Pipeline
     from fastetl.decode import Changes
     from fastetl.ledger import Ledger
-    from fastetl.model import EpochStart
     from fastetl.s3 import Bucket
+    from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30
 """HEAD's epochs are read anew after this time: whoever begins an epoch lets it start further ahead than that."""

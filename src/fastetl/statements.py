@@ -15,7 +15,8 @@ import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
-from fastetl.model import EXPORT_LABEL, Layout, build_version, epoch_floor
+from fastetl.model import Layout
+from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 
 MAX_STATEMENTS = 40
 """In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""

@@ -11,7 +11,7 @@ from typing import Any
 from fastetl import statements
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import Pipeline
-from fastetl.model import build_version
+from fastetl.versions import build_version
 
 Change = tuple[str, int, str]
 """Key, sequence number, and INSERT, MODIFY or REMOVE."""

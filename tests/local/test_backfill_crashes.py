@@ -24,9 +24,9 @@ from fastetl.local.compare import compare
 from fastetl.local.flights import Item, delay, read_flights
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
-from fastetl.model import EpochStart
 from fastetl.redshift import Warehouse
 from fastetl.statements import Statement
+from fastetl.versions import EpochStart
 from tests.exports import write_export
 
 FLIGHTS = int(os.environ.get("BACKFILL_FLIGHTS", "6000"))

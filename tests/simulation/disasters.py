@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl import statements
-from fastetl.model import EpochStart
+from fastetl.versions import EpochStart
 from tests.simulation.fake_warehouse import SqlError, Transaction
 from tests.simulation.gap import Gap
 from tests.simulation.scenario import HOUR

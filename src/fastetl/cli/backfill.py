@@ -24,9 +24,10 @@ from fastetl.config import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
 from fastetl.export import DataFile, Export
 from fastetl.exports import ExportFolder
-from fastetl.model import Backfill, EpochStart
+from fastetl.model import Backfill
 from fastetl.reload import Reloaded
 from fastetl.scan import Throttle, scan_table
+from fastetl.versions import EpochStart
 
 POLL_SECONDS = 5.0
 

@@ -23,9 +23,10 @@ from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config
 from fastetl.ledger import Ledger
-from fastetl.model import Backfill, Converted, EpochStart
+from fastetl.model import Backfill, Converted
 from fastetl.references import References, sources
 from fastetl.s3 import Bucket
+from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
     from fastetl.config import Pipeline

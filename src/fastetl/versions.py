@@ -1,0 +1,43 @@
+"""What orders every state of an item: versions, and the epochs that they begin with. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+SEQUENCE_DIGITS = 40
+"""DynamoDB's sequence numbers have 21 to 40 digits (DynamoDB Streams API, StreamRecord)."""
+
+EXPORT_LABEL = "0000-00-00T00:00:00.000"
+"""Stands where a stream's label stands, for rows of an export: older than any stream of the same epoch."""
+
+
+def build_version(epoch: int, label: str, sequence_number: str) -> str:
+    """Order every state an item ever had: later compares greater, as bytes.
+
+    Sequence numbers are decimal and of varying length, so that as text `9` would be newer than `10`, and with
+    up to 40 digits they are too long for DECIMAL(38): they are padded instead.
+    """
+    return f"{epoch:04d}#{label}#{sequence_number.rjust(SEQUENCE_DIGITS, '0')}"
+
+
+def epoch_floor(epoch: int) -> str:
+    """What every version of this epoch and of later ones is at least, and no earlier one."""
+    return f"{epoch:04d}#"
+
+
+def first_change(epoch: int) -> str:
+    """What the stream's changes in this epoch are at least; the rows of its exports are less."""
+    return f"{epoch:04d}#1"
+
+
+class EpochStart(msgspec.Struct, frozen=True):
+    """From this second on, events belong to this epoch (see `docs/architecture.md`, backfill)."""
+
+    epoch: int
+    starts_at: int
+    """Unix seconds."""
+
+
+def epoch_at(starts: tuple[EpochStart, ...], changed_at: float) -> int:
+    """The epoch of an event by its own time, so that a retry stamps it the same."""
+    return max((start.epoch for start in starts if changed_at >= start.starts_at), default=0)
