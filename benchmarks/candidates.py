@@ -17,7 +17,7 @@ import simplejson
 from isal import igzip, isal_zlib
 
 from benchmarks.peers import META, NULL, assembled, dlt_csv, dynamodb_json, pandas_csv, powertools, stdlib_csv
-from fastetl.columns import SYSTEM_COLUMNS
+from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.decode import Decoder
 from fastetl.encode import encode
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.events import Shape
-    from fastetl.columns import Column
+    from fastetl.columns.types import Column
     from fastetl.config import Pipeline
 
 Transform = "Callable[[bytes], bytes]"

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from benchmarks.events import SEED, build_flat
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.decode import Decoder
 from fastetl.geoip import GeoIp
 

@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 from aiobotocore.config import AioConfig
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import FileFormat, Pipeline
 from fastetl.decode import Decoder
 from fastetl.encode import encode

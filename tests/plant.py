@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from fastetl import keys, statements
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ledger import Ledger
 from fastetl.load import Loader, Step

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.config import Config, parse_config
 from fastetl.config_reading import ENVIRONMENT
 from fastetl.errors import ConfigError, EventError, Problem

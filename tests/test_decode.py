@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
 from fastetl import decode
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import FileFormat, Pipeline
 from fastetl.decode import Decoder, parse_source_arn
 from fastetl.errors import EventError, MisfitError

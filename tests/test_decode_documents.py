@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from fastetl.columns import MAX_VARCHAR_BYTES
-from fastetl.conversion import UnfitError, build_json
+from fastetl.columns.convert import UnfitError, build_json
+from fastetl.columns.types import MAX_VARCHAR_BYTES
 from fastetl.decode_documents import write_documents
 
 TEXT = st.sampled_from(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.encode import encode, encode_rejects
 from fastetl.errors import EnrichmentError
 from fastetl.model import Layout, Reject

@@ -26,7 +26,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from fastetl import decode
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ingest import Ingest, Outcome
 from fastetl.load import Loader

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Enrichment, Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from mmdb_writer import MMDBWriter
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError

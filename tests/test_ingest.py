@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 import pytest
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Config, FileFormat, Pipeline
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
 from fastetl.ingest import Ingest

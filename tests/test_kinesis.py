@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.decode import Decoder
 from fastetl.errors import EventError

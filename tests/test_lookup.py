@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.model import FileItem, Layout, follows_gap
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version, epoch_at, epoch_floor, first_change
 

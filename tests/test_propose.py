@@ -8,9 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from fastetl.columns import Column
+from fastetl.columns.convert import UnfitError, build_converter, only
+from fastetl.columns.types import Column
 from fastetl.config import Config, parse_config
-from fastetl.conversion import UnfitError, build_converter, only
 from fastetl.propose import propose_columns
 from tests.test_end_to_end import ANY
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.ingest import Ingest
 from fastetl.schema import SchemaReader, Seen, compare, holds
 from fastetl.source import SourceTable

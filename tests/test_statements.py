@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlglot import expressions
 
 from fastetl import statements
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.model import Layout
 

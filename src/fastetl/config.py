@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout
 

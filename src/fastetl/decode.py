@@ -17,7 +17,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from fastetl.columns import SYSTEM_COLUMNS
+from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.decode_general import GeneralDecoder, Row, Tally, name_record, parse_records
 from fastetl.decode_typed import TypedDecoder, TypedRows
 from fastetl.errors import EventError

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from fastetl.conversion import UnfitError, build_converter, build_json, build_plain_pattern, parse_number, plain
+from fastetl.columns.convert import UnfitError, build_converter, build_json, build_plain_pattern, parse_number, plain
 from fastetl.decode_general import (
     MAX_EVENT_ID_CHARACTERS,
     ColumnReader,
@@ -25,7 +25,7 @@ from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from fastetl.columns import Column
+    from fastetl.columns.types import Column
     from fastetl.versions import EpochStart
 
 _PLAIN_NUMBER = r"\A(?:0|-?[1-9][0-9]{0,37}|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9])\z"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.conversion import (
+from fastetl.columns.convert import (
     UnfitError,
     build_converter,
     build_json,
@@ -33,9 +33,9 @@ from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastetl.columns import Column
+    from fastetl.columns.convert import Converter
+    from fastetl.columns.types import Column
     from fastetl.config import Pipeline
-    from fastetl.conversion import Converter
     from fastetl.model import Op
     from fastetl.versions import EpochStart
 

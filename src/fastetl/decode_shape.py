@@ -17,7 +17,7 @@ from fastetl.decode_texts import PART, SPELLINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastetl.columns import Column
+    from fastetl.columns.types import Column
     from fastetl.config import Pipeline
 
 NO_DOCUMENT = msgspec.Raw(ABSENT)

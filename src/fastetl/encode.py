@@ -19,7 +19,7 @@ from fastetl.errors import EnrichmentError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fastetl.columns import RedshiftType
+    from fastetl.columns.types import RedshiftType
     from fastetl.model import Layout, Reject
 
 GZIP_LEVEL = 1

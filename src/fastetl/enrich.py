@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.dtypes import natural_dtype, read_column, write_column
+from fastetl.columns.polars_types import natural_dtype, read_column, write_column
+from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.enrich_steps import KEEPS, Given, Surroundings, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:

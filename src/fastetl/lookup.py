@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fastetl.dtypes import natural_dtype, write_column
+from fastetl.columns.polars_types import natural_dtype, write_column
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fastetl.columns import RedshiftType
+    from fastetl.columns.types import RedshiftType
 
 KEY_KINDS = {"VARCHAR", "CHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "BOOLEAN"}
 """Types in which equal values are written in one way only."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl import statements
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.propose import Proposal, propose_columns
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastetl import statements
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.versions import build_version
 

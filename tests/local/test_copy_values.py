@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fastetl.columns import RedshiftType
+from fastetl.columns.types import RedshiftType
 from fastetl.local.copy_values import FieldError, convert_column
 
 MARKER = "\\N"

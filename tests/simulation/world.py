@@ -16,7 +16,7 @@ from unittest.mock import patch
 import msgspec
 
 from fastetl import ledger, redshift, statements
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
 from tests.simulation.deployment import Deployment

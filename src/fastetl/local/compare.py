@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastetl.columns import Column
+    from fastetl.columns.types import Column
     from fastetl.config import Pipeline
 
 Field = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
+from fastetl.columns.types import SYSTEM_COLUMNS, RedshiftType
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.columns import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
+from fastetl.columns.types import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
 
 if TYPE_CHECKING:
-    from fastetl.columns import Column, Kind, RedshiftType
+    from fastetl.columns.types import Column, Kind, RedshiftType
 
 Converter = Callable[[str, Any], str | None]
 """From tag and content to the column's text; None is SQL NULL."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import polars as pl
 
-from fastetl.columns import MAX_PRECISION, Column
-from fastetl.conversion import UnfitError, check_text
+from fastetl.columns.convert import UnfitError, check_text
+from fastetl.columns.types import MAX_PRECISION, Column
 from fastetl.decode_columns import TypedColumn
 from fastetl.decode_texts import Texts
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
-    from fastetl.columns import RedshiftType
+    from fastetl.columns.types import RedshiftType
 
 _DTYPES: dict[str, Any] = {
     "SMALLINT": pl.Int16,

@@ -15,8 +15,8 @@ import orjson
 import pytest
 from hypothesis import given
 
-from fastetl.columns import Column, RedshiftType
-from fastetl.conversion import UnfitError, build_converter, build_plain_pattern, parse_number, plain, truncate
+from fastetl.columns.convert import UnfitError, build_converter, build_plain_pattern, parse_number, plain, truncate
+from fastetl.columns.types import Column, RedshiftType
 
 EXACT = Context(prec=300)
 BIGINT_PRECISION = 19
