@@ -34,7 +34,7 @@ from isal import igzip, isal_zlib
 os.environ["POLARS_MAX_THREADS"] = "1"
 
 from benchmarks.events import SEED, build_order, flat_pipeline
-from fastetl.config import Config
+from fastetl.config.model import Config
 from fastetl.convert import Converter
 from fastetl.enrich import Enricher
 from fastetl.export import DataFile, Export, parse_files, write_files

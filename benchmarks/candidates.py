@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchmarks.events import Shape
     from fastetl.columns.types import Column
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 Transform = "Callable[[bytes], bytes]"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.local.flights import read_flights
 
 if TYPE_CHECKING:

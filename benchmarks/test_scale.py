@@ -18,7 +18,7 @@ from tests.simulation.fake_s3 import FakeS3
 
 from benchmarks.candidates import build_raw_path
 from benchmarks.events import build_huge, build_tiny, build_wide, flat_pipeline
-from fastetl.config import Config
+from fastetl.config.model import Config
 from fastetl.ledger import Ledger
 from fastetl.load import Loader
 from fastetl.model import FileItem

@@ -16,7 +16,7 @@ from statistics import median
 import msgspec
 
 from fastetl.cli.local import demo_config
-from fastetl.config import parse_config
+from fastetl.config.reading import parse_config
 from fastetl.local import stack
 from fastetl.local.flights import read_flights
 from fastetl.local.mapping import MappingSettings

@@ -14,7 +14,7 @@ import polars as pl
 from aiobotocore.config import AioConfig
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import FileFormat, Pipeline
+from fastetl.config.model import FileFormat, Pipeline
 from fastetl.decode import Decoder
 from fastetl.encode import encode
 from fastetl.s3 import Bucket

@@ -17,7 +17,7 @@ import pytest
 
 from fastetl import keys, statements
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ledger import Ledger
 from fastetl.load import Loader, Step
 from fastetl.local.data_api import WarehouseServer

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from fastetl.backfill import CLOCK_SLACK_SECONDS, Backfiller
-from fastetl.config import FileFormat, LoadPolicy, Pipeline
+from fastetl.config.model import FileFormat, LoadPolicy, Pipeline
 from fastetl.convert import Converter
 from fastetl.errors import ExportError, StorageError
 from fastetl.exports import ExportFolder

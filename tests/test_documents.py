@@ -13,11 +13,11 @@ import typer.main
 from examples.orders import add_weekday
 
 from fastetl.cli import typer_app
-from fastetl.config import Config, parse_config
-from fastetl.config_reading import ENVIRONMENT
+from fastetl.config.model import Config
+from fastetl.config.reading import ENVIRONMENT, parse_config
+from fastetl.config.toml_tables import Table
 from fastetl.enrich import Enricher
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
-from fastetl.toml_tables import Table
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/*.md")])

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from fastetl import decode
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ingest import Ingest, Outcome
 from fastetl.load import Loader
 from fastetl.local.data_api import WarehouseServer

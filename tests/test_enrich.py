@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
-from fastetl.config import Enrichment, Pipeline
+from fastetl.config.model import Enrichment, Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError
 

@@ -17,7 +17,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError
 from fastetl.geoip import GeoIp

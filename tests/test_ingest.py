@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Config, FileFormat, Pipeline
+from fastetl.config.model import Config, FileFormat, Pipeline
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
 from fastetl.ingest import Ingest
 from fastetl.ledger import Ledger

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.decode import Decoder
 from fastetl.errors import EventError
 from fastetl.kinesis import unwrap

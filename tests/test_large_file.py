@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fastetl.config import FileFormat
+from fastetl.config.model import FileFormat
 from fastetl.local.moto_process import MotoProcess
 from fastetl.s3 import MIN_PART_BYTES
 from tests.conftest import Aws

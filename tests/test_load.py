@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fastetl import statements
-from fastetl.config import LoadPolicy
+from fastetl.config.model import LoadPolicy
 from fastetl.local import data_api
 from fastetl.local.data_api_wire import ApiError
 from fastetl.local.engine import SqlError

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError
 from tests.test_enrich import TYPES, make_frame, step

@@ -10,7 +10,8 @@ from hypothesis import given
 
 from fastetl.columns.convert import UnfitError, build_converter, only
 from fastetl.columns.types import Column
-from fastetl.config import Config, parse_config
+from fastetl.config.model import Config
+from fastetl.config.reading import parse_config
 from fastetl.propose import propose_columns
 from tests.test_end_to_end import ANY
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastetl.config import Config, Enrichment, Pipeline
+from fastetl.config.model import Config, Enrichment, Pipeline
 from fastetl.errors import StorageError
 from fastetl.references import References, find_local, sources
 

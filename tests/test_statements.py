@@ -13,7 +13,7 @@ from sqlglot import expressions
 
 from fastetl import statements
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.model import LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.model import Layout
 
 BATCH = "0123456789abcdef" * 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastetl.config_reading import ENVIRONMENT
+from fastetl.config.reading import ENVIRONMENT
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
 from tests.template import ROOT, alternatives, grants, read_template, render, resolve, roles, statements
 

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from fastetl import statements
-from fastetl.config import Config
+from fastetl.config.model import Config
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.postgres_engine import PostgresEngine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 META = ("_event_id", "_op", "_sequence_number", "_changed_at")
 NULL = r"\N"

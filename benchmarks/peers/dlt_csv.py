@@ -16,7 +16,7 @@ from benchmarks.peers.stdlib_csv import write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 _SETTINGS = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",

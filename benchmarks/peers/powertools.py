@@ -16,7 +16,7 @@ from benchmarks.peers.stdlib_csv import write
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 
 def build(pipeline: Pipeline) -> Callable[[bytes], bytes]:

@@ -15,7 +15,7 @@ from benchmarks.peers import NULL, Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 
 def build(pipeline: Pipeline) -> Callable[[bytes], bytes]:

@@ -27,7 +27,7 @@ from fastetl.versions import EpochStart, epoch_at, first_change
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
     from fastetl.export import DataFile, Export
     from fastetl.ledger import Ledger
     from fastetl.model import Head

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
     from fastetl.decode import Changes
     from fastetl.export import DataFile, Export
     from fastetl.files import FileStore

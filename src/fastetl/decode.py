@@ -28,7 +28,7 @@ from fastetl.versions import EpochStart
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 LONGEST_NAME = 255
 """Characters of an attribute's name that the ledger keeps."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fastetl.columns.convert import Converter
     from fastetl.columns.types import Column
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
     from fastetl.model import Op
     from fastetl.versions import EpochStart
 

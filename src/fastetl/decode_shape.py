@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastetl.columns.types import Column
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 NO_DOCUMENT = msgspec.Raw(ABSENT)
 NOT_THERE = msgspec.Raw(b"")

@@ -13,7 +13,7 @@ from fastetl.schema import compare
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.redshift import Warehouse
     from fastetl.s3 import Bucket

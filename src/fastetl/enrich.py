@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fastetl.config import Enrichment, Pipeline
+    from fastetl.config.model import Enrichment, Pipeline
 
 
 class Enriched(msgspec.Struct, frozen=True):

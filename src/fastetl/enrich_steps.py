@@ -14,7 +14,7 @@ from fastetl.columns.types import RedshiftType
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
-    from fastetl.config import Enrichment
+    from fastetl.config.model import Enrichment
 
 KEEPS = "keeps"
 """The column in which a filter says which rows it keeps."""

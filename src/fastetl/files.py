@@ -20,7 +20,7 @@ from fastetl.s3 import StoredObject
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.s3 import Bucket
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.decode import Changes
     from fastetl.ledger import Ledger
     from fastetl.s3 import Bucket

@@ -25,7 +25,7 @@ from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.redshift import Run, Warehouse
     from fastetl.s3 import Bucket

@@ -15,7 +15,7 @@ from fastetl.model import FileItem, Head, Reject, follows_gap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.s3 import Bucket
 

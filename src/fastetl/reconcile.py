@@ -21,7 +21,7 @@ from fastetl.model import FileItem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.redshift import Warehouse
     from fastetl.s3 import Bucket, StoredObject

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_redshift_data import RedshiftDataAPIServiceClient
 
-    from fastetl.config import RedshiftTarget
+    from fastetl.config.model import RedshiftTarget
     from fastetl.statements import Statement
 
 _TRANSIENT = {

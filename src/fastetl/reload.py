@@ -20,7 +20,7 @@ from fastetl.reconcile import Reconciler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.ledger import Ledger
     from fastetl.model import FileItem
     from fastetl.redshift import Warehouse

@@ -17,7 +17,7 @@ from fastetl.errors import EventError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fastetl.config import Config
+    from fastetl.config.model import Config
     from fastetl.ingest import Ingest, Outcome
     from fastetl.model import Reject
     from fastetl.s3 import Bucket

@@ -14,7 +14,7 @@ from fastetl.propose import Proposal, propose_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
     from fastetl.ledger import Ledger
     from fastetl.model import FileItem
     from fastetl.redshift import Warehouse

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.model import Layout
 from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 

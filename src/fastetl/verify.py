@@ -16,7 +16,7 @@ from fastetl.statements import Statement, quote_identifier, quote_literal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from fastetl.redshift import Warehouse
     from fastetl.s3 import Bucket
     from fastetl.source import SourceTable

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 
 from fastetl.cli.outputs import OUTPUTS, PARAMETERS
-from fastetl.config_reading import ENVIRONMENT
+from fastetl.config.reading import ENVIRONMENT
 from tests.cli.test_cli import run
 from tests.conftest import CREDENTIALS
 from tests.template import alternatives, read_template

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastetl import statements
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.versions import build_version
 
 Change = tuple[str, int, str]

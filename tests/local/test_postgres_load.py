@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastetl.config import Config, LoadPolicy
+from fastetl.config.model import Config, LoadPolicy
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.postgres_engine import Isolation, PostgresEngine
 from fastetl.s3 import Bucket

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from fastetl import ledger, statements
-from fastetl.config import Config, LoadPolicy
+from fastetl.config.model import Config, LoadPolicy
 from fastetl.enrich import Enricher
 from fastetl.ingest import Ingest
 from fastetl.ledger import Ledger

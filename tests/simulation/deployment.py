@@ -17,7 +17,7 @@ from fastetl.s3 import Bucket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
     from tests.simulation.world import World
 
 CLOCKS_APART_SECONDS = 600

@@ -14,7 +14,7 @@ from fastetl import statements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
     from tests.simulation.expressions import Item
     from tests.simulation.fake_s3 import FakeS3
     from tests.simulation.fake_warehouse import FakeWarehouse

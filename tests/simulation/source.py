@@ -13,7 +13,7 @@ from tests.simulation.fake_warehouse import POISON, SWALLOW
 if TYPE_CHECKING:
     import random
 
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 
 class Change(msgspec.Struct, frozen=True):

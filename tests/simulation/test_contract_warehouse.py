@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastetl import statements
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.postgres_engine import PostgresEngine

@@ -17,7 +17,7 @@ import msgspec
 
 from fastetl import ledger, redshift, statements
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
 from tests.simulation.deployment import Deployment
 from tests.simulation.disasters import Disasters

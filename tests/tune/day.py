@@ -18,7 +18,7 @@ import msgspec
 from fastetl import keys
 from fastetl.batches import parse_members
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode import Decoder
 from fastetl.encode import encode
 from fastetl.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastetl.config import parse_config
+from fastetl.config.reading import parse_config
 from fastetl.tune import quota
 from fastetl.tune.calibrate import read_invocations
 from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression

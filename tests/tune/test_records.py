@@ -5,7 +5,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fastetl.config import parse_config
+from fastetl.config.reading import parse_config
 from fastetl.decode import Decoder
 from fastetl.errors import EventError
 from fastetl.tune.records import EventCutter, make_up_items, read_records, records_of_items

@@ -20,7 +20,7 @@ from fastetl.backfill import Backfiller, Unfinished
 from fastetl.cli.distribute import distribute
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, echo_json, problems
 from fastetl.cli.reach import Reach, run
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
 from fastetl.export import DataFile, Export
 from fastetl.exports import ExportFolder

@@ -22,7 +22,7 @@ from fastetl.cli.output import (
     results,
 )
 from fastetl.cli.reach import Reach, run
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.deployed import Finding
 from fastetl.statements import MAX_STATEMENTS, ddl_sql
 from fastetl.verify import Verdict

@@ -14,7 +14,7 @@ from fastetl.lambdas.environment import open_clients
 from fastetl.references import References, find_local, sources
 
 if TYPE_CHECKING:
-    from fastetl.config import Config, Pipeline
+    from fastetl.config.model import Config, Pipeline
 
 
 def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:

@@ -10,7 +10,8 @@ import orjson
 import typer
 
 from fastetl.cli.output import problems
-from fastetl.config import Config, parse_config
+from fastetl.config.model import Config
+from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
 from fastetl.lambdas.environment import open_clients
 from fastetl.propose import Proposal, propose_columns, quote_toml

@@ -22,7 +22,7 @@ from fastetl.cli.output import (
     results,
 )
 from fastetl.cli.reach import Reach, chosen, run
-from fastetl.config import Pipeline
+from fastetl.config.model import Pipeline
 from fastetl.model import Reject
 from fastetl.operate import Status
 

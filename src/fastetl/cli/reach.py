@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
-from fastetl.config import Config, Pipeline
+from fastetl.config.model import Config, Pipeline
 from fastetl.deployed import Deployed
 from fastetl.lambdas.environment import open_clients
 from fastetl.ledger import Ledger

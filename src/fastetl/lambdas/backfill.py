@@ -29,7 +29,7 @@ from fastetl.s3 import Bucket
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 logger = Logger(service="backfill")
 

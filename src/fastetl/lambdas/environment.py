@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import aioboto3
 from aiobotocore.config import AioConfig
 
-from fastetl.config import Config, parse_config
+from fastetl.config.model import Config
+from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
 from fastetl.s3 import prepare_uploads
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastetl.columns.types import Column
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 Field = dict[str, Any]
 """A value as the Data API gives it: `{"stringValue": "x"}`, `{"isNull": true}`."""

@@ -27,7 +27,8 @@ import boto3
 import orjson
 
 from fastetl import statements
-from fastetl.config import Config, Pipeline, parse_config
+from fastetl.config.model import Config, Pipeline
+from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem, StaleStepError
 from fastetl.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.data_api import WarehouseServer

@@ -19,7 +19,8 @@ from typing import Any, Self
 import aioboto3
 import msgspec
 
-from fastetl.config import Config, Pipeline, parse_config
+from fastetl.config.model import Config, Pipeline
+from fastetl.config.reading import parse_config
 from fastetl.decode import Decoder
 from fastetl.encode import encode
 from fastetl.errors import FastetlError

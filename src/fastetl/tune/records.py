@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fastetl.columns.types import Column
-    from fastetl.config import Pipeline
+    from fastetl.config.model import Pipeline
 
 Record = dict[str, Any]
 

@@ -6,16 +6,13 @@ once. Sizes are bytes, ages seconds; in the file both may be written with a unit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MIB = 1024 * 1024
 
@@ -148,14 +145,3 @@ class Config(msgspec.Struct, frozen=True):
             if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table):
                 return pipeline
         raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
-
-
-def parse_config(text: str, environ: Mapping[str, str]) -> Config:
-    """Read a configuration from TOML; what the environment says wins over `bucket`, `ledger_table` and `[redshift]`.
-
-    Raises:
-        ConfigError: with every problem, its place and its remedy.
-    """
-    from fastetl.config_reading import read_config  # noqa: PLC0415 - it imports the Structs from here
-
-    return read_config(text, environ)

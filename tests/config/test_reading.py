@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
-from fastetl.config import Config, parse_config
-from fastetl.config_reading import ENVIRONMENT
+from fastetl.config.model import Config
+from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.errors import ConfigError, EventError, Problem
 
 GOOD = r"""

@@ -8,9 +8,9 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, TimeFormat
-from fastetl.config import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
-from fastetl.toml_tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,8 +54,12 @@ _ENDS_TRANSACTION = re.compile(
 )
 
 
-def read_config(text: str, environ: Mapping[str, str]) -> Config:
-    """Read a configuration; see `fastetl.config.parse_config`."""
+def parse_config(text: str, environ: Mapping[str, str]) -> Config:
+    """Read a configuration from TOML; what the environment says wins over `bucket`, `ledger_table` and `[redshift]`.
+
+    Raises:
+        ConfigError: with every problem, its place and its remedy.
+    """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
