@@ -21,7 +21,7 @@ import pytest
 
 from benchmarks.events import SEED, build_flat
 from fastetl.columns.types import RedshiftType
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.geoip import GeoIp
 
 CITY = Path(_maxminddb_geolite2.__file__).with_name("GeoLite2-City.mmdb")

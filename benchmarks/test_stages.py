@@ -19,11 +19,11 @@ from isal import igzip, isal_zlib
 
 from benchmarks.candidates import _Skipped, build_raw_path
 from benchmarks.events import SHAPES, STREAM_ARN
-from fastetl import decode_fields
-from fastetl.decode import Decoder
-from fastetl.decode_fields import cut
-from fastetl.decode_general import Tally
-from fastetl.decode_typed import TypedRows
+from fastetl.decode.decoder import Decoder
+from fastetl.decode.fast import fields as decode_fields
+from fastetl.decode.fast.fields import cut
+from fastetl.decode.fast.typed import TypedRows
+from fastetl.decode.general import Tally
 from fastetl.encode import _csv
 
 TURNS, ROUNDS = 3, 3

@@ -15,7 +15,7 @@ from aiobotocore.config import AioConfig
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.encode import encode
 from fastetl.s3 import Bucket
 

@@ -14,7 +14,7 @@ import polars as pl
 from isal import igzip
 from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 
-from fastetl.decode import Decoder, count_drift
+from fastetl.decode.decoder import Decoder, count_drift
 from fastetl.encode import encode
 from fastetl.errors import ExportError
 from fastetl.export import ExportReader
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastetl.config.model import Pipeline
-    from fastetl.decode import Changes
+    from fastetl.decode.decoder import Changes
     from fastetl.export import DataFile, Export
     from fastetl.files import FileStore
     from fastetl.ingest import Enricher

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.encode import encode
 from fastetl.files import Contents, FileStore
 from fastetl.model import FileItem
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fastetl.config.model import Config, Pipeline
-    from fastetl.decode import Changes
+    from fastetl.decode.decoder import Changes
     from fastetl.ledger import Ledger
     from fastetl.s3 import Bucket
     from fastetl.versions import EpochStart

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from fastetl.decode import parse_source_arn
+from fastetl.decode.decoder import parse_source_arn
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from fastetl.decode import parse_source_arn
+from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest import Ingest

@@ -19,7 +19,7 @@ from fastetl import keys
 from fastetl.batches import parse_members
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.encode import encode
 from fastetl.ledger import Ledger
 from fastetl.load import Loader

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from fastetl.config.reading import parse_config
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.errors import EventError
 from fastetl.tune.records import EventCutter, make_up_items, read_records, records_of_items
 from fastetl.tune.shapes import SHAPES, write_shape

@@ -9,8 +9,8 @@ import polars as pl
 
 from fastetl.columns.convert import UnfitError, check_text
 from fastetl.columns.types import MAX_PRECISION, Column
-from fastetl.decode_columns import TypedColumn
-from fastetl.decode_texts import Texts
+from fastetl.decode.fast.system_columns import TypedColumn
+from fastetl.decode.fast.texts import Texts
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.decode import parse_source_arn
+from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome

@@ -21,7 +21,7 @@ import msgspec
 
 from fastetl.config.model import Config, Pipeline
 from fastetl.config.reading import parse_config
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
 from fastetl.encode import encode
 from fastetl.errors import FastetlError
 from fastetl.ledger import TABLE_SCHEMA

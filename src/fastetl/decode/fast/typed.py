@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from fastetl.decode_columns import (
+from fastetl.decode.fast.fields import REFUSED, FieldReader, Fields, without_blanks
+from fastetl.decode.fast.shape import Shape
+from fastetl.decode.fast.system_columns import (
     TypedColumn,
     build_versions,
     find_unlike,
@@ -19,10 +21,8 @@ from fastetl.decode_columns import (
     write_extra,
     write_key,
 )
-from fastetl.decode_fields import REFUSED, FieldReader, Fields, without_blanks
-from fastetl.decode_general import Tally, is_time_to_live, parse_json, parse_records
-from fastetl.decode_shape import Shape
-from fastetl.decode_texts import Texts, guess_tag, read_texts
+from fastetl.decode.fast.texts import Texts, guess_tag, read_texts
+from fastetl.decode.general import Tally, is_time_to_live, parse_json, parse_records
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:

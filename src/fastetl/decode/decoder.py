@@ -18,10 +18,10 @@ import orjson
 import polars as pl
 
 from fastetl.columns.types import SYSTEM_COLUMNS
-from fastetl.decode_general import GeneralDecoder, Row, Tally, name_record, parse_records
-from fastetl.decode_typed import TypedDecoder, TypedRows
+from fastetl.decode.fast.typed import TypedDecoder, TypedRows
+from fastetl.decode.general import GeneralDecoder, Row, Tally, name_record, parse_records
+from fastetl.decode.kinesis import unwrap
 from fastetl.errors import EventError
-from fastetl.kinesis import unwrap
 from fastetl.model import MAX_DRIFT, Reject
 from fastetl.versions import EpochStart
 

@@ -10,9 +10,9 @@ import pytest
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
-from fastetl.decode import Decoder
+from fastetl.decode.decoder import Decoder
+from fastetl.decode.kinesis import unwrap
 from fastetl.errors import EventError
-from fastetl.kinesis import unwrap
 from fastetl.local.kinesis_records import build_kinesis_event
 from tests.local.test_stack import make_record
 

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from fastetl import decode
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
-from fastetl.decode import Decoder, parse_source_arn
+from fastetl.decode.decoder import Decoder, parse_source_arn
 from fastetl.errors import EventError, MisfitError
 from fastetl.versions import EpochStart
 

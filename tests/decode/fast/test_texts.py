@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 
-from fastetl.decode_texts import SPELLINGS, guess_tag, read_texts
+from fastetl.decode.fast.texts import SPELLINGS, guess_tag, read_texts
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["", "\0", r"\u0000", '"}\n{"S":"', '"}', "\\", "\n", '{"NULL":true}', "Łódź", "a\0b"]

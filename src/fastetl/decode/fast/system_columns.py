@@ -13,13 +13,13 @@ import orjson
 import polars as pl
 
 from fastetl.columns.convert import UnfitError, build_converter, build_json, build_plain_pattern, parse_number, plain
-from fastetl.decode_general import (
+from fastetl.decode.fast.texts import DOCUMENT, PART, Texts
+from fastetl.decode.general import (
     MAX_EVENT_ID_CHARACTERS,
     ColumnReader,
     escape_key,
     format_time,
 )
-from fastetl.decode_texts import DOCUMENT, PART, Texts
 from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.decode_documents import ABSENT, write_documents
+from fastetl.decode.fast.documents import ABSENT, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
