@@ -20,10 +20,10 @@ from isal import igzip, isal_zlib
 from benchmarks.candidates import _Skipped, build_raw_path
 from benchmarks.events import SHAPES, STREAM_ARN
 from fastetl.decode.decoder import Decoder
+from fastetl.decode.event import Tally
 from fastetl.decode.fast import fields as decode_fields
 from fastetl.decode.fast.fields import cut
 from fastetl.decode.fast.typed import TypedRows
-from fastetl.decode.general import Tally
 from fastetl.encode import _csv
 
 TURNS, ROUNDS = 3, 3

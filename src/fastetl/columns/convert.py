@@ -20,6 +20,8 @@ import orjson
 from fastetl.columns.types import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastetl.columns.types import Column, Kind, RedshiftType
 
 Converter = Callable[[str, Any], str | None]
@@ -69,6 +71,45 @@ def build_converter(column: Column, null_marker: str) -> Converter:
         return None if tag == "NULL" else _unlike(null_marker, convert(tag, content))
 
     return convert_or_null
+
+
+def build_path_converter(column: Column, null_marker: str) -> Callable[[Any], str | None]:
+    """Build the function that gives a column's text from the value of its path's first attribute.
+
+    It raises `UnfitError` as the functions of `build_converter` do.
+    """
+    convert, steps = build_converter(column, null_marker), column.path[1:]
+
+    def convert_value(value: Any) -> str | None:
+        value = follow_path(value, steps)
+        return convert(*only(value)) if value else None
+
+    return convert_value
+
+
+def follow_path(value: Any, steps: Sequence[str | int]) -> Any:
+    """Go down a path from a value; None where there is nothing.
+
+    Raises:
+        UnfitError: something on the way is neither a map nor a list.
+    """
+    for step in steps:
+        if not value:
+            return None
+        value = _step(*only(value), step)
+    return value
+
+
+def _step(tag: str, content: Any, step: str | int) -> Any:
+    """One step down a path; None where there is nothing."""
+    match tag:
+        case "NULL":
+            return None
+        case "M" if isinstance(step, str) and isinstance(content, dict):
+            return content.get(step)
+        case "L" if isinstance(step, int) and isinstance(content, list):
+            return content[step] if step < len(content) else None
+    raise UnfitError("type", "a map" if isinstance(step, str) else "a list")
 
 
 def build_plain_pattern(kind: RedshiftType) -> str:

@@ -9,8 +9,7 @@ import polars as pl
 
 from fastetl.columns.convert import UnfitError, check_text
 from fastetl.columns.types import MAX_PRECISION, Column
-from fastetl.decode.fast.system_columns import TypedColumn
-from fastetl.decode.fast.texts import Texts
+from fastetl.columns.whole import Texts, TypedColumn
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:

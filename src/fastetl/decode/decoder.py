@@ -18,8 +18,9 @@ import orjson
 import polars as pl
 
 from fastetl.columns.types import SYSTEM_COLUMNS
+from fastetl.decode.event import Tally, name_record, parse_records
 from fastetl.decode.fast.typed import TypedDecoder, TypedRows
-from fastetl.decode.general import GeneralDecoder, Row, Tally, name_record, parse_records
+from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import unwrap
 from fastetl.errors import EventError
 from fastetl.model import MAX_DRIFT, Reject

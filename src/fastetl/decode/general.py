@@ -5,66 +5,36 @@ Record: DynamoDB Streams API, `Record`.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from fastetl.columns.convert import (
     UnfitError,
-    build_converter,
     build_json,
+    build_path_converter,
     check_text,
+    follow_path,
     only,
     parse_number,
     plain,
     text_of,
     truncate,
 )
+from fastetl.decode.event import Tally, escape_key, format_time, is_event_id, is_sequence_number, is_time_to_live
 from fastetl.errors import EventError, MisfitError
 from fastetl.model import Reject
-from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
+from fastetl.versions import build_version, epoch_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fastetl.columns.convert import Converter
     from fastetl.columns.types import Column
     from fastetl.config.model import Pipeline
     from fastetl.model import Op
     from fastetl.versions import EpochStart
 
-MAX_EVENT_ID_CHARACTERS = 128
-
-_ASCII_DIGITS = re.compile(r"[0-9]+")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME_TO_LIVE = {"principalId": "dynamodb.amazonaws.com", "type": "Service"}
-_MICROSECONDS = 1_000_000
 
 Row = tuple[str | None, ...]
 """The system columns but `_file`, then the declared columns, then the extra column if there is one."""
-
-
-class Tally:
-    """What is counted on the way."""
-
-    def __init__(self) -> None:
-        self.misfits: dict[tuple[str, str], int] = {}
-        self.ignored: dict[str, int] = {}
-
-    def misfit(self, column: str, reason: str) -> None:
-        """Count a value that became NULL or was truncated."""
-        self.misfits[column, reason] = self.misfits.get((column, reason), 0) + 1
-
-    def ignore(self, names: Iterable[str]) -> None:
-        """Count undeclared attributes."""
-        for name in names:
-            self.ignored[name] = self.ignored.get(name, 0) + 1
 
 
 class _RejectedError(Exception):
@@ -80,7 +50,7 @@ class GeneralDecoder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._keys = pipeline.keys
-        self._columns = [ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
+        self._columns = [_ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
         self._declared = {column.path[0] for column in pipeline.columns} | set(pipeline.keys)
         self._undeclared = pipeline.undeclared
         self._extra_column = pipeline.extra_column
@@ -179,34 +149,22 @@ class _Envelope:
             raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
 
 
-class ColumnReader:
+class _ColumnReader:
     """One declared column: finds its value, converts it, and does with a misfit what the column says."""
 
     def __init__(self, column: Column, null_marker: str) -> None:
         self._column = column
-        self._root, self._steps = str(column.path[0]), column.path[1:]
-        self._convert: Converter = build_converter(column, null_marker)
+        self._root = str(column.path[0])
+        self._convert = build_path_converter(column, null_marker)
         self._null_marker = null_marker
 
     def read(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
         """Give the column's text of an item."""
         value = image.get(self._root)
         try:
-            return self.convert(value)
+            return self._convert(value)
         except UnfitError as error:
             return self._settle(error, value, change, tally)
-
-    def convert(self, value: Any) -> str | None:
-        """Give the column's text from the value of the path's first attribute.
-
-        Raises:
-            UnfitError: it does not fit.
-        """
-        for step in self._steps:
-            if not value:
-                return None
-            value = _step(*only(value), step)
-        return self._convert(*only(value)) if value else None
 
     def _settle(self, error: UnfitError, value: Any, change: _Envelope, tally: Tally) -> str | None:
         column, policy = self._column, self._column.on_misfit
@@ -222,75 +180,7 @@ class ColumnReader:
         raise _RejectedError(column.name, error.reason, error.detail)
 
     def _truncate(self, value: Any) -> str:
-        for step in self._steps:
-            value = _step(*only(value), step)
-        return truncate(text_of(*only(value)), self._column.type)
-
-
-def _step(tag: str, content: Any, step: str | int) -> Any:
-    """One step down a path; None where there is nothing."""
-    match tag:
-        case "NULL":
-            return None
-        case "M" if isinstance(step, str) and isinstance(content, dict):
-            return content.get(step)
-        case "L" if isinstance(step, int) and isinstance(content, list):
-            return content[step] if step < len(content) else None
-    raise UnfitError("type", "a map" if isinstance(step, str) else "a list")
-
-
-def parse_records(event: bytes | bytearray | dict[str, Any]) -> list[Any]:
-    """Take an event apart into its records.
-
-    Raises:
-        EventError: it is not JSON, or has no list of records.
-    """
-    if not isinstance(event, dict):
-        event = parse_json(event)
-    records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list):
-        raise EventError("no list of Records; invoke the function through an event source mapping")
-    return records
-
-
-def parse_json(event: bytes | bytearray) -> Any:
-    """Read JSON, lone surrogates and broken UTF-8 included.
-
-    Raises:
-        EventError: it is not JSON.
-    """
-    try:
-        return orjson.loads(event)
-    except orjson.JSONDecodeError:
-        pass
-    # Lone surrogates and broken UTF-8, which orjson refuses, are one record's trouble and must not become all records'.
-    try:
-        return json.loads(event.decode(errors="surrogateescape"))
-    except ValueError:
-        raise EventError("not JSON; invoke the function through an event source mapping") from None
-
-
-def name_record(record: Any) -> str:
-    """What a record adds to its file's name: its event id, or a hash of its content where it has none."""
-    event_id = record.get("eventID") if isinstance(record, dict) else None
-    if isinstance(event_id, str) and is_event_id(event_id):
-        return event_id
-    return hashlib.blake2b(json.dumps(record, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
-
-
-def is_event_id(text: Any) -> bool:
-    """Tell whether a text may stand in `_event_id`."""
-    return isinstance(text, str) and 0 < len(text) <= MAX_EVENT_ID_CHARACTERS and text.isascii() and text.isprintable()
-
-
-def is_sequence_number(text: Any) -> bool:
-    """Tell whether a text is a sequence number that a version has room for."""
-    return isinstance(text, str) and len(text) <= SEQUENCE_DIGITS and bool(_ASCII_DIGITS.fullmatch(text))
-
-
-def is_time_to_live(identity: Any) -> bool:
-    """Tell whether DynamoDB's time to live deleted the item (DynamoDB Developer Guide, "Streams and Time to Live")."""
-    return isinstance(identity, dict) and _TIME_TO_LIVE.items() <= identity.items()
+        return truncate(text_of(*only(follow_path(value, self._column.path[1:]))), self._column.type)
 
 
 def parse_changed_at(seconds: Any) -> float:
@@ -303,13 +193,6 @@ def parse_changed_at(seconds: Any) -> float:
         else:
             return moment
     raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
-
-
-@lru_cache(maxsize=1024)
-def format_time(seconds: float) -> str:
-    """Give Unix seconds as a timestamp in UTC with microseconds; a shard's records share few of them."""
-    moment = _EPOCH + timedelta(microseconds=round(seconds * _MICROSECONDS))
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -332,8 +215,3 @@ def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
             raise _RejectedError(name, "type", "S, N or B")
         parts.append(f"{tag}={escape_key(content)};")
     return "".join(parts)
-
-
-def escape_key(text: str) -> str:
-    """Keep a key attribute's own separators apart from the key's."""
-    return text.replace("\\", "\\\\").replace(";", "\\;") if ";" in text or "\\" in text else text

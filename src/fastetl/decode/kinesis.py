@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from fastetl.decode.general import parse_records
+from fastetl.decode.event import parse_records
 from fastetl.errors import EventError
 
 TIME_DIGITS, TIE_DIGITS = 17, 23

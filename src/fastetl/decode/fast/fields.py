@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
+from fastetl.decode.event import parse_records
 from fastetl.decode.fast.shape import NOT_THERE, Shape, unzip
-from fastetl.decode.general import parse_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

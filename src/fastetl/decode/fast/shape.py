@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
+from fastetl.columns.whole import PART, expected_tag
 from fastetl.decode.fast.documents import ABSENT
-from fastetl.decode.fast.system_columns import expected_tag
-from fastetl.decode.fast.texts import PART, SPELLINGS
+from fastetl.decode.fast.texts import SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

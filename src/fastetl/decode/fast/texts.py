@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from fastetl.columns.whole import DOCUMENT, Texts
 from fastetl.decode.fast.documents import ABSENT, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DOCUMENT, PART = "document", "part"
-"""In place of a type: any value, for SUPER; and a value that holds what a column takes."""
 
 _NOTHING = "\0"
 """Stands where there is no value: inside JSON it could only be escaped."""
@@ -50,16 +49,6 @@ SPELLINGS = {
     "B": Spelling("B", '"', _CONTENT),
     "BOOL": Spelling("BOOL", "", "true|false"),
 }
-
-
-class Texts(msgspec.Struct, frozen=True):
-    """What the values of one attribute say."""
-
-    tag: str
-    series: pl.Series
-    """The texts, without NUL; null where there is no value, and where it is odd."""
-    odd: dict[int, str] = {}
-    """By their places, the JSON of values of another type or spelling; empty where even that is not known."""
 
 
 def read_texts(columns: Sequence[tuple[str, Sequence[bytes]]], rows: int) -> list[Texts]:

@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
+from fastetl.columns.whole import Texts, TypedColumn
+from fastetl.decode.event import Tally, is_time_to_live, parse_json, parse_records
 from fastetl.decode.fast.fields import REFUSED, FieldReader, Fields, without_blanks
 from fastetl.decode.fast.shape import Shape
-from fastetl.decode.fast.system_columns import (
-    TypedColumn,
-    build_versions,
-    find_unlike,
-    format_times,
-    write_extra,
-    write_key,
-)
-from fastetl.decode.fast.texts import Texts, guess_tag, read_texts
-from fastetl.decode.general import Tally, is_time_to_live, parse_json, parse_records
+from fastetl.decode.fast.system_columns import build_versions, find_unlike, format_times, write_extra, write_key
+from fastetl.decode.fast.texts import guess_tag, read_texts
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
