@@ -34,12 +34,12 @@ from isal import igzip, isal_zlib
 os.environ["POLARS_MAX_THREADS"] = "1"
 
 from benchmarks.events import SEED, build_order, flat_pipeline
+from fastetl.aws.s3 import StoredObject
 from fastetl.config.model import Config
 from fastetl.convert import Converter
 from fastetl.enrich import Enricher
 from fastetl.export import DataFile, Export, parse_files, write_files
 from fastetl.files import FileStore
-from fastetl.s3 import StoredObject
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders"
 ITEMS_A_FILE = 250_000

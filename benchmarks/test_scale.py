@@ -18,11 +18,11 @@ from tests.simulation.fake_s3 import FakeS3
 
 from benchmarks.candidates import build_raw_path
 from benchmarks.events import build_huge, build_tiny, build_wide, flat_pipeline
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config
-from fastetl.ledger import Ledger
 from fastetl.load import Loader
 from fastetl.model import FileItem
-from fastetl.s3 import Bucket
 
 EVENT_BYTES = 5_000_000
 TURNS, ROUNDS = 3, 3

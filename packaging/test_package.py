@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from finish import RUNTIME, find_interpreter
 
-from fastetl.ledger import TABLE_SCHEMA
+from fastetl.aws.ledger import TABLE_SCHEMA
 from fastetl.local.lambda_environment import FunctionSettings
 from fastetl.local.lambda_runtime import Function
 from fastetl.local.moto_process import MotoProcess

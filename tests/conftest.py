@@ -12,7 +12,7 @@ import aioboto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fastetl.ledger import TABLE_SCHEMA, Ledger
+from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.postgres_engine import find_binaries
 
 pytest_plugins = ["tests.edge_calls", "tests.plant"]

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from fastetl.ledger import Ledger
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
-from fastetl.source import SourceTable
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 
 EDGES = {
     "s3": (Bucket, "call"),
@@ -37,7 +37,7 @@ def written() -> set[Call]:
     """Every call that the edges write down: module, method, operation."""
     found: set[Call] = set()
     for module, (_, method) in EDGES.items():
-        tree = ast.parse((Path(__file__).parent.parent / f"src/fastetl/{module}.py").read_text())
+        tree = ast.parse((Path(__file__).parent.parent / f"src/fastetl/aws/{module}.py").read_text())
         for name, call in _calls(tree, ""):
             if call.func.attr == method:
                 operation = call.args[0]

@@ -16,15 +16,15 @@ import msgspec
 import pytest
 
 from fastetl import keys, statements
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
-from fastetl.ledger import Ledger
 from fastetl.load import Loader, Step
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.model import FileItem, Layout
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 from fastetl.versions import build_version
 from tests.conftest import CREDENTIALS, Aws
 

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 from fastetl.deployed import Deployed
-from fastetl.ledger import Ledger
-from fastetl.s3 import Bucket
 from fastetl.schema import SchemaReader
-from fastetl.source import SourceTable
 from tests.conftest import Aws
 from tests.plant import Plant
 

@@ -25,17 +25,17 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from fastetl import decode
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.decode import decoder
 from fastetl.ingest import Ingest, Outcome
 from fastetl.load import Loader
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.event_source import EventSource, MappingSettings
 from fastetl.local.lambda_runtime import InvokeResult, Report
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 from fastetl.statements import Statement, ddl_sql
 from tests.conftest import CREDENTIALS, Aws
 from tests.test_ingest import Unchanged
@@ -317,7 +317,7 @@ async def client(aws: Aws) -> AsyncIterator[tuple[Any, Any]]:
 def no_event_is_small() -> Iterator[None]:
     """The columns' ways are those with more to go wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "SMALL_EVENT_BYTES", 0)
+        patch.setattr(decoder, "SMALL_EVENT_BYTES", 0)
         yield
 
 

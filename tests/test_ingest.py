@@ -13,13 +13,13 @@ import orjson
 import polars as pl
 import pytest
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, Pipeline
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
 from fastetl.ingest import Ingest
-from fastetl.ledger import Ledger
 from fastetl.model import Layout
-from fastetl.s3 import Bucket
 from fastetl.versions import EpochStart
 from tests.conftest import Aws
 

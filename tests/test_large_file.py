@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from fastetl.aws.s3 import MIN_PART_BYTES
 from fastetl.config.model import FileFormat
 from fastetl.local.moto_process import MotoProcess
-from fastetl.s3 import MIN_PART_BYTES
 from tests.conftest import Aws
 
 TOTAL_BYTES, SMALL_BYTES = 300_000_000, 60_000_000

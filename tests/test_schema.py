@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.ingest import Ingest
 from fastetl.schema import SchemaReader, Seen, compare, holds
-from fastetl.source import SourceTable
 from tests.conftest import Aws
 from tests.plant import LABEL, create_tables, make_pipeline
 from tests.test_ingest import Unchanged

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastetl.aws.ledger import TABLE_SCHEMA
 from fastetl.cli.distribute import build_input
 from fastetl.export import DataFile, Export, write_files
-from fastetl.ledger import TABLE_SCHEMA
 from fastetl.model import Backfill
 from tests.template import ROOT, read_template, resolve, watched_metrics
 

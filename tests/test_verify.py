@@ -9,13 +9,13 @@ import boto3
 import pytest
 
 from fastetl import statements
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 from fastetl.config.model import Config
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.postgres_engine import PostgresEngine
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
-from fastetl.source import SourceTable
 from fastetl.verify import Verifier
 from tests.conftest import CREDENTIALS, Aws
 from tests.plant import make_pipeline

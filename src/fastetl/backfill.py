@@ -27,11 +27,11 @@ from fastetl.versions import EpochStart, epoch_at, first_change
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Warehouse
     from fastetl.config.model import Pipeline
     from fastetl.export import DataFile, Export
-    from fastetl.ledger import Ledger
     from fastetl.model import Head
-    from fastetl.redshift import Warehouse
 
 EPOCH_LEAD_SECONDS = 2 * EPOCHS_KEPT_SECONDS
 """An epoch begins so far ahead that every ingest has read of it by then."""

@@ -13,12 +13,12 @@ from fastetl.schema import compare
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws.s3 import Bucket
+    from fastetl.aws.source import SourceTable
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
-    from fastetl.redshift import Warehouse
-    from fastetl.s3 import Bucket
     from fastetl.schema import SchemaReader
-    from fastetl.source import SourceTable
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastetl.aws.s3 import Bucket
 from fastetl.errors import ExportError
 from fastetl.export import DataFile, Export, parse_files, parse_summary
-from fastetl.s3 import Bucket
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl import keys
+from fastetl.aws.s3 import StoredObject
 from fastetl.encode import encode_rejects
 from fastetl.errors import StorageError
 from fastetl.model import FileItem, Reject
-from fastetl.s3 import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
-    from fastetl.s3 import Bucket
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Names the rejects of an event in which no record tells when it happened."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config, Pipeline
     from fastetl.decode.decoder import Changes
-    from fastetl.ledger import Ledger
-    from fastetl.s3 import Bucket
     from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30

@@ -25,10 +25,10 @@ from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Run, Warehouse
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
-    from fastetl.redshift import Run, Warehouse
-    from fastetl.s3 import Bucket
 
 RUN_LIMIT_SECONDS = 2 * 3600
 """A transaction that runs or queues longer is cancelled and tried again; somebody may hold the gate's lock."""

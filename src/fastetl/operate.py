@@ -15,9 +15,9 @@ from fastetl.model import FileItem, Head, Reject, follows_gap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
-    from fastetl.s3 import Bucket
 
 RACES = 10
 """How often a change of HEAD is tried while coordinators change it as well."""

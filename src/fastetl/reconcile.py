@@ -21,10 +21,10 @@ from fastetl.model import FileItem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws.s3 import Bucket, StoredObject
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
-    from fastetl.redshift import Warehouse
-    from fastetl.s3 import Bucket, StoredObject
 
 HEADS_AT_ONCE = 16
 POLL_SECONDS = 0.5

@@ -20,11 +20,11 @@ from fastetl.reconcile import Reconciler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config, Pipeline
-    from fastetl.ledger import Ledger
     from fastetl.model import FileItem
-    from fastetl.redshift import Warehouse
-    from fastetl.s3 import Bucket
 
 MAX_BATCH_BYTES = 4 * 1024**3
 """Compressed, in one load: larger ones would only lose more when they fail."""

@@ -17,10 +17,10 @@ from fastetl.errors import EventError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config
     from fastetl.ingest import Ingest, Outcome
     from fastetl.model import Reject
-    from fastetl.s3 import Bucket
 
 FAILURES_PREFIX = "aws/lambda/"
 """Where Lambda puts what it gave up on: AWS Lambda Developer Guide, "Retaining discarded batches"."""

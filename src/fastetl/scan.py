@@ -20,8 +20,8 @@ from fastetl.export import DataFile, Export, write_files, write_summary
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.s3 import Bucket
-    from fastetl.source import SourceTable
+    from fastetl.aws.s3 import Bucket
+    from fastetl.aws.source import SourceTable
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Of the table, roughly, in one segment; its lines are compressed as they come, and held until it is whole."""

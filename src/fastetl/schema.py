@@ -14,11 +14,11 @@ from fastetl.propose import Proposal, propose_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from fastetl.aws.ledger import Ledger
+    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws.source import Item, SourceTable
     from fastetl.config.model import Pipeline
-    from fastetl.ledger import Ledger
     from fastetl.model import FileItem
-    from fastetl.redshift import Warehouse
-    from fastetl.source import Item, SourceTable
 
 SAMPLE = 1000
 """Items of the source table in which the values of undeclared attributes are looked up."""

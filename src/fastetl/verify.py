@@ -16,10 +16,10 @@ from fastetl.statements import Statement, quote_identifier, quote_literal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws.s3 import Bucket
+    from fastetl.aws.source import SourceTable
     from fastetl.config.model import Config, Pipeline
-    from fastetl.redshift import Warehouse
-    from fastetl.s3 import Bucket
-    from fastetl.source import SourceTable
 
 RACES = 5
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
-from fastetl import decode
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
+from fastetl.decode import decoder
 from fastetl.decode.decoder import Decoder, parse_source_arn
 from fastetl.errors import EventError, MisfitError
 from fastetl.versions import EpochStart
@@ -27,7 +27,7 @@ ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00
 def no_event_is_small() -> Iterator[None]:
     """What is tried here are the columns' ways; records are few, so that hypothesis finds the shortest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "SMALL_EVENT_BYTES", 0)
+        patch.setattr(decoder, "SMALL_EVENT_BYTES", 0)
         yield
 
 
@@ -398,9 +398,9 @@ def test_both_ways_give_the_same(
 
 def test_of_few_records_each_is_looked_at_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     event = as_lambda_writes(*(make_record(number) for number in range(3)))
-    monkeypatch.setattr(decode, "SMALL_EVENT_BYTES", len(event) + 1)
+    monkeypatch.setattr(decoder, "SMALL_EVENT_BYTES", len(event) + 1)
     small = Decoder(make_pipeline(ID)).decode(event)
-    monkeypatch.setattr(decode, "SMALL_EVENT_BYTES", len(event))
+    monkeypatch.setattr(decoder, "SMALL_EVENT_BYTES", len(event))
     large = Decoder(make_pipeline(ID)).decode(event)
     assert (small.decoded_small, small.decoded_fast, small.decoded_general) == (3, 0, 0)
     assert (large.decoded_small, large.decoded_fast, large.decoded_general) == (0, 3, 0)

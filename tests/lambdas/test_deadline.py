@@ -15,9 +15,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from fastetl import s3
+from fastetl.aws import s3
+from fastetl.aws.items import write_item
 from fastetl.batches import build_batch
-from fastetl.items import write_item
 from fastetl.lambdas.environment import SDK_ATTEMPTS
 from fastetl.local.lambda_environment import FunctionSettings
 from fastetl.local.lambda_runtime import Function, InvokeResult

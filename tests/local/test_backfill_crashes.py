@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fastetl import backfill
+from fastetl.aws.redshift import Warehouse
 from fastetl.backfill import Backfiller
 from fastetl.cli.local import demo_config
 from fastetl.exports import ExportFolder
@@ -24,7 +25,6 @@ from fastetl.local.compare import compare
 from fastetl.local.flights import Item, delay, read_flights
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
-from fastetl.redshift import Warehouse
 from fastetl.statements import Statement
 from fastetl.versions import EpochStart
 from tests.exports import write_export

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from fastetl.aws.redshift import Warehouse
 from fastetl.cli.local import demo_config
 from fastetl.local.compare import compare
 from fastetl.local.flights import delay, read_flights
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.reconcile import Reconciler
-from fastetl.redshift import Warehouse
 from fastetl.statements import Statement
 
 CRASHES = int(os.environ.get("CRASHES", "10"))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.postgres_engine import Isolation, PostgresEngine
-from fastetl.s3 import Bucket
 from tests.conftest import Aws
 from tests.local.warehouse_client import TARGET, Warehouse
 from tests.plant import Change, Plant, create_tables, make_pipeline

@@ -9,14 +9,15 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import ledger, statements
+from fastetl import statements
+from fastetl.aws import ledger
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
 from fastetl.enrich import Enricher
 from fastetl.ingest import Ingest
-from fastetl.ledger import Ledger
 from fastetl.load import Loader
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import Execution, FakeRedshiftData

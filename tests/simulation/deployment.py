@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest import Ingest
-from fastetl.ledger import Ledger
 from fastetl.load import Loader
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from fastetl.aws.redshift import Warehouse
 from fastetl.backfill import Backfiller
 from fastetl.convert import Converter
 from fastetl.enrich import Enricher
@@ -20,7 +21,6 @@ from fastetl.errors import FastetlError
 from fastetl.export import DataFile, Export, write_files, write_summary
 from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
-from fastetl.redshift import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -24,13 +24,14 @@ from unittest.mock import patch
 import msgspec
 import polars as pl
 
-from fastetl import backfill, batches, ledger, load, statements
+from fastetl import backfill, batches, load, statements
+from fastetl.aws import ledger
+from fastetl.aws.ledger import Ledger
 from fastetl.backfill import Backfiller, Unfinished
 from fastetl.decode import general as decode_general
 from fastetl.decode.fast import typed as decode_typed
 from fastetl.errors import LedgerError
 from fastetl.ingest import Ingest
-from fastetl.ledger import Ledger
 from fastetl.load import Loader, Step
 
 Mutation = Callable[[], AbstractContextManager[Any]]

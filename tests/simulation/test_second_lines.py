@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fastetl.aws.redshift import Warehouse
 from fastetl.backfill import Backfiller
 from fastetl.config.model import LoadPolicy
 from fastetl.errors import StaleStepError
 from fastetl.load import RESUBMIT_LIMIT_SECONDS, Loader
 from fastetl.model import MAX_OPEN_BATCHES
-from fastetl.redshift import Warehouse
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
 from tests.simulation.faults import ENDPOINT

@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import ledger, redshift, statements
+from fastetl import statements
+from fastetl.aws import ledger, redshift
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError

@@ -11,9 +11,9 @@ import aioboto3
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.aws.ledger import Ledger
 from fastetl.errors import ExportError
 from fastetl.export import DataFile, Export
-from fastetl.ledger import Ledger
 from fastetl.model import Backfill
 
 POLL_SECONDS = 5.0

@@ -10,19 +10,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config.model import Config, Pipeline
 from fastetl.deployed import Deployed
 from fastetl.lambdas.environment import open_clients
-from fastetl.ledger import Ledger
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
-from fastetl.redshift import Warehouse
 from fastetl.reload import Reloader
-from fastetl.s3 import Bucket
 from fastetl.schema import SchemaReader
-from fastetl.source import SourceTable
 from fastetl.verify import Verifier
 
 T = TypeVar("T")

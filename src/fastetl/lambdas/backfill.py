@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.references import References, sources
+from fastetl.aws.s3 import Bucket
 from fastetl.convert import Converter
 from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
@@ -22,10 +25,7 @@ from fastetl.export import DataFile, Export
 from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config
-from fastetl.ledger import Ledger
 from fastetl.model import Backfill, Converted
-from fastetl.references import References, sources
-from fastetl.s3 import Bucket
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:

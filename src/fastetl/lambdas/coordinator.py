@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.errors import FastetlError, StaleStepError
 from fastetl.lambdas.environment import METRICS_NAMESPACE, open_clients, read_config, trace
-from fastetl.ledger import Ledger
 from fastetl.load import Loader
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

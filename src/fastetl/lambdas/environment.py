@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import aioboto3
 from aiobotocore.config import AioConfig
 
+from fastetl.aws.s3 import prepare_uploads
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
-from fastetl.s3 import prepare_uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

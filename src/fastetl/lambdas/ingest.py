@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.references import References, sources
+from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket
 from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, open_clients, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
-from fastetl.ledger import Ledger
 from fastetl.model import follows_gap
-from fastetl.references import References, sources
-from fastetl.s3 import ABORT_LIMIT_SECONDS, Bucket
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -27,10 +27,12 @@ import boto3
 import orjson
 
 from fastetl import statements
+from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
+from fastetl.aws.redshift import Warehouse
+from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, Pipeline
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem, StaleStepError
-from fastetl.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.engine import Engine
@@ -40,8 +42,6 @@ from fastetl.local.kinesis_records import build_kinesis_event
 from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.moto_process import MotoProcess
-from fastetl.redshift import Warehouse
-from fastetl.s3 import Bucket
 from fastetl.statements import Statement
 
 REGION = "us-east-1"

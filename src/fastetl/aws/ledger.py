@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.aws.items import parse_item, write_item, write_value
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.items import parse_item, write_item, write_value
 from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, PendingFile
 
 if TYPE_CHECKING:

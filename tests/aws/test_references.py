@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fastetl.aws.references import References, find_local, sources
 from fastetl.config.model import Config, Enrichment, Pipeline
 from fastetl.errors import StorageError
-from fastetl.references import References, find_local, sources
 
 
 def test_sources_are_named_once() -> None:

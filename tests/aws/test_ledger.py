@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 import pytest
 
+from fastetl.aws.ledger import Ledger
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.ledger import Ledger
 from fastetl.model import Batch, Head
 from tests.conftest import Aws
 from tests.test_batches import make_file

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fastetl import scan
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 from fastetl.errors import SourceError
 from fastetl.exports import ExportFolder
-from fastetl.s3 import Bucket
 from fastetl.scan import Throttle, scan_table
-from fastetl.source import SourceTable
 from tests.conftest import Aws
 
 ITEMS = [{"id": {"N": str(number)}, "blob": {"B": bytes([number])}} for number in range(30)]
