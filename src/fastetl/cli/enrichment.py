@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.references import References, find_local, sources
 from fastetl.enrich import Enricher
-from fastetl.lambdas.environment import open_clients
 
 if TYPE_CHECKING:
     from fastetl.config.model import Config, Pipeline

@@ -9,12 +9,12 @@ from typing import Annotated
 import orjson
 import typer
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.source import Described, Item, SourceTable
 from fastetl.cli.output import problems
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
-from fastetl.lambdas.environment import open_clients
 from fastetl.propose import Proposal, propose_columns, quote_toml
 
 SAMPLE = 1000

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -18,7 +19,6 @@ from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config.model import Config, Pipeline
 from fastetl.deployed import Deployed
-from fastetl.lambdas.environment import open_clients
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
 from fastetl.reload import Reloader

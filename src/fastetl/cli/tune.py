@@ -16,6 +16,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.source import SourceTable
 from fastetl.cli.output import (
     DEFAULT_CONFIG,
@@ -31,7 +32,6 @@ from fastetl.cli.output import (
 )
 from fastetl.config.reading import parse_seconds
 from fastetl.errors import ConfigError, EventError, Problem
-from fastetl.lambdas.environment import open_clients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

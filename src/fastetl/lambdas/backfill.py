@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.references import References, sources
 from fastetl.aws.s3 import Bucket
@@ -24,7 +25,7 @@ from fastetl.errors import ExportError
 from fastetl.export import DataFile, Export
 from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
-from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, open_clients, read_config
+from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config
 from fastetl.model import Backfill, Converted
 from fastetl.versions import EpochStart
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from fastetl.aws.clients import open_clients
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.errors import FastetlError, StaleStepError
-from fastetl.lambdas.environment import METRICS_NAMESPACE, open_clients, read_config, trace
+from fastetl.lambdas.environment import METRICS_NAMESPACE, read_config, trace
 from fastetl.load import Loader
 
 if TYPE_CHECKING:

@@ -8,14 +8,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aioboto3
-from aiobotocore.config import AioConfig
-
-from fastetl.aws.s3 import prepare_uploads
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
@@ -35,17 +30,6 @@ TRACING_VARIABLE = "FASTETL_TRACING"
 METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
 """Of every metric; the template sets it to the stack's name."""
 
-CONNECT_TIMEOUT_SECONDS = 3
-READ_TIMEOUT_SECONDS = 20
-"""Until the next byte comes; a part of 8 MiB takes well under a second inside a region."""
-
-SDK_ATTEMPTS = 4
-"""Of each request, in the SDK's standard mode: exponential backoff with jitter, up to 20 seconds."""
-
-
-CONNECTIONS = 32
-"""Of each client at once: as many items as the ledger reads or writes at a time."""
-
 
 def read_config(environ: Mapping[str, str] = os.environ) -> Config:
     """Find and read the configuration.
@@ -62,18 +46,6 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
     return parse_config(text, environ)
 
 
-async def open_clients(config: Config, *services: str) -> tuple[Any, ...]:
-    """Open AWS clients that live as long as this process; connections are made when they are first needed."""
-    session: Any = aioboto3.Session(region_name=config.region or None)
-    stack = AsyncExitStack()
-    clients = {}
-    for service in services:
-        clients[service] = await stack.enter_async_context(session.client(service, config=_client_config(service)))
-    if "s3" in clients:
-        prepare_uploads(clients["s3"])
-    return tuple(clients.values())
-
-
 def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) -> Callable[..., Any]:
     """Wrap a handler in an X-Ray subsegment where tracing is asked for; never with what it is given or returns."""
     if environ.get(TRACING_VARIABLE) != "true":
@@ -83,18 +55,3 @@ def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) 
     tracer = Tracer(service="fastetl", auto_patch=False)
     traced: Callable[..., Any] = tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False)
     return traced
-
-
-def _client_config(service: str) -> AioConfig:
-    # Bodies carry their CRC32 and travel over TLS: hashing them with SHA-256 as well would cost as much again.
-    only_s3: dict[str, Any] = {"s3": {"payload_signing_enabled": False}} if service == "s3" else {}
-    return AioConfig(
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": SDK_ATTEMPTS},
-        tcp_keepalive=True,
-        max_pool_connections=CONNECTIONS,
-        # The SDK's own is put together anew for every request, at a tenth of a small one's cost.
-        user_agent="fastetl",
-        **only_s3,
-    )
