@@ -35,10 +35,10 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 from benchmarks.events import SEED, build_order, flat_pipeline
 from fastetl.aws.s3 import StoredObject
+from fastetl.backfill.convert import Converter
+from fastetl.backfill.export_format import DataFile, Export, parse_files, write_files
 from fastetl.config.model import Config
-from fastetl.convert import Converter
 from fastetl.enrich import Enricher
-from fastetl.export import DataFile, Export, parse_files, write_files
 from fastetl.files import FileStore
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders"

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from fastetl.aws.ledger import TABLE_SCHEMA
-from fastetl.cli.distribute import build_input
-from fastetl.export import DataFile, Export, write_files
+from fastetl.backfill.distribute import build_input
+from fastetl.backfill.export_format import DataFile, Export, write_files
 from fastetl.model import Backfill
 from tests.template import ROOT, read_template, resolve, watched_metrics
 

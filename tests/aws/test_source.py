@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from fastetl import scan
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
+from fastetl.backfill import scan
+from fastetl.backfill.export_folder import ExportFolder
+from fastetl.backfill.scan import Throttle, scan_table
 from fastetl.errors import SourceError
-from fastetl.exports import ExportFolder
-from fastetl.scan import Throttle, scan_table
 from tests.conftest import Aws
 
 ITEMS = [{"id": {"N": str(number)}, "blob": {"B": bytes([number])}} for number in range(30)]

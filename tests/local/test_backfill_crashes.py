@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from fastetl import backfill
 from fastetl.aws.redshift import Warehouse
-from fastetl.backfill import Backfiller
+from fastetl.backfill import backfiller
+from fastetl.backfill.backfiller import Backfiller
+from fastetl.backfill.export_folder import ExportFolder
 from fastetl.cli.local import demo_config
-from fastetl.exports import ExportFolder
 from fastetl.local.compare import compare
 from fastetl.local.flights import Item, delay, read_flights
 from fastetl.local.mapping import MappingSettings
@@ -94,7 +94,7 @@ async def run_command(stack: Embedded, config: Path, folder: Path, *, kill_after
 
 @pytest.mark.timeout(200 + FLIGHTS // 100)
 async def test_a_backfill_that_is_killed_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "CLOCK_SLACK_SECONDS", 1)
+    monkeypatch.setattr(backfiller, "CLOCK_SLACK_SECONDS", 1)
     chance = random.Random(KILLS)
     config = tmp_path / "fastetl.toml"
     config.write_text(demo_config() + '\n[pipelines.file]\nsplit_size = "1 MiB"\n')

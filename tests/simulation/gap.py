@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from fastetl.aws.redshift import Warehouse
-from fastetl.backfill import Backfiller
-from fastetl.convert import Converter
+from fastetl.backfill.backfiller import Backfiller
+from fastetl.backfill.convert import Converter
+from fastetl.backfill.export_folder import ExportFolder
+from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
 from fastetl.enrich import Enricher
 from fastetl.errors import FastetlError
-from fastetl.export import DataFile, Export, write_files, write_summary
-from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from unittest.mock import patch
 import msgspec
 import polars as pl
 
-from fastetl import backfill, batches, load, statements
+from fastetl import batches, load, statements
 from fastetl.aws import ledger
 from fastetl.aws.ledger import Ledger
-from fastetl.backfill import Backfiller, Unfinished
+from fastetl.backfill import backfiller
+from fastetl.backfill.backfiller import Backfiller, Unfinished
 from fastetl.decode import general as decode_general
 from fastetl.decode.fast import typed as decode_typed
 from fastetl.errors import LedgerError
@@ -317,12 +318,12 @@ def impatient_resync() -> AbstractContextManager[Any]:
 
 def epoch_at_once() -> AbstractContextManager[Any]:
     """An epoch begins before every ingest has heard of it."""
-    return patch.multiple(backfill, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000)
+    return patch.multiple(backfiller, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000)
 
 
 def export_at_once() -> AbstractContextManager[Any]:
     """An export is taken as soon as its epoch begins, which is at once."""
-    return patch.multiple(backfill, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000, CLOCK_SLACK_SECONDS=0)
+    return patch.multiple(backfiller, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000, CLOCK_SLACK_SECONDS=0)
 
 
 class Guard(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fastetl.aws.redshift import Warehouse
-from fastetl.backfill import Backfiller
+from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
 from fastetl.errors import StaleStepError
 from fastetl.load import RESUBMIT_LIMIT_SECONDS, Loader

@@ -16,17 +16,17 @@ import orjson
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fastetl.backfill import Backfiller, Unfinished
-from fastetl.cli.distribute import distribute
+from fastetl.backfill.backfiller import Backfiller, Unfinished
+from fastetl.backfill.distribute import distribute
+from fastetl.backfill.export_folder import ExportFolder
+from fastetl.backfill.export_format import DataFile, Export
+from fastetl.backfill.scan import Throttle, scan_table
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, echo_json, problems
 from fastetl.cli.reach import Reach, run
 from fastetl.config.model import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
-from fastetl.export import DataFile, Export
-from fastetl.exports import ExportFolder
 from fastetl.model import Backfill
 from fastetl.reload import Reloaded
-from fastetl.scan import Throttle, scan_table
 from fastetl.versions import EpochStart
 
 POLL_SECONDS = 5.0

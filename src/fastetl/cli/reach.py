@@ -15,7 +15,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
-from fastetl.backfill import Backfiller
+from fastetl.backfill.backfiller import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config.model import Config, Pipeline
 from fastetl.deployed import Deployed

@@ -19,11 +19,11 @@ from fastetl.aws.clients import open_clients
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.references import References, sources
 from fastetl.aws.s3 import Bucket
-from fastetl.convert import Converter
+from fastetl.backfill.convert import Converter
+from fastetl.backfill.export_folder import ExportFolder
+from fastetl.backfill.export_format import DataFile, Export
 from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
-from fastetl.export import DataFile, Export
-from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config
 from fastetl.model import Backfill, Converted

@@ -12,8 +12,8 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.aws.ledger import Ledger
+from fastetl.backfill.export_format import DataFile, Export
 from fastetl.errors import ExportError
-from fastetl.export import DataFile, Export
 from fastetl.model import Backfill
 
 POLL_SECONDS = 5.0

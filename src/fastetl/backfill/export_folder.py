@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastetl.aws.s3 import Bucket
+from fastetl.backfill.export_format import DataFile, Export, parse_files, parse_summary
 from fastetl.errors import ExportError
-from fastetl.export import DataFile, Export, parse_files, parse_summary
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from isal import isal_zlib
 
-from fastetl.export import DataFile, Export, write_files, write_summary
+from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastetl.backfill import CLOCK_SLACK_SECONDS, Backfiller
+from fastetl.backfill.backfiller import CLOCK_SLACK_SECONDS, Backfiller
+from fastetl.backfill.convert import Converter
+from fastetl.backfill.export_folder import ExportFolder
 from fastetl.config.model import FileFormat, LoadPolicy, Pipeline
-from fastetl.convert import Converter
 from fastetl.errors import ExportError, StorageError
-from fastetl.exports import ExportFolder
 from fastetl.files import FileStore
 from fastetl.ingest import EPOCHS_KEPT_SECONDS, Ingest
 from fastetl.model import Backfill, Converted

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from fastetl.aws.ledger import Ledger
     from fastetl.aws.redshift import Warehouse
+    from fastetl.backfill.export_format import DataFile, Export
     from fastetl.config.model import Pipeline
-    from fastetl.export import DataFile, Export
     from fastetl.model import Head
 
 EPOCH_LEAD_SECONDS = 2 * EPOCHS_KEPT_SECONDS

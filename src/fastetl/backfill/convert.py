@@ -14,10 +14,10 @@ import polars as pl
 from isal import igzip
 from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 
+from fastetl.backfill.export_format import ExportReader
 from fastetl.decode.decoder import Decoder, count_drift
 from fastetl.encode import encode
 from fastetl.errors import ExportError
-from fastetl.export import ExportReader
 from fastetl.files import Contents
 from fastetl.model import Converted, Reject
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from fastetl.backfill.export_format import DataFile, Export
     from fastetl.config.model import Pipeline
     from fastetl.decode.decoder import Changes
-    from fastetl.export import DataFile, Export
     from fastetl.files import FileStore
     from fastetl.ingest import Enricher
 
