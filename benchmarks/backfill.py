@@ -38,7 +38,7 @@ from fastetl.aws.s3 import StoredObject
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_format import DataFile, Export, parse_files, write_files
 from fastetl.config.model import Config
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.files import FileStore
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders"

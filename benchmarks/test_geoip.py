@@ -22,7 +22,7 @@ import pytest
 from benchmarks.events import SEED, build_flat
 from fastetl.columns.types import RedshiftType
 from fastetl.decode.decoder import Decoder
-from fastetl.geoip import GeoIp
+from fastetl.enrich.geoip import GeoIp
 
 CITY = Path(_maxminddb_geolite2.__file__).with_name("GeoLite2-City.mmdb")
 OUTPUTS = [("country", RedshiftType.parse("CHAR(2)")), ("city", RedshiftType.parse("VARCHAR(200)"))]

@@ -16,7 +16,7 @@ from fastetl.cli import typer_app
 from fastetl.config.model import Config
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.config.toml_tables import Table
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import EventError, LedgerError
 from fastetl.files import build_file
 from fastetl.ingest import Ingest

@@ -15,7 +15,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.ingest import Ingest
 from fastetl.load import Loader
 from tests.simulation.conftest import DirectClient

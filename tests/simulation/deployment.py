@@ -9,7 +9,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.decode.decoder import parse_source_arn
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest import Ingest
 from fastetl.load import Loader

@@ -18,7 +18,7 @@ from fastetl.backfill.backfiller import Backfiller
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import FastetlError
 from fastetl.files import FileStore
 

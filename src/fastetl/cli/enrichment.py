@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastetl.aws.clients import open_clients
 from fastetl.aws.references import References, find_local, sources
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 
 if TYPE_CHECKING:
     from fastetl.config.model import Config, Pipeline

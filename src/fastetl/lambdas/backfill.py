@@ -22,7 +22,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ExportError
 from fastetl.files import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config

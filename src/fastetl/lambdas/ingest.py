@@ -21,7 +21,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.aws.references import References, sources
 from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket
 from fastetl.decode.decoder import parse_source_arn
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, read_config, trace

@@ -14,7 +14,7 @@ import polars as pl
 
 from fastetl.columns.polars_types import natural_dtype, read_column, write_column
 from fastetl.columns.types import SYSTEM_COLUMNS
-from fastetl.enrich_steps import KEEPS, Given, Surroundings, build_step
+from fastetl.enrich.steps import KEEPS, Given, Surroundings, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
 if TYPE_CHECKING:

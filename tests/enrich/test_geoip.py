@@ -18,10 +18,10 @@ from mmdb_writer import MMDBWriter
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
+from fastetl.enrich.geoip import GeoIp
 from fastetl.errors import ConfigError, EnrichmentError
-from fastetl.geoip import GeoIp
-from tests.test_enrich import TYPES, make_frame, step
+from tests.enrich.test_enricher import TYPES, make_frame, step
 
 CITY = Path(_maxminddb_geolite2.__file__).with_name("GeoLite2-City.mmdb")
 OUTPUTS = [

@@ -12,7 +12,7 @@ import pytest
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config.model import Enrichment, Pipeline
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError, EnrichmentError
 
 TYPES = {
@@ -56,7 +56,7 @@ def expression(name: str, kind: str, sql: str, **changes: Any) -> Enrichment:
     return step("expression", outputs={name: kind}, sql=sql, **changes)
 
 
-# --- functions, named in configurations as tests.test_enrich:… -----------------------------------------------------
+# --- functions, named in configurations as tests.enrich.test_enricher:… -----------------------------------------------------
 
 
 def see_types(frame: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +86,7 @@ def fail(_frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def function(name: str, **changes: Any) -> Enrichment:
-    return step("function", function=f"tests.test_enrich:{name}", **changes)
+    return step("function", function=f"tests.enrich.test_enricher:{name}", **changes)
 
 
 def test_without_enrichments_the_frame_is_the_frame() -> None:

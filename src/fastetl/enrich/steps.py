@@ -100,7 +100,7 @@ def _build_expression(enrichment: Enrichment, output: str) -> tuple[Step, Sequen
 
 
 def _build_mask(enrichment: Enrichment, around: Surroundings) -> Step:
-    from fastetl.mask import build_mask  # noqa: PLC0415 - each kind is imported by those who use it
+    from fastetl.enrich.mask import build_mask  # noqa: PLC0415 - each kind is imported by those who use it
 
     for output in _outputs(enrichment):
         if output in around.untouchable:
@@ -111,7 +111,7 @@ def _build_mask(enrichment: Enrichment, around: Surroundings) -> Step:
 
 
 def _build_geoip(enrichment: Enrichment, around: Surroundings) -> Step:
-    from fastetl.geoip import GeoIp  # noqa: PLC0415 - brings in maxminddb
+    from fastetl.enrich.geoip import GeoIp  # noqa: PLC0415 - brings in maxminddb
 
     if len(enrichment.inputs) != 1 or around.types.get(enrichment.inputs[0], _TEXT).kind not in {"CHAR", "VARCHAR"}:
         raise EnrichmentError("geoip needs one input, the column of text that holds the addresses")
@@ -128,7 +128,7 @@ def _build_geoip(enrichment: Enrichment, around: Surroundings) -> Step:
 
 
 def _build_lookup(enrichment: Enrichment, around: Surroundings) -> Step:
-    from fastetl.lookup import Lookup  # noqa: PLC0415 - as above
+    from fastetl.enrich.lookup import Lookup  # noqa: PLC0415 - as above
 
     if unknown := [name for name in enrichment.inputs if name not in around.types]:
         raise EnrichmentError(f"no column {unknown[0]!r} is there before this enrichment")

@@ -10,9 +10,9 @@ import pytest
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
-from fastetl.enrich import Enricher
+from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError
-from tests.test_enrich import TYPES, make_frame, step
+from tests.enrich.test_enricher import TYPES, make_frame, step
 
 LOOKUP: dict[str, Any] = {
     "inputs": ("id", "note"),
