@@ -39,7 +39,7 @@ from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_format import DataFile, Export, parse_files, write_files
 from fastetl.config.model import Config
 from fastetl.enrich.enricher import Enricher
-from fastetl.files import FileStore
+from fastetl.ingest.store import FileStore
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders"
 ITEMS_A_FILE = 250_000

@@ -19,7 +19,7 @@ from isal import igzip, isal_zlib
 from benchmarks.peers import META, NULL, assembled, dlt_csv, dynamodb_json, pandas_csv, powertools, stdlib_csv
 from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.decode.decoder import Decoder
-from fastetl.encode import encode
+from fastetl.ingest.encode import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from fastetl.decode.event import Tally
 from fastetl.decode.fast import fields as decode_fields
 from fastetl.decode.fast.fields import cut
 from fastetl.decode.fast.typed import TypedRows
-from fastetl.encode import _csv
+from fastetl.ingest.encode import _csv
 
 TURNS, ROUNDS = 3, 3
 STAGES = (

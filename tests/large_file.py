@@ -17,7 +17,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
 from fastetl.decode.decoder import Decoder
-from fastetl.encode import encode
+from fastetl.ingest.encode import encode
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/notes/stream/2026-01-01T00:00:00.000"
 TYPES = {"id": "INT", "note": "VARCHAR(4000)"}

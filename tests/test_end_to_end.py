@@ -30,7 +30,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode import decoder
-from fastetl.ingest import Ingest, Outcome
+from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.load import Loader
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
@@ -38,7 +38,7 @@ from fastetl.local.event_source import EventSource, MappingSettings
 from fastetl.local.lambda_runtime import InvokeResult, Report
 from fastetl.statements import Statement, ddl_sql
 from tests.conftest import CREDENTIALS, Aws
-from tests.test_ingest import Unchanged
+from tests.ingest.test_ingester import Unchanged
 
 TYPES = {
     "id": "BIGINT",

@@ -10,8 +10,8 @@ import pytest
 
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import EventError, LedgerError
-from fastetl.files import build_file
-from fastetl.ingest import Ingest
+from fastetl.ingest.ingester import Ingest
+from fastetl.ingest.store import build_file
 from fastetl.operate import Operator
 from fastetl.reconcile import Reconciler
 from fastetl.replay import FAILURES_PREFIX, parse_failure, replay_failures, replay_rejects

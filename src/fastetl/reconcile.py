@@ -14,7 +14,7 @@ import msgspec
 
 from fastetl import statements
 from fastetl.errors import StorageError
-from fastetl.files import build_file
+from fastetl.ingest.store import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.model import FileItem
 

@@ -13,7 +13,7 @@ import msgspec
 
 from fastetl import batches, keys, statements
 from fastetl.errors import WarehouseError
-from fastetl.files import build_file
+from fastetl.ingest.store import build_file
 from fastetl.model import Layout
 from fastetl.reconcile import Reconciler
 

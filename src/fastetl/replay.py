@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastetl.aws.s3 import Bucket
     from fastetl.config.model import Config
-    from fastetl.ingest import Ingest, Outcome
+    from fastetl.ingest.ingester import Ingest, Outcome
     from fastetl.model import Reject
 
 FAILURES_PREFIX = "aws/lambda/"

@@ -17,12 +17,12 @@ from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
 from fastetl.config.model import FileFormat, LoadPolicy, Pipeline
 from fastetl.errors import ExportError, StorageError
-from fastetl.files import FileStore
-from fastetl.ingest import EPOCHS_KEPT_SECONDS, Ingest
+from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Ingest
+from fastetl.ingest.store import FileStore
 from fastetl.model import Backfill, Converted
 from tests.exports import write_export
+from tests.ingest.test_ingester import Unchanged
 from tests.plant import LABEL, Plant
-from tests.test_ingest import Unchanged
 
 ARN = f"arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/{LABEL}"
 

@@ -16,7 +16,7 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
 from fastetl.enrich.enricher import Enricher
-from fastetl.ingest import Ingest
+from fastetl.ingest.ingester import Ingest
 from fastetl.load import Loader
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB

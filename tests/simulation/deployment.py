@@ -11,7 +11,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
-from fastetl.ingest import Ingest
+from fastetl.ingest.ingester import Ingest
 from fastetl.load import Loader
 
 if TYPE_CHECKING:

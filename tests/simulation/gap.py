@@ -20,7 +20,7 @@ from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import FastetlError
-from fastetl.files import FileStore
+from fastetl.ingest.store import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

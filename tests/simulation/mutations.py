@@ -10,7 +10,7 @@ What is not in `MUTATIONS` and why:
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
 - the same client token for the same attempt: the gate refuses what ran already; the token only saves a second run.
 - `If-None-Match` on the file's object: a retry writes the same bytes, unless a deploy in between changed how they
-  are written; `tests/test_ingest.py` shows that.
+  are written; `tests/ingest/test_ingester.py` shows that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fastetl.backfill.backfiller import Backfiller, Unfinished
 from fastetl.decode import general as decode_general
 from fastetl.decode.fast import typed as decode_typed
 from fastetl.errors import LedgerError
-from fastetl.ingest import Ingest
+from fastetl.ingest.ingester import Ingest
 from fastetl.load import Loader, Step
 
 Mutation = Callable[[], AbstractContextManager[Any]]

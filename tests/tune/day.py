@@ -23,7 +23,7 @@ from fastetl.batches import parse_members
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
-from fastetl.encode import encode
+from fastetl.ingest.encode import encode
 from fastetl.load import Loader
 from fastetl.model import FileItem
 from fastetl.statements import ddl_sql

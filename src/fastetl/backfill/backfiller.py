@@ -20,7 +20,7 @@ import msgspec
 
 from fastetl import statements
 from fastetl.errors import ExportError, StaleStepError
-from fastetl.ingest import EPOCHS_KEPT_SECONDS
+from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS
 from fastetl.model import Backfill
 from fastetl.versions import EpochStart, epoch_at, first_change
 

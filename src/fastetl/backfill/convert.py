@@ -16,9 +16,9 @@ from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 
 from fastetl.backfill.export_format import ExportReader
 from fastetl.decode.decoder import Decoder, count_drift
-from fastetl.encode import encode
 from fastetl.errors import ExportError
-from fastetl.files import Contents
+from fastetl.ingest.encode import encode
+from fastetl.ingest.store import Contents
 from fastetl.model import Converted, Reject
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fastetl.backfill.export_format import DataFile, Export
     from fastetl.config.model import Pipeline
     from fastetl.decode.decoder import Changes
-    from fastetl.files import FileStore
-    from fastetl.ingest import Enricher
+    from fastetl.ingest.ingester import Enricher
+    from fastetl.ingest.store import FileStore
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Of DynamoDB JSON, decoded at once: as much as an invocation of ingest has."""

@@ -252,7 +252,7 @@ def rebuild_ledger(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName =
 
 def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:
     from fastetl.cli.enrichment import build_enricher  # noqa: PLC0415 - brings in Polars
-    from fastetl.ingest import Ingest  # noqa: PLC0415
+    from fastetl.ingest.ingester import Ingest  # noqa: PLC0415
 
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     enricher = build_enricher(reach.config, pipeline, config_path)

@@ -12,8 +12,8 @@ import typer
 from fastetl.cli.enrichment import build_enricher
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, PipelineName, choose_pipeline, problems, read_config
 from fastetl.decode.decoder import Decoder, parse_source_arn
-from fastetl.encode import encode
 from fastetl.errors import EventError
+from fastetl.ingest.encode import encode
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,7 @@ from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ExportError
-from fastetl.files import FileStore
+from fastetl.ingest.store import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config
 from fastetl.model import Backfill, Converted
 from fastetl.versions import EpochStart

@@ -23,7 +23,7 @@ from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket
 from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
-from fastetl.ingest import Ingest, Outcome
+from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import follows_gap

@@ -23,8 +23,8 @@ from fastetl.aws.ledger import TABLE_SCHEMA
 from fastetl.config.model import Config, Pipeline
 from fastetl.config.reading import parse_config
 from fastetl.decode.decoder import Decoder
-from fastetl.encode import encode
 from fastetl.errors import FastetlError
+from fastetl.ingest.encode import encode
 from fastetl.local.kinesis_records import build_kinesis_event
 from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
 from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult

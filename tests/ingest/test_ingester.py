@@ -18,7 +18,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, Pipeline
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
-from fastetl.ingest import Ingest
+from fastetl.ingest.ingester import Ingest
 from fastetl.model import Layout
 from fastetl.versions import EpochStart
 from tests.conftest import Aws

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from fastetl.decode.decoder import Decoder
-from fastetl.encode import encode
-from fastetl.files import Contents, FileStore
+from fastetl.ingest.encode import encode
+from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import msgspec
 
 from fastetl import keys
 from fastetl.aws.s3 import StoredObject
-from fastetl.encode import encode_rejects
 from fastetl.errors import StorageError
+from fastetl.ingest.encode import encode_rejects
 from fastetl.model import FileItem, Reject
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
-from fastetl.encode import encode, encode_rejects
 from fastetl.errors import EnrichmentError
+from fastetl.ingest.encode import encode, encode_rejects
 from fastetl.model import Layout, Reject
 
 NULL = r"\N"
@@ -52,7 +52,7 @@ def test_several_frames_make_one_member():
 
 
 def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
-    monkeypatch.setattr("fastetl.encode.SLICE_BYTES", 1000)
+    monkeypatch.setattr("fastetl.ingest.encode.SLICE_BYTES", 1000)
     sizes = []
     write = pl.DataFrame.write_csv
 
