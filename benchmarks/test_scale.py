@@ -21,7 +21,7 @@ from benchmarks.events import build_huge, build_tiny, build_wide, flat_pipeline
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config
-from fastetl.load import Loader
+from fastetl.load.loader import Loader
 from fastetl.model import FileItem
 
 EVENT_BYTES = 5_000_000

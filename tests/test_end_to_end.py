@@ -31,7 +31,7 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode import decoder
 from fastetl.ingest.ingester import Ingest, Outcome
-from fastetl.load import Loader
+from fastetl.load.loader import Loader
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.event_source import EventSource, MappingSettings

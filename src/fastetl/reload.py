@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import batches, keys, statements
+from fastetl import keys, statements
 from fastetl.errors import WarehouseError
 from fastetl.ingest.store import build_file
+from fastetl.load import batches
 from fastetl.model import Layout
 from fastetl.reconcile import Reconciler
 

@@ -11,7 +11,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.errors import LedgerError, StaleStepError
 from fastetl.model import Batch, Head
 from tests.conftest import Aws
-from tests.test_batches import make_file
+from tests.load.test_batches import make_file
 
 NOW_MS = 1_790_000_000_000
 

@@ -56,7 +56,7 @@ def expression(name: str, kind: str, sql: str, **changes: Any) -> Enrichment:
     return step("expression", outputs={name: kind}, sql=sql, **changes)
 
 
-# --- functions, named in configurations as tests.enrich.test_enricher:… -----------------------------------------------------
+# --- functions, named in configurations as tests.enrich.test_enricher:… ---
 
 
 def see_types(frame: pl.DataFrame) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
 from fastetl.enrich.enricher import Enricher
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import Loader
+from fastetl.load.loader import Loader
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import Execution, FakeRedshiftData

@@ -12,7 +12,7 @@ from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import Loader
+from fastetl.load.loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

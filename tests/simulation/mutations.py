@@ -24,7 +24,7 @@ from unittest.mock import patch
 import msgspec
 import polars as pl
 
-from fastetl import batches, load, statements
+from fastetl import statements
 from fastetl.aws import ledger
 from fastetl.aws.ledger import Ledger
 from fastetl.backfill import backfiller
@@ -33,7 +33,8 @@ from fastetl.decode import general as decode_general
 from fastetl.decode.fast import typed as decode_typed
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import Loader, Step
+from fastetl.load import batches, loader
+from fastetl.load.loader import Loader, Step
 
 Mutation = Callable[[], AbstractContextManager[Any]]
 
@@ -288,13 +289,13 @@ def environment_taken_for_data() -> AbstractContextManager[Any]:
     """Whatever makes COPY fail is the data's fault, and one failure suffices."""
     patches = ExitStack()
     patches.enter_context(patch.object(batches, "classify", lambda *_, **__: "data"))
-    patches.enter_context(patch.object(load, "QUARANTINE_AFTER", 1))
+    patches.enter_context(patch.object(loader, "QUARANTINE_AFTER", 1))
     patches.enter_context(quarantined_without_comparison())
     return patches
 
 
 def _with(item: Any, **changes: Any) -> Any:
-    return load.msgspec.structs.replace(item, **changes)
+    return loader.msgspec.structs.replace(item, **changes)
 
 
 def without_tombstones() -> AbstractContextManager[Any]:

@@ -15,7 +15,7 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
 from fastetl.errors import StaleStepError
-from fastetl.load import RESUBMIT_LIMIT_SECONDS, Loader
+from fastetl.load.loader import RESUBMIT_LIMIT_SECONDS, Loader
 from fastetl.model import MAX_OPEN_BATCHES
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient

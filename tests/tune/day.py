@@ -19,12 +19,12 @@ from fastetl import keys
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
-from fastetl.batches import parse_members
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
 from fastetl.ingest.encode import encode
-from fastetl.load import Loader
+from fastetl.load.batches import parse_members
+from fastetl.load.loader import Loader
 from fastetl.model import FileItem
 from fastetl.statements import ddl_sql
 from fastetl.tune.model import HOUR, Measured, Settings, Workload, duration

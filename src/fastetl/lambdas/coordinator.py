@@ -20,12 +20,12 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.errors import FastetlError, StaleStepError
 from fastetl.lambdas.environment import METRICS_NAMESPACE, read_config, trace
-from fastetl.load import Loader
+from fastetl.load.loader import Loader
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from fastetl.load import Step
+    from fastetl.load.loader import Step
 
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fastetl import batches, keys, statements
+from fastetl import keys, statements
 from fastetl.errors import WarehouseError
+from fastetl.load import batches
 from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layout, PendingFile
 
 if TYPE_CHECKING:
