@@ -20,7 +20,7 @@ from fastetl.local.compare import compare
 from fastetl.local.flights import delay, read_flights
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
-from fastetl.reconcile import Reconciler
+from fastetl.operate.reconcile import Reconciler
 from fastetl.statements import Statement
 
 CRASHES = int(os.environ.get("CRASHES", "10"))

@@ -12,7 +12,7 @@ import pytest
 from fastetl.errors import ConfigError
 from fastetl.local.mapping import MappingSettings
 from fastetl.local.stack import Embedded
-from fastetl.operate import Operator
+from fastetl.operate.operator import Operator
 from fastetl.statements import Statement
 from tests.template import read_template, watched_metrics
 

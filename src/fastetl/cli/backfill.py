@@ -26,7 +26,7 @@ from fastetl.cli.reach import Reach, run
 from fastetl.config.model import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
 from fastetl.model import Backfill
-from fastetl.reload import Reloaded
+from fastetl.operate.reload import Reloaded
 from fastetl.versions import EpochStart
 
 POLL_SECONDS = 5.0

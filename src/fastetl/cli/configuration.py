@@ -23,9 +23,9 @@ from fastetl.cli.output import (
 )
 from fastetl.cli.reach import Reach, run
 from fastetl.config.model import Pipeline
-from fastetl.deployed import Finding
+from fastetl.operate.account_experiments import Verdict
+from fastetl.operate.preflight import Finding
 from fastetl.statements import MAX_STATEMENTS, ddl_sql
-from fastetl.verify import Verdict
 
 
 def register(app: typer.Typer) -> None:

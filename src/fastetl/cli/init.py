@@ -15,7 +15,7 @@ from fastetl.cli.output import problems
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem
-from fastetl.propose import Proposal, propose_columns, quote_toml
+from fastetl.operate.propose import Proposal, propose_columns, quote_toml
 
 SAMPLE = 1000
 

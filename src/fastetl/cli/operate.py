@@ -24,7 +24,7 @@ from fastetl.cli.output import (
 from fastetl.cli.reach import Reach, chosen, run
 from fastetl.config.model import Pipeline
 from fastetl.model import Reject
-from fastetl.operate import Status
+from fastetl.operate.operator import Status
 
 FileId = Annotated[str, typer.Argument(help="As `quarantine list` shows it.")]
 Key = Annotated[str, typer.Argument(help="As `rejects list` shows it.")]
@@ -189,7 +189,7 @@ def rejects_show(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipeli
 
 def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """Ingest rejected records again with the present configuration."""
-    from fastetl.replay import replay_rejects  # noqa: PLC0415 - brings in Polars
+    from fastetl.operate.replay import replay_rejects  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
         one = choose_pipeline(reach.config, pipeline)
@@ -201,7 +201,7 @@ def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipe
 
 def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Ingest every event that the event source mapping gave up on; each is deleted once it is registered."""
-    from fastetl.replay import replay_failures  # noqa: PLC0415 - brings in Polars
+    from fastetl.operate.replay import replay_failures  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
         return await replay_failures(

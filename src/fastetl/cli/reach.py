@@ -18,12 +18,12 @@ from fastetl.aws.source import SourceTable
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config.model import Config, Pipeline
-from fastetl.deployed import Deployed
-from fastetl.operate import Operator
-from fastetl.reconcile import Reconciler
-from fastetl.reload import Reloader
-from fastetl.schema import SchemaReader
-from fastetl.verify import Verifier
+from fastetl.operate.account_experiments import Verifier
+from fastetl.operate.operator import Operator
+from fastetl.operate.preflight import Deployed
+from fastetl.operate.reconcile import Reconciler
+from fastetl.operate.reload import Reloader
+from fastetl.operate.schema import SchemaReader
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from fastetl.config.model import Config
 from fastetl.local.data_api import WarehouseServer
 from fastetl.local.duckdb_engine import DuckDBEngine
 from fastetl.local.postgres_engine import PostgresEngine
-from fastetl.verify import Verifier
+from fastetl.operate.account_experiments import Verifier
 from tests.conftest import CREDENTIALS, Aws
 from tests.plant import make_pipeline
 

@@ -10,8 +10,8 @@ import pytest
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
-from fastetl.deployed import Deployed
-from fastetl.schema import SchemaReader
+from fastetl.operate.preflight import Deployed
+from fastetl.operate.schema import SchemaReader
 from tests.conftest import Aws
 from tests.plant import Plant
 

@@ -16,7 +16,7 @@ from fastetl.errors import WarehouseError
 from fastetl.ingest.store import build_file
 from fastetl.load import batches
 from fastetl.model import Layout
-from fastetl.reconcile import Reconciler
+from fastetl.operate.reconcile import Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

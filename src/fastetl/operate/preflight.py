@@ -8,7 +8,7 @@ import msgspec
 
 from fastetl import statements
 from fastetl.errors import FastetlError
-from fastetl.schema import compare
+from fastetl.operate.schema import compare
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastetl.aws.s3 import Bucket
     from fastetl.aws.source import SourceTable
     from fastetl.config.model import Config, Pipeline
-    from fastetl.schema import SchemaReader
+    from fastetl.operate.schema import SchemaReader
 
 
 class Finding(msgspec.Struct, frozen=True):

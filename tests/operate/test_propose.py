@@ -12,7 +12,7 @@ from fastetl.columns.convert import UnfitError, build_converter, only
 from fastetl.columns.types import Column
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
-from fastetl.propose import propose_columns
+from fastetl.operate.propose import propose_columns
 from tests.test_end_to_end import ANY
 
 CASES: list[tuple[str, list[dict[str, Any]], str]] = [

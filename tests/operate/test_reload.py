@@ -9,7 +9,7 @@ import pytest
 
 from fastetl.errors import WarehouseError
 from fastetl.model import Backfill
-from fastetl.reload import Reloaded, Reloader
+from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.versions import EpochStart
 from tests.plant import Change, Plant
 

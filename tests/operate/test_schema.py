@@ -10,7 +10,7 @@ import pytest
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.ingest.ingester import Ingest
-from fastetl.schema import SchemaReader, Seen, compare, holds
+from fastetl.operate.schema import SchemaReader, Seen, compare, holds
 from tests.conftest import Aws
 from tests.ingest.test_ingester import Unchanged
 from tests.plant import LABEL, create_tables, make_pipeline

@@ -9,7 +9,7 @@ import msgspec
 
 from fastetl import statements
 from fastetl.columns.types import RedshiftType
-from fastetl.propose import Proposal, propose_columns
+from fastetl.operate.propose import Proposal, propose_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
