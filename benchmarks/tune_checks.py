@@ -19,7 +19,7 @@ from fastetl.cli.local import demo_config
 from fastetl.config.reading import parse_config
 from fastetl.local import stack
 from fastetl.local.flights import read_flights
-from fastetl.local.mapping import MappingSettings
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.tune.measure import STAND_INS, Bench, measure, read_cpu_seconds
 from fastetl.tune.model import HOUR, MIB, Settings, Workload
 from fastetl.tune.prediction import predict

@@ -19,8 +19,8 @@ import pytest_asyncio
 from finish import RUNTIME, find_interpreter
 
 from fastetl.aws.ledger import TABLE_SCHEMA
-from fastetl.local.lambda_environment import FunctionSettings
-from fastetl.local.lambda_runtime import Function
+from fastetl.local.functions.lambda_environment import FunctionSettings
+from fastetl.local.functions.lambda_runtime import Function
 from fastetl.local.moto_process import MotoProcess
 from fastetl.local.stack import BUCKET, CREDENTIALS, LEDGER_TABLE
 

@@ -13,7 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
-from fastetl.local.postgres_engine import find_binaries
+from fastetl.local.warehouse.postgres_engine import find_binaries
 
 pytest_plugins = ["tests.edge_calls", "tests.plant"]
 

@@ -32,10 +32,10 @@ from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, Redsh
 from fastetl.decode import decoder
 from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.load.loader import Loader
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.event_source import EventSource, MappingSettings
-from fastetl.local.lambda_runtime import InvokeResult, Report
+from fastetl.local.functions.event_source import EventSource, MappingSettings
+from fastetl.local.functions.lambda_runtime import InvokeResult, Report
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.statements import Statement, ddl_sql
 from tests.conftest import CREDENTIALS, Aws
 from tests.ingest.test_ingester import Unchanged

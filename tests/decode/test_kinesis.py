@@ -13,7 +13,7 @@ from fastetl.config.model import Pipeline
 from fastetl.decode.decoder import Decoder
 from fastetl.decode.kinesis import unwrap
 from fastetl.errors import EventError
-from fastetl.local.kinesis_records import build_kinesis_event
+from fastetl.local.functions.kinesis_records import build_kinesis_event
 from tests.local.test_stack import make_record
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"

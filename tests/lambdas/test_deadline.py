@@ -19,8 +19,8 @@ from fastetl.aws import s3
 from fastetl.aws.clients import SDK_ATTEMPTS
 from fastetl.aws.items import write_item
 from fastetl.load.batches import build_batch
-from fastetl.local.lambda_environment import FunctionSettings
-from fastetl.local.lambda_runtime import Function, InvokeResult
+from fastetl.local.functions.lambda_environment import FunctionSettings
+from fastetl.local.functions.lambda_runtime import Function, InvokeResult
 from fastetl.model import FileItem, Head
 from tests.local.test_stack import CONFIG, make_record
 

@@ -13,9 +13,9 @@ import pytest
 
 from fastetl import statements
 from fastetl.config.model import LoadPolicy
-from fastetl.local import data_api
-from fastetl.local.data_api_wire import ApiError
-from fastetl.local.engine import SqlError
+from fastetl.local.warehouse import data_api
+from fastetl.local.warehouse.data_api_wire import ApiError
+from fastetl.local.warehouse.engine import SqlError
 from tests.plant import Change, create_tables
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import boto3
 import pytest
 
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.engine import Engine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.engine import Engine
 from tests.local.warehouse_client import CREDENTIALS, Warehouse
 
 

@@ -23,7 +23,7 @@ from fastetl.backfill.export_folder import ExportFolder
 from fastetl.cli.local import demo_config
 from fastetl.local.compare import compare
 from fastetl.local.flights import Item, delay, read_flights
-from fastetl.local.mapping import MappingSettings
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.statements import Statement
 from fastetl.versions import EpochStart

@@ -18,7 +18,7 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.cli.local import demo_config
 from fastetl.local.compare import compare
 from fastetl.local.flights import delay, read_flights
-from fastetl.local.mapping import MappingSettings
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.reconcile import Reconciler
 from fastetl.statements import Statement

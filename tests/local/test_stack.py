@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from fastetl.errors import ConfigError
-from fastetl.local.mapping import MappingSettings
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.operator import Operator
 from fastetl.statements import Statement

@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-from fastetl.local.data_api import WarehouseServer
+from fastetl.local.warehouse.data_api import WarehouseServer
 
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 TARGET = {"WorkgroupName": "local", "Database": "dev"}

@@ -13,9 +13,9 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
 from fastetl.config.model import Config
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.postgres_engine import PostgresEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from fastetl.operate.account_experiments import Verifier
 from tests.conftest import CREDENTIALS, Aws
 from tests.plant import make_pipeline

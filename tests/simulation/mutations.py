@@ -6,7 +6,7 @@ What is not in `MUTATIONS` and why:
   each with the guard and without it. Without most of them work is done twice or in vain, and the gate in the warehouse,
   which refuses files that are loaded, keeps the outcome exact; without the others it is wrong, or late.
 - the gate's UPDATE: the simulation met two attempts with old snapshots too rarely. PostgreSQL shows it at will:
-  `tests/local/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
+  `tests/local/warehouse/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
 - the same client token for the same attempt: the gate refuses what ran already; the token only saves a second run.
 - `If-None-Match` on the file's object: a retry writes the same bytes, unless a deploy in between changed how they

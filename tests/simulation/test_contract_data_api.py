@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fastetl import statements
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.model import Layout
 from tests.local.conftest import s3  # noqa: F401 - a fixture
 from tests.local.product import make_pipeline

@@ -12,9 +12,9 @@ import pytest
 
 from fastetl import statements
 from fastetl.config.model import Pipeline
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.postgres_engine import PostgresEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from tests.local.conftest import s3  # noqa: F401 - a fixture
 from tests.local.product import Batch, Change, make_pipeline
 from tests.local.warehouse_client import Warehouse

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from fastetl.config.reading import parse_config
-from fastetl.local.lambda_runtime import Report
+from fastetl.local.functions.lambda_runtime import Report
 from fastetl.tune.calibrate import LEAST, calibrate, read_invocations
 from fastetl.tune.measure import Bench, measure, shape_event
 from fastetl.tune.model import duration, init_duration, shrink, stretch

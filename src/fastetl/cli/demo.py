@@ -84,7 +84,7 @@ def _show(value: Any) -> str:
 async def _run(flights: int, warehouse: Any, config: str) -> Summary:
     from fastetl.local.compare import compare  # noqa: PLC0415 - the `local` extra
     from fastetl.local.flights import read_flights  # noqa: PLC0415
-    from fastetl.local.mapping import MappingSettings  # noqa: PLC0415
+    from fastetl.local.functions.mapping import MappingSettings  # noqa: PLC0415
     from fastetl.local.stack import Embedded  # noqa: PLC0415
 
     began = time.monotonic()

@@ -33,15 +33,15 @@ from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, Pipeline
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError, Problem, StaleStepError
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.engine import Engine
-from fastetl.local.event_source import EventSource
-from fastetl.local.failure_destination import FailureDestination
-from fastetl.local.kinesis_records import build_kinesis_event
-from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
-from fastetl.local.mapping import MappingSettings
+from fastetl.local.functions.event_source import EventSource
+from fastetl.local.functions.failure_destination import FailureDestination
+from fastetl.local.functions.kinesis_records import build_kinesis_event
+from fastetl.local.functions.lambda_runtime import Function, FunctionSettings, InvokeResult
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.moto_process import MotoProcess
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.engine import Engine
 from fastetl.statements import Statement
 
 REGION = "us-east-1"
@@ -316,7 +316,7 @@ class Embedded:
 def _engine(kind: WarehouseKind) -> Engine:
     if kind == "duckdb":
         return DuckDBEngine()
-    from fastetl.local.postgres_engine import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
+    from fastetl.local.warehouse.postgres_engine import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
 
     return PostgresEngine()
 

@@ -25,9 +25,9 @@ from fastetl.config.reading import parse_config
 from fastetl.decode.decoder import Decoder
 from fastetl.errors import FastetlError
 from fastetl.ingest.encode import encode
-from fastetl.local.kinesis_records import build_kinesis_event
-from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
-from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult
+from fastetl.local.functions.kinesis_records import build_kinesis_event
+from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
+from fastetl.local.functions.lambda_runtime import Function, FunctionSettings, InvokeResult
 from fastetl.local.moto_process import MotoProcess
 from fastetl.tune.model import Measured, Sample
 from fastetl.tune.records import EventCutter, Record

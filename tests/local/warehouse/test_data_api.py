@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from tests.local.warehouse_client import TARGET, Warehouse
 
 TOO_LONG = "SELECT 1 /* " + "x" * 100_000 + " */"
@@ -200,7 +200,7 @@ async def test_completion_events_go_to_whoever_asked(s3: Any) -> None:
 async def test_the_number_of_active_statements_is_limited(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastetl.local.data_api.MAX_ACTIVE_STATEMENTS", 1)
+    monkeypatch.setattr("fastetl.local.warehouse.data_api.MAX_ACTIVE_STATEMENTS", 1)
     warehouse.server.hold()
     await warehouse.call("execute_statement", Sql="SELECT 1", **TARGET)
     code, _ = await refusal(warehouse.call("execute_statement", Sql="SELECT 1", **TARGET))

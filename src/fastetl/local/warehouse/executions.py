@@ -11,11 +11,19 @@ from typing import Literal
 import msgspec
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.copy import CopyFailedError, LoadError, copy
-from fastetl.local.copy_command import is_copy, parse_copy
-from fastetl.local.copy_source import S3Client
-from fastetl.local.engine import SYSTEM_SCHEMA, Answer, Engine, Session, SqlError, StatementCancelledError, Table
-from fastetl.local.redshift_sql import translate
+from fastetl.local.warehouse.copy import CopyFailedError, LoadError, copy
+from fastetl.local.warehouse.copy_command import is_copy, parse_copy
+from fastetl.local.warehouse.copy_source import S3Client
+from fastetl.local.warehouse.engine import (
+    SYSTEM_SCHEMA,
+    Answer,
+    Engine,
+    Session,
+    SqlError,
+    StatementCancelledError,
+    Table,
+)
+from fastetl.local.warehouse.redshift_sql import translate
 
 Status = Literal["SUBMITTED", "PICKED", "STARTED", "FINISHED", "FAILED", "ABORTED"]
 

@@ -43,7 +43,7 @@ target = "public.strict"
 columns = [{ name = "id", type = "BIGINT" }, { name = "note", type = "VARCHAR(20)", on_misfit = "fail" }]
 [[pipelines.enrichments]]
 kind = "function"
-function = "tests.local.test_logs:explode"
+function = "tests.local.functions.test_logs:explode"
 inputs = ["note"]
 outputs = [{ name = "none", type = "VARCHAR(20)" }]
 """

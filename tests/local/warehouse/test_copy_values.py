@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.copy_values import FieldError, convert_column
+from fastetl.local.warehouse.copy_values import FieldError, convert_column
 
 MARKER = "\\N"
 

@@ -1,6 +1,6 @@
 """Redshift's SQL, made to run on DuckDB or PostgreSQL.
 
-What is rewritten, for both engines (`tests/local/test_redshift_sql.py` has one case for each):
+What is rewritten, for both engines (`tests/local/warehouse/test_redshift_sql.py` has one case for each):
 
 - names are folded to lower case, quoted or not, as Redshift does by default;
 - DISTSTYLE, DISTKEY, SORTKEY, ENCODE, BACKUP, COLLATE and WITH NO SCHEMA BINDING are dropped;
@@ -27,8 +27,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.engine import Dialect, SqlError, Table
-from fastetl.local.refusals import refuse
+from fastetl.local.warehouse.engine import Dialect, SqlError, Table
+from fastetl.local.warehouse.refusals import refuse
 
 _DROPPED_PROPERTIES = (
     exp.DistStyleProperty, exp.DistKeyProperty, exp.SortKeyProperty, exp.BackupProperty, exp.CollateProperty,

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from fastetl import statements
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.postgres_engine import Isolation, PostgresEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.postgres_engine import Isolation, PostgresEngine
 from tests.local.product import Batch, make_pipeline
 from tests.local.warehouse_client import TARGET, Warehouse
 

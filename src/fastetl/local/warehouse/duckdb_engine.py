@@ -10,7 +10,7 @@ import duckdb
 import orjson
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.engine import (
+from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,
     Answer,

@@ -13,11 +13,11 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from fastetl.local import data_api_wire as wire
-from fastetl.local.copy_source import S3Client
-from fastetl.local.data_api_wire import ApiError
-from fastetl.local.engine import Engine
-from fastetl.local.executions import ENDED, Execution, Runner
+from fastetl.local.warehouse import data_api_wire as wire
+from fastetl.local.warehouse.copy_source import S3Client
+from fastetl.local.warehouse.data_api_wire import ApiError
+from fastetl.local.warehouse.engine import Engine
+from fastetl.local.warehouse.executions import ENDED, Execution, Runner
 
 MAX_ACTIVE_STATEMENTS = 500
 TOKEN_SECONDS = 8 * 3600

@@ -12,8 +12,8 @@ import pytest
 
 from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.postgres_engine import Isolation, PostgresEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.postgres_engine import Isolation, PostgresEngine
 from tests.conftest import Aws
 from tests.local.warehouse_client import TARGET, Warehouse
 from tests.plant import Change, Plant, create_tables, make_pipeline

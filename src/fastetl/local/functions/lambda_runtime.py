@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 import orjson
 
-from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES, Environment, FunctionSettings, Outcome
+from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES, Environment, FunctionSettings, Outcome
 
 __all__ = ["Function", "FunctionSettings", "InvokeResult", "Report", "RequestTooLargeError"]
 

@@ -14,14 +14,20 @@ from typing import Any
 
 import pytest
 
-from fastetl.local.lambda_runtime import Function, FunctionSettings, InvokeResult, Report, RequestTooLargeError
+from fastetl.local.functions.lambda_runtime import (
+    Function,
+    FunctionSettings,
+    InvokeResult,
+    Report,
+    RequestTooLargeError,
+)
 
 MakeFunction = Callable[..., Function]
 
 
 @pytest.fixture
 async def make_function(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeFunction]:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "functions"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "handlers"))
     async with AsyncExitStack() as stack:
         functions: list[Function] = []
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastetl.local.engine import Dialect, SqlError, Table
-from fastetl.local.redshift_sql import Translated, strip_comments, translate
+from fastetl.local.warehouse.engine import Dialect, SqlError, Table
+from fastetl.local.warehouse.redshift_sql import Translated, strip_comments, translate
 
 MERGE = "MERGE INTO t USING w ON t.k = w.k"
 UPDATE = "WHEN MATCHED THEN UPDATE SET v = w.v"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 import orjson
 
-from fastetl.local.lambda_environment import MAX_PAYLOAD_BYTES
-from fastetl.local.lambda_runtime import InvokeResult
-from fastetl.local.stream_records import Mender, StreamRecord, build_event
+from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
+from fastetl.local.functions.lambda_runtime import InvokeResult
+from fastetl.local.functions.stream_records import Mender, StreamRecord, build_event
 
 
 class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):

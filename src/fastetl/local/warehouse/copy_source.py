@@ -10,8 +10,8 @@ import msgspec
 from backports import zstd
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fastetl.local.copy_command import CopyCommand
-from fastetl.local.engine import SqlError
+from fastetl.local.warehouse.copy_command import CopyCommand
+from fastetl.local.warehouse.engine import SqlError
 
 _GZIP_WINDOW_BITS = 31
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.local.stream_records import build_event
+from fastetl.local.functions.stream_records import build_event
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from fastetl.local.event_source import FailedBatch
+    from fastetl.local.functions.event_source import FailedBatch
 
 
 class FailureDestination:

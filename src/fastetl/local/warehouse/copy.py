@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.copy_command import CopyCommand
-from fastetl.local.copy_source import S3Client, UnreadableObjectError, find_urls, read_object
-from fastetl.local.copy_values import FieldError, convert_column
-from fastetl.local.engine import Session, SqlError
+from fastetl.local.warehouse.copy_command import CopyCommand
+from fastetl.local.warehouse.copy_source import S3Client, UnreadableObjectError, find_urls, read_object
+from fastetl.local.warehouse.copy_values import FieldError, convert_column
+from fastetl.local.warehouse.engine import Session, SqlError
 
 MAX_ROW_BYTES = 4 * 1024 * 1024
 """A single input row (Redshift Database Developer Guide, COPY); counted in characters here."""

@@ -17,10 +17,10 @@ import pytest_asyncio
 from backports import zstd
 
 from fastetl import statements
-from fastetl.local.data_api import WarehouseServer
-from fastetl.local.duckdb_engine import DuckDBEngine
-from fastetl.local.engine import Engine
-from fastetl.local.postgres_engine import PostgresEngine
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.engine import Engine
+from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from tests.local.product import NUMBER, Batch, make_pipeline
 from tests.local.warehouse_client import Warehouse
 

@@ -21,7 +21,7 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from fastetl.columns.types import RedshiftType
-from fastetl.local.engine import (
+from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,
     Answer,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
-from fastetl.local.engine import SqlError
+from fastetl.local.warehouse.engine import SqlError
 
 _IN_NO_TRANSACTION = {"VACUUM", "CALL", "UNLOAD"}
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from fastetl.local.engine import SqlError, Table
-from fastetl.local.redshift_sql import parse_tables, strip_comments
+from fastetl.local.warehouse.engine import SqlError, Table
+from fastetl.local.warehouse.redshift_sql import parse_tables, strip_comments
 
 MAX_MAXERROR = 100_000
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from fastetl.local.engine import Answer
-from fastetl.local.executions import ENDED, Execution, Status, SubStatement
+from fastetl.local.warehouse.engine import Answer
+from fastetl.local.warehouse.executions import ENDED, Execution, Status, SubStatement
 
 MAX_SQL_BYTES = 100_000
 """The guide says 100 KB; the lesser reading of it."""

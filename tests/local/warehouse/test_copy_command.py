@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastetl.local.copy_command import CopyCommand, is_copy, parse_copy
-from fastetl.local.engine import SqlError, Table
+from fastetl.local.warehouse.copy_command import CopyCommand, is_copy, parse_copy
+from fastetl.local.warehouse.engine import SqlError, Table
 
 PRODUCT = (
     '/* fastetl copy b/1 */\nCOPY "fastetl_staged" ("_key", "Day") FROM \'s3://b/it\'\'s\' IAM_ROLE default MANIFEST'
