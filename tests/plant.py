@@ -15,7 +15,7 @@ import boto3
 import msgspec
 import pytest
 
-from fastetl import keys, statements
+from fastetl import keys
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -25,6 +25,8 @@ from fastetl.load.loader import Loader, Step
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.model import FileItem, Layout
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import Statement
 from fastetl.versions import build_version
 from tests.conftest import CREDENTIALS, Aws
 
@@ -149,7 +151,7 @@ class Plant:
 
     async def execute(self, text: str) -> str:
         token = hashlib.sha256(text.encode() + str(time.time_ns()).encode()).hexdigest()
-        return await self.warehouse.run([statements.Statement("test", text)], name="test", token=token)
+        return await self.warehouse.run([Statement("test", text)], name="test", token=token)
 
     async def mirror(self) -> list[tuple[str, ...]]:
         return await self.sql('SELECT "id", "amount", "note" FROM "public"."orders_current" ORDER BY "id"')
@@ -184,4 +186,4 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
 
 
 async def create_tables(plant: Plant) -> None:
-    await plant.warehouse.run(statements.ddl_sql(plant.pipeline), name="ddl", token=f"ddl-{time.time_ns()}")
+    await plant.warehouse.run(ddl_sql(plant.pipeline), name="ddl", token=f"ddl-{time.time_ns()}")

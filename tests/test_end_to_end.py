@@ -36,7 +36,8 @@ from fastetl.local.functions.event_source import EventSource, MappingSettings
 from fastetl.local.functions.lambda_runtime import InvokeResult, Report
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
-from fastetl.statements import Statement, ddl_sql
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import Statement
 from tests.conftest import CREDENTIALS, Aws
 from tests.ingest.test_ingester import Unchanged
 

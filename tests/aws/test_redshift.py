@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastetl.statements import Statement
+from fastetl.sql.text import Statement
 
 ONE = [Statement("test", "SELECT 1")]
 

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastetl import statements
 from fastetl.config.model import LoadPolicy
 from fastetl.local.warehouse import data_api
 from fastetl.local.warehouse.data_api_wire import ApiError
 from fastetl.local.warehouse.engine import SqlError
+from fastetl.sql.load import resolve_sql
 from tests.plant import Change, create_tables
 
 
@@ -302,7 +302,7 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     head = await plant.ledger.head("orders")
     batch = await plant.ledger.batch(head.open[0])
     late = await plant.loader._load_sql(msgspec.structs.replace(batch, attempt=1))
-    fence = statements.resolve_sql(plant.pipeline, batch.batch_id, 1)
+    fence = resolve_sql(plant.pipeline, batch.batch_id, 1)
     for name, planned in (("fence", fence), ("late", late)):
         statement_id = await plant.warehouse.submit(planned, name=name, token=name)
         while (run := await plant.warehouse.describe(statement_id)).state == "RUNNING":

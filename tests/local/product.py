@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from fastetl import statements
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
+from fastetl.sql.load import Load, load_sql, resolve_sql
 from fastetl.versions import build_version
 
 Change = tuple[str, int, str]
@@ -53,7 +53,7 @@ class Batch:
         s3.put_object(Bucket="lake", Key=f"{self.id}/files.csv", Body=counts)
 
     def load_sql(self, attempt: int) -> list[str]:
-        load = statements.Load(
+        load = Load(
             batch_id=self.id,
             attempt=attempt,
             layout=self._pipeline.layout,
@@ -63,10 +63,10 @@ class Batch:
             changed_min="2013-01-01 00:00:00.000000",
             changed_max="2013-01-01 00:00:00.000000",
         )
-        return [statement.sql for statement in statements.load_sql(self._pipeline, load)]
+        return [statement.sql for statement in load_sql(self._pipeline, load)]
 
     def resolve_sql(self, attempt: int) -> list[str]:
-        return [statement.sql for statement in statements.resolve_sql(self._pipeline, self.id, attempt)]
+        return [statement.sql for statement in resolve_sql(self._pipeline, self.id, attempt)]
 
 
 def _line(change: Change, file_id: str) -> str:

@@ -25,7 +25,7 @@ from fastetl.local.compare import compare
 from fastetl.local.flights import Item, delay, read_flights
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
-from fastetl.statements import Statement
+from fastetl.sql.text import Statement
 from fastetl.versions import EpochStart
 from tests.exports import write_export
 

@@ -21,7 +21,7 @@ from fastetl.local.flights import delay, read_flights
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.reconcile import Reconciler
-from fastetl.statements import Statement
+from fastetl.sql.text import Statement
 
 CRASHES = int(os.environ.get("CRASHES", "10"))
 WRITTEN_AT_ONCE = 25

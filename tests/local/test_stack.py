@@ -13,7 +13,7 @@ from fastetl.errors import ConfigError
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.operator import Operator
-from fastetl.statements import Statement
+from fastetl.sql.text import Statement
 from tests.template import read_template, watched_metrics
 
 CONFIG = """

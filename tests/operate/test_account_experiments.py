@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import boto3
 import pytest
 
-from fastetl import statements
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
@@ -17,6 +16,7 @@ from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from fastetl.operate.account_experiments import Verifier
+from fastetl.sql.text import Statement
 from tests.conftest import CREDENTIALS, Aws
 from tests.plant import make_pipeline
 
@@ -42,7 +42,7 @@ class Account:
         return {name for (name,) in rows}, {key async for key in self.bucket.list_keys("")}
 
     async def run(self, sql: str) -> str:
-        statement = statements.Statement("test", sql)
+        statement = Statement("test", sql)
         return await self.warehouse.run([statement], name="test", token=f"{time.time_ns()}")
 
 

@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import statements
 from fastetl.aws import ledger
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
@@ -18,6 +17,8 @@ from fastetl.config.model import Config, LoadPolicy
 from fastetl.enrich.enricher import Enricher
 from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import quote_table
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import Execution, FakeRedshiftData
@@ -62,7 +63,7 @@ class Bench:
 
     async def _main(self, test: Coroutine[Any, Any, None]) -> None:
         transaction = Transaction(self.warehouse)
-        for statement in statements.ddl_sql(self.pipeline):
+        for statement in ddl_sql(self.pipeline):
             await transaction.run(statement.sql)
         transaction.commit()
         await test
@@ -104,7 +105,7 @@ class Bench:
 
     def rows(self, suffix: str) -> list[dict[str, Any]]:
         """What a table beside the mirror holds."""
-        return self.warehouse.rows(statements.table(self.pipeline, suffix))
+        return self.warehouse.rows(quote_table(self.pipeline, suffix))
 
 
 async def settle(loader: Loader, *, until: str = "") -> None:

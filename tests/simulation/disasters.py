@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import statements
+from fastetl.sql.text import quote_table
 from fastetl.versions import EpochStart
 from tests.simulation.fake_warehouse import SqlError, Transaction
 from tests.simulation.gap import Gap
@@ -104,7 +104,7 @@ class Disasters:
         pipeline = world.random.choice(world.deployment.config.pipelines)
         person = Transaction(world.warehouse)
         with contextlib.suppress(SqlError):  # whose session may be dropped as well
-            await person.run(f"/* fastetl lock person */\nLOCK {statements.table(pipeline, '_gate')}")
+            await person.run(f"/* fastetl lock person */\nLOCK {quote_table(pipeline, '_gate')}")
         world.sometimes("gate held by a person")
         await asyncio.sleep(world.scenario.gate_held_seconds)
         person.rollback()

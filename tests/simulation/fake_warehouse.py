@@ -1,4 +1,4 @@
-"""A warehouse that interprets the statements of `fastetl.statements`, step by step, with real transactions.
+"""A warehouse that interprets the statements of `fastetl.sql`, step by step, with real transactions.
 
 Rows are versions under snapshot isolation, as Redshift's are: writers of one table queue on its lock until the other
 transaction ends, and who then finds that a row of his snapshot was changed fails with error 1023. Whether the

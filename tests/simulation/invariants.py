@@ -9,7 +9,7 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
-from fastetl import statements
+from fastetl.sql.text import quote_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,7 +214,7 @@ class Invariants:
     # --- what files hold -----------------------------------------------------------------------------------------
 
     def _rows(self, pipeline: str, suffix: str) -> list[dict[str, Any]]:
-        return self._warehouse.rows(statements.table(self._pipelines[pipeline], suffix))
+        return self._warehouse.rows(quote_table(self._pipelines[pipeline], suffix))
 
     def _all_objects(self) -> list[tuple[str, str]]:
         known = [(self._bucket, key) for key in self._seen_events]

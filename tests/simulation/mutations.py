@@ -16,6 +16,7 @@ What is not in `MUTATIONS` and why:
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -24,7 +25,6 @@ from unittest.mock import patch
 import msgspec
 import polars as pl
 
-from fastetl import statements
 from fastetl.aws import ledger
 from fastetl.aws.ledger import Ledger
 from fastetl.backfill import backfiller
@@ -35,8 +35,24 @@ from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import batches, loader
 from fastetl.load.loader import Loader, Step
+from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
+from fastetl.sql.text import Statement, quote_table
 
 Mutation = Callable[[], AbstractContextManager[Any]]
+
+
+def patch_everywhere(original: Any, changed: Any) -> AbstractContextManager[Any]:
+    """Put something in the place of one of the product's functions, in every module that has imported it."""
+    patches = ExitStack()
+    for name, module in list(sys.modules.items()):
+        if (
+            name.startswith(("fastetl", "tests.simulation"))
+            and name != __name__
+            and getattr(module, original.__name__, None) is original
+        ):
+            patches.enter_context(patch.object(module, original.__name__, changed))
+    return patches
+
 
 LATE_SECONDS = 3000
 """Less than the hour between healthy changes in the time of calm, in which there would be no rest otherwise."""
@@ -48,13 +64,12 @@ def without_steps(*steps: str) -> Mutation:
     @contextmanager
     def mutate() -> Iterator[None]:
         with ExitStack() as patches:
-            for name in ("load_sql", "resolve_sql"):
-                original = getattr(statements, name)
+            for original in (load_sql, resolve_sql):
 
                 def left(*arguments: Any, _original: Any = original) -> Any:
                     return tuple(statement for statement in _original(*arguments) if statement.step not in steps)
 
-                patches.enter_context(patch.object(statements, name, left))
+                patches.enter_context(patch_everywhere(original, left))
             yield
 
     return mutate
@@ -62,14 +77,14 @@ def without_steps(*steps: str) -> Mutation:
 
 def changed_sql(old: str, new: str) -> Mutation:
     """Write something else in the loads' SQL."""
-    original = statements.load_sql
+    original = load_sql
 
     def changed(*arguments: Any) -> Any:
         found = original(*arguments)
         assert any(old in statement.sql for statement in found)
-        return tuple(statements.Statement(each.step, each.sql.replace(old, new)) for each in found)
+        return tuple(Statement(each.step, each.sql.replace(old, new)) for each in found)
 
-    return lambda: patch.object(statements, "load_sql", changed)
+    return lambda: patch_everywhere(original, changed)
 
 
 def unpadded_versions() -> AbstractContextManager[Any]:
@@ -92,13 +107,13 @@ def unpadded_versions() -> AbstractContextManager[Any]:
 
 def deletes_leave_no_tombstone() -> AbstractContextManager[Any]:
     """The mirror's deleted rows go at once."""
-    original = statements.load_sql
+    original = load_sql
 
     def purging(pipeline: Any, planned: Any) -> Any:
-        sql = f"/* fastetl purge now */\nDELETE FROM {statements.table(pipeline)} WHERE _deleted"
-        return (*original(pipeline, planned), statements.Statement("purge", sql))
+        sql = f"/* fastetl purge now */\nDELETE FROM {quote_table(pipeline)} WHERE _deleted"
+        return (*original(pipeline, planned), Statement("purge", sql))
 
-    return patch.object(statements, "load_sql", purging)
+    return patch_everywhere(original, purging)
 
 
 def index_believed() -> AbstractContextManager[Any]:
@@ -171,12 +186,12 @@ def counted_batches() -> AbstractContextManager[Any]:
 
 def shared_bookkeeping() -> AbstractContextManager[Any]:
     """All pipelines write into the same tables of files and batches."""
-    original = statements.table
+    original = quote_table
 
     def shared(pipeline: Any, suffix: str = "") -> str:
         return '"public"."shared' + suffix + '"' if suffix in {"_loads", "_load_files"} else original(pipeline, suffix)
 
-    return patch.object(statements, "table", shared)
+    return patch_everywhere(original, shared)
 
 
 def failure_believed() -> AbstractContextManager[Any]:
@@ -300,12 +315,12 @@ def _with(item: Any, **changes: Any) -> Any:
 
 def without_tombstones() -> AbstractContextManager[Any]:
     """A resync leaves rows that the table no longer has."""
-    original = statements.tombstone_sql
+    original = tombstone_sql
 
     def left(*arguments: Any) -> Any:
         return tuple(each for each in original(*arguments) if each.step not in {"log", "tombstones"})
 
-    return patch.object(statements, "tombstone_sql", left)
+    return patch_everywhere(original, left)
 
 
 def impatient_resync() -> AbstractContextManager[Any]:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fastetl import statements
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.model import Layout
+from fastetl.sql import load as sql
+from fastetl.sql.tables import ddl_sql
 from tests.local.conftest import s3  # noqa: F401 - a fixture
 from tests.local.product import make_pipeline
 from tests.local.warehouse_client import TARGET, Warehouse
@@ -28,14 +29,14 @@ UNKNOWN = "d9b6c0c9-0747-4bf4-b142-e8883122f766"
 
 def resolve_sql(attempt: int = 1) -> list[str]:
     """A transaction that succeeds, writes a fence, and gives two rows as its fourth statement."""
-    return [statement.sql for statement in statements.resolve_sql(PIPELINE, "b", attempt)]
+    return [statement.sql for statement in sql.resolve_sql(PIPELINE, "b", attempt)]
 
 
 def fenced_sql() -> list[str]:
     """One whose fourth statement fails, once attempt 1 is resolved."""
     layout = Layout(PIPELINE.layout.columns, ",", "gzip", r"\N", 1)
-    load = statements.Load("b", 1, layout, "s3://lake/none", "checksum", "s3://lake/none", "2013-01-01", "2013-01-01")
-    return [statement.sql for statement in statements.load_sql(PIPELINE, load)]
+    load = sql.Load("b", 1, layout, "s3://lake/none", "checksum", "s3://lake/none", "2013-01-01", "2013-01-01")
+    return [statement.sql for statement in sql.load_sql(PIPELINE, load)]
 
 
 class Service:
@@ -239,7 +240,7 @@ CASES: list[Callable[[Service], Awaitable[None]]] = [
 
 
 async def run_case(case: Callable[[Service], Awaitable[None]], service: Service) -> None:
-    ddl = [statement.sql for statement in statements.ddl_sql(PIPELINE)]
+    ddl = [statement.sql for statement in ddl_sql(PIPELINE)]
     assert (await service.end(await service.submit(ddl)))["Status"] == "FINISHED"
     await case(service)
 

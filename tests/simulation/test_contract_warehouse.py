@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from fastetl import statements
 from fastetl.config.model import Pipeline
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
+from fastetl.sql.load import tombstone_sql
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import quote_table
 from tests.local.conftest import s3  # noqa: F401 - a fixture
 from tests.local.product import Batch, Change, make_pipeline
 from tests.local.warehouse_client import Warehouse
@@ -102,17 +104,17 @@ async def test_the_same_transactions_leave_the_same_tables(real: Warehouse, s3: 
     pipeline = make_pipeline(f"contract{seed}")
     fake = FakeWarehouse(FakeS3(), early_snapshot=chance.random() < 0.5)
     batches = draw_batches(chance, pipeline, BothS3(s3, fake.s3))
-    ddl = [statement.sql for statement in statements.ddl_sql(pipeline)]
+    ddl = [statement.sql for statement in ddl_sql(pipeline)]
     await run_fake(fake, ddl)
     await run_real(real, ddl)
     for _ in range(6):
         batch, attempt, kind = chance.choice(batches), chance.randint(1, 3), chance.random()
         sqls = batch.load_sql(attempt) if kind < 0.7 else batch.resolve_sql(attempt)
         if kind > 0.9:
-            sqls = [statement.sql for statement in statements.tombstone_sql(pipeline, 1, 1_767_225_600)]
+            sqls = [statement.sql for statement in tombstone_sql(pipeline, 1, 1_767_225_600)]
         assert await run_fake(fake, sqls) == await run_real(real, sqls)
     for suffix, columns in TABLES.items():
-        table = statements.table(pipeline, suffix)
+        table = quote_table(pipeline, suffix)
         names = ", ".join(f'"{name}"' for name in columns)
         kept = [tuple(str(row[name]) for name in columns) for row in fake.rows(table)]
         found = [tuple(_text(value) for value in row) for row in await real.rows(f"SELECT {names} FROM {table}")]
@@ -128,11 +130,11 @@ async def test_a_transaction_waits_for_the_gate(real: Warehouse, s3: Any) -> Non
     pipeline = make_pipeline("queue")
     fake = FakeWarehouse(FakeS3())
     batch = Batch(pipeline, BothS3(s3, fake.s3), [[("a", 1, "MODIFY")]])
-    await run_fake(fake, [statement.sql for statement in statements.ddl_sql(pipeline)])
-    await run_real(real, [statement.sql for statement in statements.ddl_sql(pipeline)])
+    await run_fake(fake, [statement.sql for statement in ddl_sql(pipeline)])
+    await run_real(real, [statement.sql for statement in ddl_sql(pipeline)])
     first, second = batch.load_sql(1), batch.load_sql(2)
     ended = await asyncio.gather(run_fake(fake, first), run_fake(fake, second))
     in_fact = await asyncio.gather(run_real(real, first), run_real(real, second))
     assert min(failed for failed, _ in ended) == min(failed for failed, _ in in_fact) == -1
     assert all(sum(failed == -1 for failed, _ in each) == 1 for each in (ended, in_fact))
-    assert fake.rows(statements.table(pipeline, "_gate")) == [{"n": 1}]
+    assert fake.rows(quote_table(pipeline, "_gate")) == [{"n": 1}]

@@ -15,11 +15,11 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl import statements
 from fastetl.aws import ledger, redshift
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
+from fastetl.sql.tables import ddl_sql
 from tests.simulation.deployment import Deployment
 from tests.simulation.disasters import Disasters
 from tests.simulation.fake_dynamodb import FakeDynamoDB
@@ -202,7 +202,7 @@ class World:
 
     async def _make_tables(self, pipeline: Pipeline) -> None:
         transaction = Transaction(self.warehouse)
-        for statement in statements.ddl_sql(pipeline):
+        for statement in ddl_sql(pipeline):
             await transaction.run(statement.sql)
         transaction.commit()
 

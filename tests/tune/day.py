@@ -26,7 +26,7 @@ from fastetl.ingest.encode import encode
 from fastetl.load.batches import parse_members
 from fastetl.load.loader import Loader
 from fastetl.model import FileItem
-from fastetl.statements import ddl_sql
+from fastetl.sql.tables import ddl_sql
 from fastetl.tune.model import HOUR, Measured, Settings, Workload, duration
 from fastetl.tune.prices import Book
 from tests.simulation.fake_dynamodb import FakeDynamoDB

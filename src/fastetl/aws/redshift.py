@@ -14,7 +14,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.errors import WarehouseError
-from fastetl.statements import MAX_STATEMENTS
+from fastetl.sql.text import MAX_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_redshift_data import RedshiftDataAPIServiceClient
 
     from fastetl.config.model import RedshiftTarget
-    from fastetl.statements import Statement
+    from fastetl.sql.text import Statement
 
 _TRANSIENT = {
     "ThrottlingException", "ActiveStatementsExceededException", "ActiveSessionsExceededException",

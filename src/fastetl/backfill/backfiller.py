@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import statements
 from fastetl.errors import ExportError, StaleStepError
 from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS
 from fastetl.model import Backfill
+from fastetl.sql.load import tombstone_sql
 from fastetl.versions import EpochStart, epoch_at, first_change
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Backfiller:
         if left:
             return left
         if backfill.resync:
-            sql = statements.tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at)
+            sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at)
             token = f"resync-{backfill.pipeline}-{backfill.epoch}-{int(self._clock())}"[:64]
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
         await self._ledger.put_backfill(msgspec.structs.replace(backfill, state="FINISHED"))

@@ -25,7 +25,8 @@ from fastetl.cli.reach import Reach, run
 from fastetl.config.model import Pipeline
 from fastetl.operate.account_experiments import Verdict
 from fastetl.operate.preflight import Finding
-from fastetl.statements import MAX_STATEMENTS, ddl_sql
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import MAX_STATEMENTS
 
 
 def register(app: typer.Typer) -> None:

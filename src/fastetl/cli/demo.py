@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastetl.cli.local import Warehouse, demo_config
 from fastetl.cli.output import AsJson, problems, read_text, results
-from fastetl.statements import table
+from fastetl.sql.text import quote_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ async def _run(flights: int, warehouse: Any, config: str) -> Summary:
             watching.cancel()
             progress.update(carried, completed=sum(map(len, phases)))
             (pipeline,) = stack.config.pipelines
-            current, log = table(pipeline, "_current"), table(pipeline, "_log")
+            current, log = quote_table(pipeline, "_current"), quote_table(pipeline, "_log")
             names = ", ".join(f'"{column.name}"' for column in pipeline.columns)
             rows = await _query(stack, f"SELECT {names} FROM {current}")
             differences = compare(pipeline, await _scan(stack), rows)
@@ -120,7 +120,7 @@ async def _run(flights: int, warehouse: Any, config: str) -> Summary:
             counts = stack.sources[pipeline.name].counts
             files = len([key async for key in stack.bucket.list_keys("data/")])
             rejects = len([key async for key in stack.bucket.list_keys("rejects/")])
-            batches = (await _query(stack, f"SELECT COUNT(*) FROM {table(pipeline, '_loads')}"))[0][0]
+            batches = (await _query(stack, f"SELECT COUNT(*) FROM {quote_table(pipeline, '_loads')}"))[0][0]
     for difference in differences[:SHOWN]:
         problems.print(
             f"{'/'.join(difference.key)} {difference.column}: {difference.detail}", style="red", markup=False
@@ -195,6 +195,6 @@ async def _scan(stack: Embedded) -> list[dict[str, Any]]:
 
 
 async def _query(stack: Embedded, sql: str) -> list[list[dict[str, Any]]]:
-    from fastetl.statements import Statement  # noqa: PLC0415
+    from fastetl.sql.text import Statement  # noqa: PLC0415
 
     return await stack.run_sql(stack.config.pipelines[0], (Statement("query", sql),))

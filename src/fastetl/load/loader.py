@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fastetl import keys, statements
+from fastetl import keys
 from fastetl.errors import WarehouseError
 from fastetl.load import batches
 from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layout, PendingFile
+from fastetl.sql.load import Load, load_errors_sql, load_sql, resolve_sql
+from fastetl.sql.text import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -233,8 +235,8 @@ class Loader:
         )
         return await self._submit(batch, planned)
 
-    async def _load_sql(self, batch: Batch) -> tuple[statements.Statement, ...]:
-        load = statements.Load(
+    async def _load_sql(self, batch: Batch) -> tuple[Statement, ...]:
+        load = Load(
             batch_id=batch.batch_id,
             attempt=batch.attempt,
             layout=await self._layout(batch.layout_id),
@@ -244,9 +246,9 @@ class Loader:
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
         )
-        return statements.load_sql(self._pipeline, load)
+        return load_sql(self._pipeline, load)
 
-    async def _submit(self, batch: Batch, planned: Sequence[statements.Statement]) -> Step:
+    async def _submit(self, batch: Batch, planned: Sequence[Statement]) -> Step:
         token = batches.build_token(_name(batch))
         try:
             statement_id = await self._warehouse.submit(planned, name=_name(batch), token=token)
@@ -303,7 +305,7 @@ class Loader:
         """
         if not run.query_id:
             return ()
-        asked = statements.load_errors_sql(run.query_id)
+        asked = load_errors_sql(run.query_id)
         token = batches.build_token(_name(batch), "errors")
         statement_id = await self._warehouse.submit(asked, name=f"{_name(batch)}/errors", token=token)
         answer = await self._warehouse.describe(statement_id)
@@ -360,9 +362,9 @@ class Loader:
         batch = await self._ledger.advance(batch, statement_id=statement_id, submitted_at=self._now())
         return Step("resolving", batch)
 
-    def _resolve_sql(self, batch: Batch) -> tuple[statements.Statement, ...]:
+    def _resolve_sql(self, batch: Batch) -> tuple[Statement, ...]:
         files_url = f"s3://{self._config.bucket}/{batch.files_key}" if batch.failure == "files" else ""
-        return statements.resolve_sql(self._pipeline, batch.batch_id, batch.attempt, files_url)
+        return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, files_url)
 
     async def _judge(self, head: Head, batch: Batch, open_batches: Sequence[Batch]) -> Step:
         steps = [statement.step for statement in self._resolve_sql(batch)]

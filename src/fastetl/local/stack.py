@@ -26,7 +26,6 @@ import aioboto3
 import boto3
 import orjson
 
-from fastetl import statements
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -42,7 +41,8 @@ from fastetl.local.moto_process import MotoProcess
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.engine import Engine
-from fastetl.statements import Statement
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import Statement
 
 REGION = "us-east-1"
 BUCKET, LEDGER_TABLE, WORKGROUP = "fastetl-local", "fastetl-ledger", "local"
@@ -198,7 +198,7 @@ class Embedded:
                 ],
                 StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
             )
-            await self.run_sql(pipeline, statements.ddl_sql(pipeline))
+            await self.run_sql(pipeline, ddl_sql(pipeline))
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""

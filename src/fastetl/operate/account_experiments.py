@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import FastetlError, WarehouseError
-from fastetl.statements import Statement, quote_identifier, quote_literal
+from fastetl.sql.text import Statement, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import statements
 from fastetl.errors import FastetlError
 from fastetl.operate.schema import compare
+from fastetl.sql.load import copy_probe_sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,7 +104,7 @@ class Deployed:
         key = self._probe_key()
         await self._bucket.replace(key, b"probe,1\n")
         try:
-            sql = statements.copy_probe_sql(self._pipeline, f"s3://{self._config.bucket}/{key}")
+            sql = copy_probe_sql(self._pipeline, f"s3://{self._config.bucket}/{key}")
             token = f"check-{self._pipeline.name}-{self._clock():.3f}"[:64]
             await self._warehouse.run(sql, name="fastetl/check", token=token)
         except FastetlError as error:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import statements
 from fastetl.errors import StorageError
 from fastetl.ingest.store import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.model import FileItem
+from fastetl.sql.load import loaded_files_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,7 @@ class Reconciler:
 
     async def loaded(self) -> dict[str, Loaded]:
         """Ask the warehouse which files it has."""
-        sql = statements.loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
+        sql = loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
         token = f"reconcile-{self._clock():f}"
         statement_id = await self._warehouse.run(sql, name="fastetl/reconcile", token=token)
         rows = await self._warehouse.rows(statement_id, 0)

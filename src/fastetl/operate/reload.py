@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import keys, statements
+from fastetl import keys
 from fastetl.errors import WarehouseError
 from fastetl.ingest.store import build_file
 from fastetl.load import batches
 from fastetl.model import Layout
 from fastetl.operate.reconcile import Reconciler
+from fastetl.sql.load import Load, load_sql, tombstone_sql
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -94,7 +97,7 @@ class Reloader:
         Raises:
             StorageError, WarehouseError: it is not done; starting it again goes on.
         """
-        await self._run(statements.ddl_sql(self._target), "ddl")
+        await self._run(ddl_sql(self._target), "ddl")
         reconciler = Reconciler(
             self._config, self._target, self._bucket, self._ledger, self._warehouse, clock=self._clock
         )
@@ -147,7 +150,7 @@ class Reloader:
         await self._bucket.replace(batch.manifest_key, batches.build_manifest(bucket, files))
         await self._bucket.replace(batch.files_key, batches.build_members(files))
         body = await self._bucket.get(keys.layout_key(prefix, name, batch.layout_id))
-        load = statements.Load(
+        load = Load(
             batch_id=batch_id,
             attempt=1,
             layout=msgspec.json.decode(body, type=Layout),
@@ -157,7 +160,7 @@ class Reloader:
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
         )
-        await self._run(statements.load_sql(self._target, load), batch_id)
+        await self._run(load_sql(self._target, load), batch_id)
 
     async def _delete_unseen(self, until: str) -> None:
         """Repeat what resyncs deleted: it is in no file."""
@@ -165,9 +168,9 @@ class Reloader:
         for start in head.epochs if head else ():
             backfill = await self._ledger.backfill(self._pipeline.name, start.epoch)
             if backfill and backfill.resync and backfill.state == "FINISHED" and until == "~":
-                sql = statements.tombstone_sql(self._target, backfill.epoch, backfill.exported_at)
+                sql = tombstone_sql(self._target, backfill.epoch, backfill.exported_at)
                 await self._run(sql, f"resync-{backfill.epoch}")
 
-    async def _run(self, sql: tuple[statements.Statement, ...], what: str) -> None:
+    async def _run(self, sql: tuple[Statement, ...], what: str) -> None:
         token = f"{what[:32]}-{self._clock():.3f}"
         await self._warehouse.run(sql, name=f"fastetl/reload/{self._target.target}/{what}", token=token)

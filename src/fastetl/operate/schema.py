@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl import statements
 from fastetl.columns.types import RedshiftType
 from fastetl.operate.propose import Proposal, propose_columns
+from fastetl.sql.tables import add_column_sql, table_columns_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -98,7 +98,7 @@ class SchemaReader:
 
     async def tables(self) -> dict[str, dict[str, str]]:
         """Ask the warehouse for the columns and types of mirror and log."""
-        sql = statements.table_columns_sql(self._pipeline)
+        sql = table_columns_sql(self._pipeline)
         token = f"schema-{self._pipeline.name}-{self._clock():f}"
         statement_id = await self._warehouse.run(sql, name="fastetl/schema", token=token)
         tables: dict[str, dict[str, str]] = {}
@@ -130,7 +130,7 @@ def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[
 def compare(pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]]) -> tuple[Difference, ...]:
     """Hold the columns that tables have, with their types as text, against those that loads write."""
     differences: list[Difference] = []
-    for name in statements.target_names(pipeline):
+    for name in target_names(pipeline):
         found = tables.get(name.lower())
         if not found:
             differences.append(Difference(name, "", "there is no such table", remedy="Run `fastetl ddl --apply`"))
@@ -151,7 +151,7 @@ def _compare_column(
     pipeline: Pipeline, name: str, column: str, kind: RedshiftType, there: str | None
 ) -> Difference | None:
     if there is None:
-        return Difference(name, column, "missing: loads fail", statements.add_column_sql(pipeline, name, column, kind))
+        return Difference(name, column, "missing: loads fail", add_column_sql(pipeline, name, column, kind))
     try:
         found = RedshiftType.parse(there)
     except ValueError:
@@ -160,7 +160,7 @@ def _compare_column(
         return None
     what = f"{there} in the table, {kind} in the configuration"
     if found and found.kind == kind.kind == "VARCHAR":
-        return Difference(name, column, what, statements.widen_column_sql(pipeline, name, column, kind))
+        return Difference(name, column, what, widen_column_sql(pipeline, name, column, kind))
     remedy = "Redshift changes no type in place: declare a column of another name, or build the table anew with reload"
     return Difference(name, column, what, remedy=remedy)
 

@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 from backports import zstd
 
-from fastetl import statements
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.engine import Engine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
+from fastetl.sql.tables import ddl_sql
 from tests.local.product import NUMBER, Batch, make_pipeline
 from tests.local.warehouse_client import Warehouse
 
@@ -386,7 +386,7 @@ async def test_many_at_once(warehouse: Warehouse, schema: str) -> None:
 
 async def test_the_products_statements(warehouse: Warehouse, s3: Any) -> None:
     pipeline = make_pipeline("whole")
-    ddl = [statement.sql for statement in statements.ddl_sql(pipeline)]
+    ddl = [statement.sql for statement in ddl_sql(pipeline)]
     finished(await warehouse.batch(*ddl))
     finished(await warehouse.batch(*ddl))
     newer = Batch(pipeline, s3, [[("a", 2, "MODIFY"), ("b", 10, "REMOVE")], [("a", 1, "INSERT"), ("c", 1, "INSERT")]])

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from fastetl import statements
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.postgres_engine import Isolation, PostgresEngine
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import quote_table
 from tests.local.product import Batch, make_pipeline
 from tests.local.warehouse_client import TARGET, Warehouse
 
@@ -104,7 +105,7 @@ async def test_racing_updates_conflict_only_where_snapshots_are_kept(
 
 async def test_two_attempts_of_one_batch_commit_once(warehouse: Warehouse, s3: Any) -> None:
     pipeline = make_pipeline("twice")
-    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    await warehouse.batch(*[statement.sql for statement in ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT"), ("b", 1, "INSERT")]])
     ended = await asyncio.gather(*(warehouse.batch(*batch.load_sql(attempt)) for attempt in (1, 2)))
     assert sorted(described["Status"] for described in ended) == ["FAILED", "FINISHED"]
@@ -114,7 +115,7 @@ async def test_two_attempts_of_one_batch_commit_once(warehouse: Warehouse, s3: A
 
 async def test_a_fence_keeps_a_queued_attempt_out(warehouse: Warehouse, s3: Any) -> None:
     pipeline = make_pipeline("fenced")
-    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    await warehouse.batch(*[statement.sql for statement in ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
     holder = await started(warehouse, 'LOCK "public"."fenced_gate"', "SELECT pg_sleep(600)")
     await asleep(warehouse)
@@ -132,7 +133,7 @@ async def test_a_fence_keeps_a_queued_attempt_out(warehouse: Warehouse, s3: Any)
 
 async def test_a_resolve_waits_for_the_attempt_that_runs(warehouse: Warehouse, s3: Any) -> None:
     pipeline = make_pipeline("resolved")
-    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    await warehouse.batch(*[statement.sql for statement in ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
     running = await started(warehouse, *batch.load_sql(1), "SELECT pg_sleep(0.5)")
     await asleep(warehouse)
@@ -149,9 +150,9 @@ async def test_the_gates_update_stops_what_read_before_the_lock(
 ) -> None:
     """Both attempts have a snapshot in which the batch is not loaded; only the update tells that it is too old."""
     pipeline = make_pipeline(f"stale{guarded}".lower())
-    await warehouse.batch(*[statement.sql for statement in statements.ddl_sql(pipeline)])
+    await warehouse.batch(*[statement.sql for statement in ddl_sql(pipeline)])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
-    looks = [f"SELECT COUNT(*) FROM {statements.table(pipeline, '_loads')}", "SELECT pg_sleep(1)"]
+    looks = [f"SELECT COUNT(*) FROM {quote_table(pipeline, '_loads')}", "SELECT pg_sleep(1)"]
     attempts = [
         [*looks, *(sql for sql in batch.load_sql(attempt) if guarded or "fastetl bump" not in sql)]
         for attempt in (1, 2)
@@ -159,4 +160,4 @@ async def test_the_gates_update_stops_what_read_before_the_lock(
     ended = await asyncio.gather(*(warehouse.batch(*sqls) for sqls in attempts))
     committed = sum(described["Status"] == "FINISHED" for described in ended)
     assert committed == (2 if isolation == "REPEATABLE READ" and not guarded else 1)
-    assert await warehouse.rows(f"SELECT COUNT(*) FROM {statements.table(pipeline, '_log')}") == [(committed,)]
+    assert await warehouse.rows(f"SELECT COUNT(*) FROM {quote_table(pipeline, '_log')}") == [(committed,)]

@@ -1,10 +1,7 @@
-"""Every SQL statement that fastetl sends to Redshift, as values built by pure functions.
+"""The statements of the load protocol, as values built by pure functions.
 
 One attempt to load a batch is one transaction, `load_sql`; finding out how an attempt ended is another,
-`resolve_sql`; `ddl_sql` makes the tables that both rest on. `docs/architecture.md` says why each step is there.
-
-Nothing of an item ever becomes SQL: statements hold identifiers from the configuration, quoted, and literals that
-fastetl made itself (hashes, times, S3 addresses).
+`resolve_sql`. `docs/architecture.md` says why each step is there.
 """
 
 from __future__ import annotations
@@ -13,30 +10,27 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.columns.types import SYSTEM_COLUMNS, Column
 from fastetl.config.model import Pipeline
 from fastetl.model import Layout
+from fastetl.sql.text import (
+    COUNT,
+    FILE_ID,
+    Statement,
+    build_statements,
+    define_columns,
+    list_names,
+    quote_identifier,
+    quote_literal,
+    quote_table,
+)
 from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
-
-MAX_STATEMENTS = 40
-"""In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""
 
 STAGED = '"fastetl_staged"'
 FILES = '"fastetl_files"'
 WINNERS = '"fastetl_winners"'
 
 _COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
-_FILE_ID = RedshiftType("CHAR", length=32)
-_BATCH_ID = RedshiftType("VARCHAR", length=64)
-_COUNT = RedshiftType("BIGINT")
-_MOMENT = RedshiftType("TIMESTAMP")
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """One SQL statement and the step it takes; the step is also the comment that opens the SQL."""
-
-    step: str
-    sql: str
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -54,52 +48,27 @@ class Load(msgspec.Struct, frozen=True):
     """Bounds of `_changed_at`, so that the log's sort key prunes."""
 
 
-def quote_identifier(name: str) -> str:
-    """Quote a name of the configuration for SQL."""
-    if "\x00" in name:
-        raise ValueError("an identifier holds no NUL")
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_literal(text: str) -> str:
-    r"""Quote a text that fastetl made for SQL.
-
-    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the
-    customary null marker `\N` and the tab, which COPY spells `\t`.
-    """
-    if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
-        raise ValueError("a literal holds neither NUL nor backslash")
-    return "'" + text.replace("'", "''") + "'"
-
-
-def table(pipeline: Pipeline, suffix: str = "") -> str:
-    """The quoted name of the mirror, or with a suffix of a table or view beside it."""
-    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(pipeline.target + suffix)}"
-
-
 def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     """The one transaction that loads a batch: it commits all of the batch's files, or nothing."""
+    loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     steps = [
         *_gate(pipeline),
-        ("gate_batch", _refuse("loaded before", f"{table(pipeline, '_loads')} WHERE {_is_batch(load.batch_id)}")),
+        ("gate_batch", _refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id)}")),
         (
             "gate_fence",
-            _refuse(
-                "fenced",
-                f'{table(pipeline, "_fences")} WHERE {_is_batch(load.batch_id)} AND "attempt" >= {load.attempt:d}',
-            ),
+            _refuse("fenced", f'{fences} WHERE {_is_batch(load.batch_id)} AND "attempt" >= {load.attempt:d}'),
         ),
         *_stage_files(pipeline, load.files_url),
         (
             "gate_files",
             _refuse(
                 "file loaded before",
-                f'{table(pipeline, "_load_files")} WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
+                f'{quote_table(pipeline, "_load_files")} WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
         ),
         (
             "stage",
-            f'CREATE TEMP TABLE {STAGED} ({_definitions(load.layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")',
+            f'CREATE TEMP TABLE {STAGED} ({define_columns(load.layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")',
         ),
         ("copy", _copy(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout)),
         ("count", _refuse("row counts differ", _miscounted())),
@@ -111,7 +80,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         ("drop_staged", f"DROP TABLE {STAGED}"),
         ("drop_files", f"DROP TABLE {FILES}"),
     ]
-    return _statements(f"{load.batch_id}/{load.attempt}", steps)
+    return build_statements(f"{load.batch_id}/{load.attempt}", steps)
 
 
 def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str = "") -> tuple[Statement, ...]:
@@ -122,7 +91,7 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
     With `files_url` there is a `verdict_files` too: which of its files another batch has loaded, as
     `(file_id, batch_id)`.
     """
-    loads, fences = table(pipeline, "_loads"), table(pipeline, "_fences")
+    loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     standing = (
         f'SELECT "batch_id" FROM {loads} WHERE {_is_batch(batch_id)}'
         f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {_is_batch(batch_id)} AND "attempt" >= {attempt:d}'
@@ -147,12 +116,12 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
             *_stage_files(pipeline, files_url),
             (
                 "verdict_files",
-                f'SELECT "file_id", "batch_id" FROM {table(pipeline, "_load_files")}'
+                f'SELECT "file_id", "batch_id" FROM {quote_table(pipeline, "_load_files")}'
                 f' WHERE "file_id" IN (SELECT "file_id" FROM {FILES}) AND "batch_id" <> {quote_literal(batch_id)}',
             ),
             ("drop_files", f"DROP TABLE {FILES}"),
         ]
-    return _statements(f"{batch_id}/{attempt}", steps)
+    return build_statements(f"{batch_id}/{attempt}", steps)
 
 
 def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Statement, ...]:
@@ -163,7 +132,7 @@ def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Sta
         epoch: the export's.
         exported_at: Unix seconds of the state that the export holds.
     """
-    mirror, names = table(pipeline), [name for name, _ in pipeline.layout.columns]
+    mirror, names = quote_table(pipeline), [name for name, _ in pipeline.layout.columns]
     moment = datetime.fromtimestamp(exported_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
     gone = f'"_version" < {quote_literal(epoch_floor(epoch))} AND NOT "_deleted"'
     tombstone = {
@@ -177,18 +146,20 @@ def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Sta
     forgotten = tombstone | {name: "NULL" for name in names if name not in {*tombstone, *kept}}
     logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
     changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in forgotten.items())
-    into_log = f"INSERT INTO {table(pipeline, '_log')} ({_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
+    into_log = (
+        f"INSERT INTO {quote_table(pipeline, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
+    )
     steps = [
         *_gate(pipeline),
         *([("log", into_log)] if "log" in pipeline.outputs else []),
         ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
         (
             "resyncs",
-            f'INSERT INTO {table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
+            f'INSERT INTO {quote_table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
             f" SELECT {epoch:d}, {quote_literal(epoch_floor(epoch))}, GETDATE()",
         ),
     ]
-    return _statements(f"{pipeline.name}/{epoch}", steps)
+    return build_statements(f"{pipeline.name}/{epoch}", steps)
 
 
 def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
@@ -197,101 +168,27 @@ def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
         'SELECT DISTINCT TRIM("file_name") AS "file_name", TRIM("column_name") AS "column_name", "error_code"'
         f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
     )
-    return _statements(str(query_id), [("load_errors", sql)])
+    return build_statements(str(query_id), [("load_errors", sql)])
 
 
 def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tuple[Statement, ...]:
     """What the warehouse knows it has loaded between two times (ISO 8601, UTC): for reconciling and rebuilding."""
     sql = (
-        f'SELECT "file_id", "batch_id", "row_count" FROM {table(pipeline, "_load_files")}'
+        f'SELECT "file_id", "batch_id", "row_count" FROM {quote_table(pipeline, "_load_files")}'
         f' WHERE "loaded_at" >= {quote_literal(loaded_from)} AND "loaded_at" < {quote_literal(loaded_to)}'
     )
-    return _statements(pipeline.name, [("loaded_files", sql)])
-
-
-def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Which columns mirror and log have in the warehouse (SVV_COLUMNS, Redshift Database Developer Guide)."""
-    # Names are kept in lower case.
-    schema, *names = (quote_literal(name.lower()) for name in (pipeline.schema, *target_names(pipeline)))
-    sql = (
-        'SELECT "table_name", "column_name", "data_type", "character_maximum_length", "numeric_precision",'
-        f' "numeric_scale" FROM "svv_columns" WHERE "table_schema" = {schema} AND "table_name" IN ({", ".join(names)})'
-        ' ORDER BY "table_name", "ordinal_position"'
-    )
-    return _statements(pipeline.name, [("table_columns", sql)])
-
-
-def target_names(pipeline: Pipeline) -> list[str]:
-    """The tables with the pipeline's columns: mirror and log, as far as it has them."""
-    suffixes = {"mirror": "", "log": "_log"}
-    return [pipeline.target + suffix for output, suffix in suffixes.items() if output in pipeline.outputs]
-
-
-def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Add a column to one of `target_names`."""
-    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {_definitions(((column, kind),))}"
-
-
-def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Lengthen a VARCHAR column of one of `target_names`: the one change of type that Redshift makes in place."""
-    return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
+    return build_statements(pipeline.name, [("loaded_files", sql)])
 
 
 def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
     """Read an object of one line, as `copy_files` reads a batch's list, and leave nothing behind."""
-    return _statements(pipeline.name, [*_stage_files(pipeline, url), ("drop_files", f"DROP TABLE {FILES}")])
-
-
-def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
-    columns = _definitions(pipeline.layout.columns)
-    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
-    if "mirror" in pipeline.outputs:
-        steps += [
-            (
-                "mirror",
-                f"CREATE TABLE IF NOT EXISTS {table(pipeline)} ({columns})"
-                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")',
-            ),
-            # CREATE OR REPLACE VIEW cannot change a view's columns.
-            ("drop_current", f"DROP VIEW IF EXISTS {table(pipeline, '_current')}"),
-            ("current", _current_view(pipeline)),
-        ]
-    if "log" in pipeline.outputs:
-        steps += [
-            (
-                "log",
-                f"CREATE TABLE IF NOT EXISTS {table(pipeline, '_log')} ({columns})"
-                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
-            ),
-            ("drop_history", f"DROP VIEW IF EXISTS {table(pipeline, '_history')}"),
-            ("history", _history_view(pipeline)),
-        ]
-    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
-    readable = [
-        *(["_current"] if "mirror" in pipeline.outputs else []),
-        *(["_log", "_history"] if "log" in pipeline.outputs else []),
-    ]
-    steps += [
-        ("grant", f"GRANT SELECT ON {table(pipeline, suffix)} TO {quote_identifier(reader)}")
-        for reader in pipeline.redshift.grant_to
-        for suffix in readable
-    ]
-    return _statements(pipeline.name, steps)
-
-
-def _beside(pipeline: Pipeline, name: str) -> str:
-    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(name)}"
-
-
-def _statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:
-    return tuple(Statement(step, f"/* fastetl {step} {about} */\n{sql}") for step, sql in steps)
+    return build_statements(pipeline.name, [*_stage_files(pipeline, url), ("drop_files", f"DROP TABLE {FILES}")])
 
 
 def _gate(pipeline: Pipeline) -> list[tuple[str, str]]:
     # LOCK queues attempts; should a snapshot have begun before the lock was granted, the UPDATE conflicts instead
     # of letting the gate read what was true before the wait. The mirror itself is never locked: that shuts out readers.
-    gate = table(pipeline, "_gate")
+    gate = quote_table(pipeline, "_gate")
     return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1')]
 
 
@@ -305,10 +202,10 @@ def _is_batch(batch_id: str) -> str:
 
 
 def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:
-    columns = (("file_id", _FILE_ID), ("row_count", _COUNT))
+    columns = (("file_id", FILE_ID), ("row_count", COUNT))
     plain = Layout(columns, delimiter=",", compression="none", null_marker=r"\N", encoder=0)
     return [
-        ("stage_files", f"CREATE TEMP TABLE {FILES} ({_definitions(columns)})"),
+        ("stage_files", f"CREATE TEMP TABLE {FILES} ({define_columns(columns)})"),
         ("copy_files", _copy(pipeline, FILES, ["file_id", "row_count"], files_url, plain, manifest=False)),
     ]
 
@@ -317,7 +214,7 @@ def _copy(pipeline: Pipeline, into: str, columns: list[str], url: str, layout: L
     role = pipeline.redshift.iam_role
     delimiter = r"\t" if layout.delimiter == "\t" else layout.delimiter
     return (
-        f"COPY {into} ({_names(columns)}) FROM {quote_literal(url)}"
+        f"COPY {into} ({list_names(columns)}) FROM {quote_literal(url)}"
         f" IAM_ROLE {'default' if role == 'default' else quote_literal(role)}"
         f"{' MANIFEST' if manifest else ''}"
         f" FORMAT AS CSV QUOTE AS '\"' DELIMITER {quote_literal(delimiter)}{_COMPRESSION[layout.compression]}"
@@ -336,14 +233,14 @@ def _miscounted() -> str:
 
 
 def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    log, names = table(pipeline, "_log"), _shared(pipeline, load.layout)
+    log, names = quote_table(pipeline, "_log"), _shared(pipeline, load.layout)
     logged = (
         f'SELECT "_event_id" AS "logged_id" FROM {log}'
         f' WHERE "_changed_at" BETWEEN {quote_literal(load.changed_min)} AND {quote_literal(load.changed_max)}'
     )
     ranked = _ranked(names, partition="_event_id", order='"_file"')
     insert = (
-        f"INSERT INTO {log} ({_names(names)}) SELECT {_names(names, of='ranked')}"
+        f"INSERT INTO {log} ({list_names(names)}) SELECT {list_names(names, of='ranked')}"
         f' FROM ({ranked}) AS "ranked"'
         f' LEFT JOIN ({logged}) AS "logged" ON "ranked"."_event_id" = "logged"."logged_id"'
         ' WHERE "ranked"."_rank" = 1 AND "logged"."logged_id" IS NULL'
@@ -352,7 +249,7 @@ def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 
 
 def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, str]]:
-    mirror, names = table(pipeline), _shared(pipeline, layout)
+    mirror, names = quote_table(pipeline), _shared(pipeline, layout)
     keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
     # A tombstone keeps its key and version and forgets the item.
     values = ", ".join(
@@ -365,7 +262,7 @@ def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, st
         f' LEFT JOIN {mirror} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
         ' WHERE "ranked"."_rank" = 1 AND ("mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version")'
         # What is older than a resync was known to it: a key that it did not find stays gone.
-        f' AND "ranked"."_version" >= (SELECT COALESCE(MAX("floor"), \'\') FROM {table(pipeline, "_resyncs")})'
+        f' AND "ranked"."_version" >= (SELECT COALESCE(MAX("floor"), \'\') FROM {quote_table(pipeline, "_resyncs")})'
     )
     # A column that this layout does not have yet becomes NULL: the older value belongs to an older version.
     every = [name for name, _ in pipeline.layout.columns]
@@ -374,7 +271,7 @@ def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, st
     merge = (
         f'MERGE INTO {mirror} USING {WINNERS} ON {quote_identifier(pipeline.target)}."_key" = {WINNERS}."_key"'
         f" WHEN MATCHED THEN UPDATE SET {updates}"
-        f" WHEN NOT MATCHED THEN INSERT ({_names(every)}) VALUES ({', '.join(source.values())})"
+        f" WHEN NOT MATCHED THEN INSERT ({list_names(every)}) VALUES ({', '.join(source.values())})"
     )
     return [("winners", winners), ("merge", merge), ("drop_winners", f"DROP TABLE {WINNERS}")]
 
@@ -390,12 +287,12 @@ def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     return [
         (
             "load_files",
-            f'INSERT INTO {table(pipeline, "_load_files")} ("file_id", "batch_id", "row_count", "loaded_at")'
+            f'INSERT INTO {quote_table(pipeline, "_load_files")} ("file_id", "batch_id", "row_count", "loaded_at")'
             f' SELECT "file_id", {batch}, "row_count", GETDATE() FROM {FILES}',
         ),
         (
             "loads",
-            f"INSERT INTO {table(pipeline, '_loads')}"
+            f"INSERT INTO {quote_table(pipeline, '_loads')}"
             ' ("batch_id", "attempt", "manifest_checksum", "files", "row_count", "loaded_at")'
             f" SELECT {batch}, {load.attempt:d}, {quote_literal(load.manifest_checksum)},"
             f' "files", "row_count", GETDATE() FROM ({totals}) AS "totals"',
@@ -403,62 +300,9 @@ def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     ]
 
 
-def _current_view(pipeline: Pipeline) -> str:
-    names = [name for name, _ in pipeline.layout.columns]
-    return (
-        f"CREATE VIEW {table(pipeline, '_current')} AS SELECT {_names(names)}"
-        f' FROM {table(pipeline)} WHERE NOT "_deleted"'
-    )
-
-
-def _history_view(pipeline: Pipeline) -> str:
-    # Ordered by version, not by time: DynamoDB's times are whole seconds, and changes may arrive in any order.
-    names = [name for name, _ in pipeline.layout.columns]
-    until = 'LEAD("_changed_at") OVER (PARTITION BY "_key" ORDER BY "_version")'
-    return (
-        f"CREATE VIEW {table(pipeline, '_history')} AS"
-        f' SELECT {_names(names)}, "_valid_from", "_valid_to"'
-        f' FROM (SELECT {_names(names)}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
-        f' FROM {table(pipeline, "_log")}) AS "versions" WHERE NOT "_deleted"'
-    )
-
-
-def _bookkeeping(pipeline: Pipeline) -> list[str]:
-    # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
-    gate = table(pipeline, "_gate")
-    tables = {
-        "_loads": (
-            ("batch_id", _BATCH_ID), ("attempt", _COUNT), ("manifest_checksum", _BATCH_ID),
-            ("files", _COUNT), ("row_count", _COUNT), ("loaded_at", _MOMENT),
-        ),
-        "_load_files": (("file_id", _FILE_ID), ("batch_id", _BATCH_ID), ("row_count", _COUNT), ("loaded_at", _MOMENT)),
-        "_fences": (("batch_id", _BATCH_ID), ("attempt", _COUNT), ("fenced_at", _MOMENT)),
-        "_resyncs": (("epoch", _COUNT), ("floor", _BATCH_ID), ("resynced_at", _MOMENT)),
-    }  # fmt: skip
-    return [
-        f'CREATE TABLE IF NOT EXISTS {gate} ("n" BIGINT)',
-        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0',
-        *(
-            f"CREATE TABLE IF NOT EXISTS {table(pipeline, suffix)} ({_definitions(columns)})"
-            for suffix, columns in tables.items()
-        ),
-    ]
-
-
 def _ranked(names: list[str], *, partition: str, order: str) -> str:
     window = f"PARTITION BY {quote_identifier(partition)} ORDER BY {order}"
-    return f'SELECT {_names(names)}, ROW_NUMBER() OVER ({window}) AS "_rank" FROM {STAGED}'
-
-
-def _definitions(columns: tuple[tuple[str, RedshiftType], ...]) -> str:
-    # Redshift compares VARCHAR without trailing blanks and a database may ignore case; keys must not merge.
-    exact = {"_key": " COLLATE CASE_SENSITIVE"}
-    return ", ".join(f"{quote_identifier(name)} {kind}{exact.get(name, '')}" for name, kind in columns)
-
-
-def _names(names: list[str], *, of: str = "") -> str:
-    prefix = f"{quote_identifier(of)}." if of else ""
-    return ", ".join(f"{prefix}{quote_identifier(name)}" for name in names)
+    return f'SELECT {list_names(names)}, ROW_NUMBER() OVER ({window}) AS "_rank" FROM {STAGED}'
 
 
 def _shared(pipeline: Pipeline, layout: Layout) -> list[str]:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import expressions
 
-from fastetl import statements
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.model import Layout
+from fastetl.sql.load import Load, load_errors_sql, load_sql, loaded_files_sql, resolve_sql
+from fastetl.sql.tables import ddl_sql
+from fastetl.sql.text import Statement, quote_identifier, quote_literal
 
 BATCH = "0123456789abcdef" * 2
 
@@ -40,20 +42,20 @@ def make_pipeline(**changes: object) -> Pipeline:
     return Pipeline(**(known | changes))  # type: ignore[arg-type]
 
 
-def make_load(layout: Layout) -> statements.Load:
-    return statements.Load(
+def make_load(layout: Layout) -> Load:
+    return Load(
         BATCH, 3, layout, "s3://b/m/manifest.json", "abc", "s3://b/m/files.csv",
         "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000",
     )  # fmt: skip
 
 
-def every_statement(pipeline: Pipeline) -> list[statements.Statement]:
+def every_statement(pipeline: Pipeline) -> list[Statement]:
     return [
-        *statements.ddl_sql(pipeline),
-        *statements.load_sql(pipeline, make_load(pipeline.layout)),
-        *statements.resolve_sql(pipeline, BATCH, 3, "s3://b/m/files.csv"),
-        *statements.load_errors_sql(17),
-        *statements.loaded_files_sql(pipeline, "2026-01-01", "2026-01-02"),
+        *ddl_sql(pipeline),
+        *load_sql(pipeline, make_load(pipeline.layout)),
+        *resolve_sql(pipeline, BATCH, 3, "s3://b/m/files.csv"),
+        *load_errors_sql(17),
+        *loaded_files_sql(pipeline, "2026-01-01", "2026-01-02"),
     ]
 
 
@@ -90,7 +92,7 @@ def test_nothing_that_linters_let_pass_and_redshift_refuses(pipeline: Pipeline) 
 
 
 def test_steps_keep_the_order_of_the_protocol() -> None:
-    steps = [statement.step for statement in statements.load_sql(make_pipeline(), make_load(make_pipeline().layout))]
+    steps = [statement.step for statement in load_sql(make_pipeline(), make_load(make_pipeline().layout))]
     assert steps == [
         "lock", "bump", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage", "copy", "count",
         "log", "winners", "merge", "drop_winners", "load_files", "loads", "drop_staged", "drop_files",
@@ -99,7 +101,7 @@ def test_steps_keep_the_order_of_the_protocol() -> None:
 
 def test_the_users_sql_runs_between_the_copy_and_the_bookkeeping() -> None:
     pipeline = make_pipeline(load=LoadPolicy(pre_sql=("DELETE FROM x",), post_sql=("INSERT INTO y SELECT 1",)))
-    steps = [statement.step for statement in statements.load_sql(pipeline, make_load(pipeline.layout))]
+    steps = [statement.step for statement in load_sql(pipeline, make_load(pipeline.layout))]
     assert steps.index("count") < steps.index("pre_sql") < steps.index("log")
     assert steps.index("merge") < steps.index("post_sql") < steps.index("load_files")
 
@@ -107,7 +109,7 @@ def test_the_users_sql_runs_between_the_copy_and_the_bookkeeping() -> None:
 def test_a_column_that_an_older_file_lacks_becomes_null() -> None:
     pipeline = make_pipeline()
     older = Layout(tuple(pair for pair in pipeline.layout.columns if pair[0] != "delay"), ",", "gzip", r"\N", 1)
-    sql = {statement.step: statement.sql for statement in statements.load_sql(pipeline, make_load(older))}
+    sql = {statement.step: statement.sql for statement in load_sql(pipeline, make_load(older))}
     assert '"delay" = NULL' in sql["merge"]
     assert '"delay"' not in sql["copy"]
     assert '"delay"' not in sql["log"]
@@ -116,7 +118,7 @@ def test_a_column_that_an_older_file_lacks_becomes_null() -> None:
 def test_a_column_that_the_configuration_no_longer_has_is_staged_and_left_there() -> None:
     pipeline = make_pipeline()
     newer = Layout((*pipeline.layout.columns, ("gone", RedshiftType("BIGINT"))), ",", "gzip", r"\N", 1)
-    sql = {statement.step: statement.sql for statement in statements.load_sql(pipeline, make_load(newer))}
+    sql = {statement.step: statement.sql for statement in load_sql(pipeline, make_load(newer))}
     assert '"gone"' in sql["copy"]
     assert all('"gone"' not in sql[step] for step in ("log", "winners", "merge"))
 
@@ -126,9 +128,9 @@ def test_a_column_that_the_configuration_no_longer_has_is_staged_and_left_there(
 def test_an_identifier_stays_one_identifier(name: str) -> None:
     if "\x00" in name:
         with pytest.raises(ValueError, match="NUL"):
-            statements.quote_identifier(name)
+            quote_identifier(name)
         return
-    quoted = statements.quote_identifier(name)
+    quoted = quote_identifier(name)
     assert quoted[0] == quoted[-1] == '"'
     assert quoted[1:-1].replace('""', "") == name.replace('"', "")
 
@@ -138,9 +140,9 @@ def test_an_identifier_stays_one_identifier(name: str) -> None:
 def test_a_literal_stays_one_literal(text: str) -> None:
     if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
         with pytest.raises(ValueError, match="backslash"):
-            statements.quote_literal(text)
+            quote_literal(text)
         return
-    quoted = statements.quote_literal(text)
+    quoted = quote_literal(text)
     assert quoted[0] == quoted[-1] == "'"
     assert quoted[1:-1].replace("''", "") == text.replace("'", "")
 

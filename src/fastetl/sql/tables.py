@@ -1,0 +1,131 @@
+"""What has to exist in the warehouse before the first load, and how it changes with the configuration. Pure."""
+
+from __future__ import annotations
+
+from fastetl.columns.types import RedshiftType
+from fastetl.config.model import Pipeline
+from fastetl.sql.text import (
+    BATCH_ID,
+    COUNT,
+    FILE_ID,
+    MOMENT,
+    Statement,
+    build_statements,
+    define_columns,
+    list_names,
+    quote_identifier,
+    quote_literal,
+    quote_table,
+)
+
+
+def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Which columns mirror and log have in the warehouse (SVV_COLUMNS, Redshift Database Developer Guide)."""
+    # Names are kept in lower case.
+    schema, *names = (quote_literal(name.lower()) for name in (pipeline.schema, *target_names(pipeline)))
+    sql = (
+        'SELECT "table_name", "column_name", "data_type", "character_maximum_length", "numeric_precision",'
+        f' "numeric_scale" FROM "svv_columns" WHERE "table_schema" = {schema} AND "table_name" IN ({", ".join(names)})'
+        ' ORDER BY "table_name", "ordinal_position"'
+    )
+    return build_statements(pipeline.name, [("table_columns", sql)])
+
+
+def target_names(pipeline: Pipeline) -> list[str]:
+    """The tables with the pipeline's columns: mirror and log, as far as it has them."""
+    suffixes = {"mirror": "", "log": "_log"}
+    return [pipeline.target + suffix for output, suffix in suffixes.items() if output in pipeline.outputs]
+
+
+def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Add a column to one of `target_names`."""
+    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {define_columns(((column, kind),))}"
+
+
+def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Lengthen a VARCHAR column of one of `target_names`: the one change of type that Redshift makes in place."""
+    return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
+
+
+def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
+    columns = define_columns(pipeline.layout.columns)
+    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
+    if "mirror" in pipeline.outputs:
+        steps += [
+            (
+                "mirror",
+                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline)} ({columns})"
+                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")',
+            ),
+            # CREATE OR REPLACE VIEW cannot change a view's columns.
+            ("drop_current", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_current')}"),
+            ("current", _current_view(pipeline)),
+        ]
+    if "log" in pipeline.outputs:
+        steps += [
+            (
+                "log",
+                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, '_log')} ({columns})"
+                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
+            ),
+            ("drop_history", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_history')}"),
+            ("history", _history_view(pipeline)),
+        ]
+    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
+    readable = [
+        *(["_current"] if "mirror" in pipeline.outputs else []),
+        *(["_log", "_history"] if "log" in pipeline.outputs else []),
+    ]
+    steps += [
+        ("grant", f"GRANT SELECT ON {quote_table(pipeline, suffix)} TO {quote_identifier(reader)}")
+        for reader in pipeline.redshift.grant_to
+        for suffix in readable
+    ]
+    return build_statements(pipeline.name, steps)
+
+
+def _beside(pipeline: Pipeline, name: str) -> str:
+    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(name)}"
+
+
+def _current_view(pipeline: Pipeline) -> str:
+    names = [name for name, _ in pipeline.layout.columns]
+    return (
+        f"CREATE VIEW {quote_table(pipeline, '_current')} AS SELECT {list_names(names)}"
+        f' FROM {quote_table(pipeline)} WHERE NOT "_deleted"'
+    )
+
+
+def _history_view(pipeline: Pipeline) -> str:
+    # Ordered by version, not by time: DynamoDB's times are whole seconds, and changes may arrive in any order.
+    names = [name for name, _ in pipeline.layout.columns]
+    until = 'LEAD("_changed_at") OVER (PARTITION BY "_key" ORDER BY "_version")'
+    return (
+        f"CREATE VIEW {quote_table(pipeline, '_history')} AS"
+        f' SELECT {list_names(names)}, "_valid_from", "_valid_to"'
+        f' FROM (SELECT {list_names(names)}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
+        f' FROM {quote_table(pipeline, "_log")}) AS "versions" WHERE NOT "_deleted"'
+    )
+
+
+def _bookkeeping(pipeline: Pipeline) -> list[str]:
+    # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
+    gate = quote_table(pipeline, "_gate")
+    tables = {
+        "_loads": (
+            ("batch_id", BATCH_ID), ("attempt", COUNT), ("manifest_checksum", BATCH_ID),
+            ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT),
+        ),
+        "_load_files": (("file_id", FILE_ID), ("batch_id", BATCH_ID), ("row_count", COUNT), ("loaded_at", MOMENT)),
+        "_fences": (("batch_id", BATCH_ID), ("attempt", COUNT), ("fenced_at", MOMENT)),
+        "_resyncs": (("epoch", COUNT), ("floor", BATCH_ID), ("resynced_at", MOMENT)),
+    }  # fmt: skip
+    return [
+        f'CREATE TABLE IF NOT EXISTS {gate} ("n" BIGINT)',
+        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0',
+        *(
+            f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, suffix)} ({define_columns(columns)})"
+            for suffix, columns in tables.items()
+        ),
+    ]

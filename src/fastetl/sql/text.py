@@ -1,0 +1,71 @@
+"""The parts of every statement: identifiers and literals, quoted, and names of tables. Pure.
+
+Nothing of an item ever becomes SQL: statements hold identifiers from the configuration, quoted, and literals that
+fastetl made itself (hashes, times, S3 addresses).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastetl.columns.types import RedshiftType
+from fastetl.config.model import Pipeline
+
+MAX_STATEMENTS = 40
+"""In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""
+
+FILE_ID = RedshiftType("CHAR", length=32)
+
+BATCH_ID = RedshiftType("VARCHAR", length=64)
+
+COUNT = RedshiftType("BIGINT")
+
+MOMENT = RedshiftType("TIMESTAMP")
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One SQL statement and the step it takes; the step is also the comment that opens the SQL."""
+
+    step: str
+    sql: str
+
+
+def quote_identifier(name: str) -> str:
+    """Quote a name of the configuration for SQL."""
+    if "\x00" in name:
+        raise ValueError("an identifier holds no NUL")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    r"""Quote a text that fastetl made for SQL.
+
+    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the
+    customary null marker `\N` and the tab, which COPY spells `\t`.
+    """
+    if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
+        raise ValueError("a literal holds neither NUL nor backslash")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_table(pipeline: Pipeline, suffix: str = "") -> str:
+    """The quoted name of the mirror, or with a suffix of a table or view beside it."""
+    return f"{quote_identifier(pipeline.schema)}.{quote_identifier(pipeline.target + suffix)}"
+
+
+def build_statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:
+    """Make statements of pairs of a step and its SQL; each begins with a comment that names the step."""
+    return tuple(Statement(step, f"/* fastetl {step} {about} */\n{sql}") for step, sql in steps)
+
+
+def define_columns(columns: tuple[tuple[str, RedshiftType], ...]) -> str:
+    """Write column definitions for CREATE TABLE."""
+    # Redshift compares VARCHAR without trailing blanks and a database may ignore case; keys must not merge.
+    exact = {"_key": " COLLATE CASE_SENSITIVE"}
+    return ", ".join(f"{quote_identifier(name)} {kind}{exact.get(name, '')}" for name, kind in columns)
+
+
+def list_names(names: list[str], *, of: str = "") -> str:
+    """Write quoted names with commas between, each with the table `of` before it if that is given."""
+    prefix = f"{quote_identifier(of)}." if of else ""
+    return ", ".join(f"{prefix}{quote_identifier(name)}" for name in names)
