@@ -19,7 +19,7 @@ from isal import igzip, isal_zlib
 from benchmarks.peers import META, NULL, assembled, dlt_csv, dynamodb_json, pandas_csv, powertools, stdlib_csv
 from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.decode.decoder import Decoder
-from fastetl.ingest.encode import encode
+from fastetl.ingest.encode import encode_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class _Skipped(msgspec.Struct):
 def build_raw_path(pipeline: Pipeline) -> Callable[[bytes], bytes]:
     """Build fastetl as it runs where Lambda's marshaller can be replaced."""
     decoder, layout, part_size = Decoder(pipeline), pipeline.layout, pipeline.file.part_size_bytes
-    return lambda event: b"".join(encode([decoder.decode(event).frame], layout, part_size))
+    return lambda event: b"".join(encode_frames([decoder.decode(event).frame], layout, part_size))
 
 
 def build_dict_path(pipeline: Pipeline) -> Callable[[bytes], bytes]:
@@ -63,7 +63,7 @@ def build_dict_path(pipeline: Pipeline) -> Callable[[bytes], bytes]:
         gc.enable()
         decoded = simplejson.loads(event)
         gc.disable()
-        return b"".join(encode([decoder.decode(decoded).frame], layout, part_size))
+        return b"".join(encode_frames([decoder.decode(decoded).frame], layout, part_size))
 
     return transform
 
@@ -71,7 +71,7 @@ def build_dict_path(pipeline: Pipeline) -> Callable[[bytes], bytes]:
 def build_general_path(pipeline: Pipeline) -> Callable[[bytes], bytes]:
     """Build what takes any record, and defines what is right, for all records."""
     decoder, layout, part_size = Decoder(pipeline), pipeline.layout, pipeline.file.part_size_bytes
-    return lambda event: b"".join(encode([decoder.decode_each(orjson.loads(event)).frame], layout, part_size))
+    return lambda event: b"".join(encode_frames([decoder.decode_each(orjson.loads(event)).frame], layout, part_size))
 
 
 def build_floor(shape: Shape) -> Callable[[bytes], bytes]:

@@ -17,7 +17,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
 from fastetl.decode.decoder import Decoder
-from fastetl.ingest.encode import encode
+from fastetl.ingest.encode import encode_frames
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/notes/stream/2026-01-01T00:00:00.000"
 TYPES = {"id": "INT", "note": "VARCHAR(4000)"}
@@ -69,7 +69,7 @@ async def main(endpoint_url: str, bucket: str, key: str, total_bytes: int) -> No
 
         client.upload_part = upload_part
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        pieces = encode(frames(total_bytes), PIPELINE.layout, PIPELINE.file.part_size_bytes)
+        pieces = encode_frames(frames(total_bytes), PIPELINE.layout, PIPELINE.file.part_size_bytes)
         stored = await Bucket(client, bucket).put(key, pieces, {}, max_parts_in_flight=4)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = {"bytes": stored.bytes, "checksum": stored.checksum, "most": most, "grown_kib": after - before}

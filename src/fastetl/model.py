@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.versions import EXPORT_LABEL, EpochStart
 
 ENCODER = 1

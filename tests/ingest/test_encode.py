@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
 from fastetl.errors import EnrichmentError
-from fastetl.ingest.encode import encode, encode_rejects
+from fastetl.ingest.encode import encode_frames, encode_rejects
 from fastetl.model import Layout, Reject
 
 NULL = r"\N"
@@ -38,15 +38,15 @@ def read(file: bytes, delimiter: str = ",") -> list[list[str]]:
 def test_what_was_written_can_be_read(rows, delimiter, part_size):
     frame = pl.DataFrame(rows, schema={"c0": pl.String, "c1": pl.String}, orient="row")
     layout = build_layout(TEXT, TEXT, delimiter=delimiter)
-    pieces = list(encode([frame], layout, part_size))
+    pieces = list(encode_frames([frame], layout, part_size))
     assert read(b"".join(pieces), delimiter) == [[NULL if text is None else text for text in row] for row in rows]
     assert all(len(piece) >= part_size for piece in pieces[:-1])
-    assert pieces == list(encode([frame], layout, part_size)), "a second attempt writes the same bytes"
+    assert pieces == list(encode_frames([frame], layout, part_size)), "a second attempt writes the same bytes"
 
 
 def test_several_frames_make_one_member():
     frame = pl.DataFrame({"c0": ["a" * 50] * 1000})
-    file = b"".join(encode([frame, frame.clear(), frame], build_layout(TEXT), 10))
+    file = b"".join(encode_frames([frame, frame.clear(), frame], build_layout(TEXT), 10))
     assert len(read(file)) == 2000
     assert file.count(b"\x1f\x8b\x08") == 1
 
@@ -62,14 +62,14 @@ def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
 
     monkeypatch.setattr(pl.DataFrame, "write_csv", note_and_write)
     frame = pl.DataFrame({"c0": [f"{number:010}" for number in range(1000)]})
-    assert len(read(b"".join(encode([frame], build_layout(TEXT), 100)))) == 1000
+    assert len(read(b"".join(encode_frames([frame], build_layout(TEXT), 100)))) == 1000
     assert len(sizes) > 5
     assert max(sizes) < 500
 
 
 def test_the_columns_have_the_order_of_the_layout():
     frame = pl.DataFrame({"c1": ["b"], "other": ["x"], "c0": ["a"]})
-    assert read(b"".join(encode([frame], build_layout(TEXT, TEXT), 1))) == [["a", "b"]]
+    assert read(b"".join(encode_frames([frame], build_layout(TEXT, TEXT), 1))) == [["a", "b"]]
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,21 @@ def test_the_columns_have_the_order_of_the_layout():
     ],
 )  # fmt: skip
 def test_values_of_every_dtype_are_spelled_as_copy_reads_them(kind, values, expected):
-    rows = read(b"".join(encode([pl.DataFrame({"c0": [*values, None]})], build_layout(RedshiftType.parse(kind)), 1)))
+    frame = pl.DataFrame({"c0": [*values, None]})
+    rows = read(b"".join(encode_frames([frame], build_layout(RedshiftType.parse(kind)), 1)))
     assert [text for (text,) in rows] == [*expected, NULL]
 
 
 def test_a_dtype_without_a_redshift_type_is_refused_with_its_column():
     with pytest.raises(EnrichmentError, match="column c0: List"):
-        list(encode([pl.DataFrame({"c0": [[1]]})], build_layout(TEXT), 1))
+        list(encode_frames([pl.DataFrame({"c0": [[1]]})], build_layout(TEXT), 1))
 
 
 def test_zstd_is_one_frame_with_the_same_text():
     from backports import zstd  # noqa: PLC0415 - as the product does
 
     frame = pl.DataFrame({"c0": ["a", None]})
-    file = b"".join(encode([frame, frame], build_layout(TEXT, compression="zstd"), 1))
+    file = b"".join(encode_frames([frame, frame], build_layout(TEXT, compression="zstd"), 1))
     assert zstd.decompress(file) == b"a\n\\N\na\n\\N\n"
 
 

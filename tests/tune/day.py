@@ -22,7 +22,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
-from fastetl.ingest.encode import encode
+from fastetl.ingest.encode import encode_frames
 from fastetl.load.batches import parse_members
 from fastetl.load.loader import Loader
 from fastetl.model import FileItem
@@ -182,7 +182,7 @@ class Day:
         }  # fmt: skip
         changes = Decoder(self.pipeline).decode({"Records": [record]})
         layout = msgspec.structs.replace(self.pipeline.layout, compression="none")
-        return b"".join(encode([changes.frame], layout, 1)).replace(changes.file_id.encode(), b"F" * 32)
+        return b"".join(encode_frames([changes.frame], layout, 1)).replace(changes.file_id.encode(), b"F" * 32)
 
     # --- loads ---------------------------------------------------------------------------------------------------
 

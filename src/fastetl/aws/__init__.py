@@ -1,0 +1,27 @@
+"""The edges: the only modules that call AWS."""
+
+from __future__ import annotations
+
+from fastetl.aws.clients import open_clients
+from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
+from fastetl.aws.redshift import Run, Warehouse
+from fastetl.aws.references import References, find_local, sources
+from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket, StoredObject
+from fastetl.aws.source import Described, Item, SourceTable
+
+__all__ = [
+    "ABORT_LIMIT_SECONDS",
+    "TABLE_SCHEMA",
+    "Bucket",
+    "Described",
+    "Item",
+    "Ledger",
+    "References",
+    "Run",
+    "SourceTable",
+    "StoredObject",
+    "Warehouse",
+    "find_local",
+    "open_clients",
+    "sources",
+]

@@ -11,7 +11,7 @@ from aiobotocore.config import AioConfig
 from fastetl.aws.s3 import prepare_uploads
 
 if TYPE_CHECKING:
-    from fastetl.config.model import Config
+    from fastetl.config import Config
 
 CONNECT_TIMEOUT_SECONDS = 3
 

@@ -14,15 +14,15 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.errors import WarehouseError
-from fastetl.sql.text import MAX_STATEMENTS
+from fastetl.sql import MAX_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from types_aiobotocore_redshift_data import RedshiftDataAPIServiceClient
 
-    from fastetl.config.model import RedshiftTarget
-    from fastetl.sql.text import Statement
+    from fastetl.config import RedshiftTarget
+    from fastetl.sql import Statement
 
 _TRANSIENT = {
     "ThrottlingException", "ActiveStatementsExceededException", "ActiveSessionsExceededException",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3 import S3Client
 
-    from fastetl.config.model import Config
+    from fastetl.config import Config
 
 CHUNK_BYTES = 1 << 20
 

@@ -1,0 +1,22 @@
+"""The third story: a table that is older than its stream is carried over from an export."""
+
+from __future__ import annotations
+
+from fastetl.backfill.backfiller import Backfiller, Unfinished
+from fastetl.backfill.convert import Converter
+from fastetl.backfill.distribute import convert_on_lambda
+from fastetl.backfill.export_folder import ExportFolder
+from fastetl.backfill.export_format import DataFile, Export
+from fastetl.backfill.scan import Throttle, scan_table
+
+__all__ = [
+    "Backfiller",
+    "Converter",
+    "DataFile",
+    "Export",
+    "ExportFolder",
+    "Throttle",
+    "Unfinished",
+    "convert_on_lambda",
+    "scan_table",
+]

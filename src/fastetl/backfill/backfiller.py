@@ -19,18 +19,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import ExportError, StaleStepError
-from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS
+from fastetl.ingest import EPOCHS_KEPT_SECONDS
 from fastetl.model import Backfill
-from fastetl.sql.load import tombstone_sql
+from fastetl.sql import tombstone_sql
 from fastetl.versions import EpochStart, epoch_at, first_change
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Warehouse
+    from fastetl.aws import Ledger, Warehouse
     from fastetl.backfill.export_format import DataFile, Export
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
     from fastetl.model import Head
 
 EPOCH_LEAD_SECONDS = 2 * EPOCHS_KEPT_SECONDS

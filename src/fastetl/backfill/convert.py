@@ -15,10 +15,9 @@ from isal import igzip
 from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 
 from fastetl.backfill.export_format import ExportReader
-from fastetl.decode.decoder import Decoder, count_drift
+from fastetl.decode import Decoder, count_drift
 from fastetl.errors import ExportError
-from fastetl.ingest.encode import encode
-from fastetl.ingest.store import Contents
+from fastetl.ingest import Contents, encode_frames
 from fastetl.model import Converted, Reject
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
 
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastetl.backfill.export_format import DataFile, Export
-    from fastetl.config.model import Pipeline
-    from fastetl.decode.decoder import Changes
-    from fastetl.ingest.ingester import Enricher
-    from fastetl.ingest.store import FileStore
+    from fastetl.config import Pipeline
+    from fastetl.decode import Changes
+    from fastetl.ingest import Enricher, FileStore
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Of DynamoDB JSON, decoded at once: as much as an invocation of ingest has."""
@@ -103,7 +101,7 @@ class Converter:
                 part.add(changes, frame.height)
                 yield frame.with_columns(_file=part.file_column(frame.height))
 
-        for piece in encode(frames(), self._pipeline.layout, READ_BYTES):
+        for piece in encode_frames(frames(), self._pipeline.layout, READ_BYTES):
             spool.write(piece)
 
 

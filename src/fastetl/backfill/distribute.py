@@ -11,7 +11,7 @@ import aioboto3
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fastetl.aws.ledger import Ledger
+from fastetl.aws import Ledger
 from fastetl.backfill.export_format import DataFile, Export
 from fastetl.errors import ExportError
 from fastetl.model import Backfill
@@ -27,7 +27,7 @@ def build_input(backfill: Backfill, export: Export) -> dict[str, Any]:
     return {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "bucket": bucket, "key": export.files_key}
 
 
-async def distribute(
+async def convert_on_lambda(
     state_machine: str, backfill: Backfill, export: Export, files: Sequence[DataFile], ledger: Ledger, region: str
 ) -> AsyncIterator[DataFile]:
     """Start the state machine, and give each data file as the ledger says that it is done.

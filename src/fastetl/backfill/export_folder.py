@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastetl.aws.s3 import Bucket
+from fastetl.aws import Bucket
 from fastetl.backfill.export_format import DataFile, Export, parse_files, parse_summary
 from fastetl.errors import ExportError
 

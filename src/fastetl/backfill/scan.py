@@ -20,8 +20,7 @@ from fastetl.backfill.export_format import DataFile, Export, write_files, write_
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.aws.s3 import Bucket
-    from fastetl.aws.source import SourceTable
+    from fastetl.aws import Bucket, SourceTable
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Of the table, roughly, in one segment; its lines are compressed as they come, and held until it is whole."""

@@ -16,17 +16,22 @@ import orjson
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fastetl.backfill.backfiller import Backfiller, Unfinished
-from fastetl.backfill.distribute import distribute
-from fastetl.backfill.export_folder import ExportFolder
-from fastetl.backfill.export_format import DataFile, Export
-from fastetl.backfill.scan import Throttle, scan_table
+from fastetl.backfill import (
+    Backfiller,
+    DataFile,
+    Export,
+    ExportFolder,
+    Throttle,
+    Unfinished,
+    convert_on_lambda,
+    scan_table,
+)
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, echo_json, problems
 from fastetl.cli.reach import Reach, run
-from fastetl.config.model import Pipeline
+from fastetl.config import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
 from fastetl.model import Backfill
-from fastetl.operate.reload import Reloaded
+from fastetl.operate import Reloaded
 from fastetl.versions import EpochStart
 
 POLL_SECONDS = 5.0
@@ -205,7 +210,7 @@ async def _convert(
         return
     if options.distributed:
         region = reach.config.region
-        async for file in distribute(options.distributed, backfill, export, files, reach.ledger, region):
+        async for file in convert_on_lambda(options.distributed, backfill, export, files, reach.ledger, region):
             yield file, ""
         return
     config = options.config.resolve()

@@ -22,11 +22,9 @@ from fastetl.cli.output import (
     results,
 )
 from fastetl.cli.reach import Reach, run
-from fastetl.config.model import Pipeline
-from fastetl.operate.account_experiments import Verdict
-from fastetl.operate.preflight import Finding
-from fastetl.sql.tables import ddl_sql
-from fastetl.sql.text import MAX_STATEMENTS
+from fastetl.config import Pipeline
+from fastetl.operate import Finding, Verdict
+from fastetl.sql import MAX_STATEMENTS, ddl_sql
 
 
 def register(app: typer.Typer) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastetl.cli.local import Warehouse, demo_config
 from fastetl.cli.output import AsJson, problems, read_text, results
-from fastetl.sql.text import quote_table
+from fastetl.sql import quote_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def _show(value: Any) -> str:
 async def _run(flights: int, warehouse: Any, config: str) -> Summary:
     from fastetl.local.compare import compare  # noqa: PLC0415 - the `local` extra
     from fastetl.local.flights import read_flights  # noqa: PLC0415
-    from fastetl.local.functions.mapping import MappingSettings  # noqa: PLC0415
+    from fastetl.local.functions import MappingSettings  # noqa: PLC0415
     from fastetl.local.stack import Embedded  # noqa: PLC0415
 
     began = time.monotonic()
@@ -195,6 +195,6 @@ async def _scan(stack: Embedded) -> list[dict[str, Any]]:
 
 
 async def _query(stack: Embedded, sql: str) -> list[list[dict[str, Any]]]:
-    from fastetl.sql.text import Statement  # noqa: PLC0415
+    from fastetl.sql import Statement  # noqa: PLC0415
 
     return await stack.run_sql(stack.config.pipelines[0], (Statement("query", sql),))

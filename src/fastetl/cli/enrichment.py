@@ -9,12 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.references import References, find_local, sources
-from fastetl.enrich.enricher import Enricher
+from fastetl.aws import References, find_local, open_clients, sources
+from fastetl.enrich import Enricher
 
 if TYPE_CHECKING:
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.config import Config, Pipeline
 
 
 def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:

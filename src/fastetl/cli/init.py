@@ -9,13 +9,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.source import Described, Item, SourceTable
+from fastetl.aws import Described, Item, SourceTable, open_clients
 from fastetl.cli.output import problems
-from fastetl.config.model import Config
-from fastetl.config.reading import parse_config
+from fastetl.config import Config, parse_config
 from fastetl.errors import ConfigError, Problem
-from fastetl.operate.propose import Proposal, propose_columns, quote_toml
+from fastetl.operate import Proposal, propose_columns, quote_toml
 
 SAMPLE = 1000
 

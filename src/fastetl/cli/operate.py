@@ -22,9 +22,9 @@ from fastetl.cli.output import (
     results,
 )
 from fastetl.cli.reach import Reach, chosen, run
-from fastetl.config.model import Pipeline
+from fastetl.config import Pipeline
 from fastetl.model import Reject
-from fastetl.operate.operator import Status
+from fastetl.operate import Status
 
 FileId = Annotated[str, typer.Argument(help="As `quarantine list` shows it.")]
 Key = Annotated[str, typer.Argument(help="As `rejects list` shows it.")]
@@ -189,7 +189,7 @@ def rejects_show(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipeli
 
 def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "") -> None:
     """Ingest rejected records again with the present configuration."""
-    from fastetl.operate.replay import replay_rejects  # noqa: PLC0415 - brings in Polars
+    from fastetl.operate import replay_rejects  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
         one = choose_pipeline(reach.config, pipeline)
@@ -201,7 +201,7 @@ def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipe
 
 def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Ingest every event that the event source mapping gave up on; each is deleted once it is registered."""
-    from fastetl.operate.replay import replay_failures  # noqa: PLC0415 - brings in Polars
+    from fastetl.operate import replay_failures  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
         return await replay_failures(
@@ -252,7 +252,7 @@ def rebuild_ledger(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName =
 
 def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:
     from fastetl.cli.enrichment import build_enricher  # noqa: PLC0415 - brings in Polars
-    from fastetl.ingest.ingester import Ingest  # noqa: PLC0415
+    from fastetl.ingest import Ingest  # noqa: PLC0415
 
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     enricher = build_enricher(reach.config, pipeline, config_path)

@@ -10,8 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from fastetl.config.model import Config, Pipeline
-from fastetl.config.reading import parse_config
+from fastetl.config import Config, Pipeline, parse_config
 from fastetl.errors import ConfigError, Problem
 
 results = Console()

@@ -10,20 +10,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.ledger import Ledger
-from fastetl.aws.redshift import Warehouse
-from fastetl.aws.s3 import Bucket
-from fastetl.aws.source import SourceTable
-from fastetl.backfill.backfiller import Backfiller
+from fastetl.aws import Bucket, Ledger, SourceTable, Warehouse, open_clients
+from fastetl.backfill import Backfiller
 from fastetl.cli.output import choose_pipeline, read_config
-from fastetl.config.model import Config, Pipeline
-from fastetl.operate.account_experiments import Verifier
-from fastetl.operate.operator import Operator
-from fastetl.operate.preflight import Deployed
-from fastetl.operate.reconcile import Reconciler
-from fastetl.operate.reload import Reloader
-from fastetl.operate.schema import SchemaReader
+from fastetl.config import Config, Pipeline
+from fastetl.operate import Deployed, Operator, Reconciler, Reloader, SchemaReader, Verifier
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import typer
 
 from fastetl.cli.output import DEFAULT_CONFIG, AsJson, ConfigPath, PipelineName, echo_json, problems, results
 from fastetl.cli.reach import Reach, chosen, run
-from fastetl.operate.schema import SchemaDiff
+from fastetl.operate import SchemaDiff
 
 
 def register(app: typer.Typer) -> None:

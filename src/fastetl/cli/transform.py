@@ -11,9 +11,9 @@ import typer
 
 from fastetl.cli.enrichment import build_enricher
 from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, PipelineName, choose_pipeline, problems, read_config
-from fastetl.decode.decoder import Decoder, parse_source_arn
+from fastetl.decode import Decoder, parse_source_arn
 from fastetl.errors import EventError
-from fastetl.ingest.encode import encode
+from fastetl.ingest import encode_frames
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def transform(
     enriched = build_enricher(read, chosen, config).apply(changes.frame)
     layout = msgspec.structs.replace(chosen.layout, compression="none")
     typer.echo(layout.delimiter.join(name for name, _ in layout.columns))
-    for piece in encode([enriched.frame], layout, 1 << 20):
+    for piece in encode_frames([enriched.frame], layout, 1 << 20):
         typer.echo(piece.decode(), nl=False)
     for reject in changes.rejects:
         typer.echo(msgspec.json.encode(reject).decode(), err=True)

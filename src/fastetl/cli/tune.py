@@ -16,8 +16,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.source import SourceTable
+from fastetl.aws import SourceTable, open_clients
 from fastetl.cli.output import (
     DEFAULT_CONFIG,
     AsJson,
@@ -30,13 +29,13 @@ from fastetl.cli.output import (
     read_text,
     results,
 )
-from fastetl.config.reading import parse_seconds
+from fastetl.config import parse_seconds
 from fastetl.errors import ConfigError, EventError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
     from fastetl.tune.calibrate import Calibration
     from fastetl.tune.model import Measured, Workload
     from fastetl.tune.prices import Book
@@ -190,7 +189,7 @@ class _Source:
     """What is measured: a pipeline of the configuration, or a shape's; and where its records come from."""
 
     def __init__(self, config: Path, pipeline: str, event: Path | None, table: str, shape: str) -> None:
-        from fastetl.config.reading import parse_config  # noqa: PLC0415
+        from fastetl.config import parse_config  # noqa: PLC0415
         from fastetl.tune.measure import STAND_INS  # noqa: PLC0415
         from fastetl.tune.shapes import SHAPES, write_shape  # noqa: PLC0415
 
@@ -314,7 +313,7 @@ def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]
         return records_of_items(pipeline, make_up_items(pipeline))
 
     async def sample() -> list[Record]:
-        from fastetl.config.model import Config  # noqa: PLC0415
+        from fastetl.config import Config  # noqa: PLC0415
 
         (client,) = await open_clients(Config("", "", ()), "dynamodb")
         async with client:
@@ -336,7 +335,7 @@ def _calibrate(log_group: str, measured: Measured, book: Book) -> Calibration | 
 
 
 async def _read_log(log_group: str) -> list[str]:
-    from fastetl.config.model import Config  # noqa: PLC0415
+    from fastetl.config import Config  # noqa: PLC0415
     from fastetl.tune.logs import read_latest_lines  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:

@@ -1,0 +1,19 @@
+"""The configuration: what `fastetl.toml` may say, as typed values, and how it is read."""
+
+from __future__ import annotations
+
+from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds
+
+__all__ = [
+    "ENVIRONMENT",
+    "Config",
+    "Enrichment",
+    "FileFormat",
+    "LoadPolicy",
+    "Output",
+    "Pipeline",
+    "RedshiftTarget",
+    "parse_config",
+    "parse_seconds",
+]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout
 

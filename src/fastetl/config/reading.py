@@ -7,7 +7,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from fastetl.columns.types import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, TimeFormat
+from fastetl.columns import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, TimeFormat
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from fastetl.columns.types import SYSTEM_COLUMNS
+from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.decode.event import Tally, name_record, parse_records
 from fastetl.decode.fast.typed import TypedDecoder, TypedRows
 from fastetl.decode.general import GeneralDecoder, Row
@@ -29,7 +29,7 @@ from fastetl.versions import EpochStart
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
 
 LONGEST_NAME = 255
 """Characters of an attribute's name that the ledger keeps."""

@@ -9,7 +9,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fastetl.columns.convert import (
+from fastetl.columns import (
     UnfitError,
     build_json,
     build_path_converter,
@@ -27,8 +27,8 @@ from fastetl.model import Reject
 from fastetl.versions import build_version, epoch_at
 
 if TYPE_CHECKING:
-    from fastetl.columns.types import Column
-    from fastetl.config.model import Pipeline
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
     from fastetl.model import Op
     from fastetl.versions import EpochStart
 

@@ -1,0 +1,9 @@
+"""Enrichment: columns are added, masked or computed, and rows filtered, in the configured order."""
+
+from __future__ import annotations
+
+from fastetl.enrich.enricher import Enricher
+
+__all__ = [
+    "Enricher",
+]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.columns.polars_types import natural_dtype, read_column, write_column
-from fastetl.columns.types import SYSTEM_COLUMNS
 from fastetl.enrich.steps import KEEPS, Given, Surroundings, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fastetl.config.model import Enrichment, Pipeline
+    from fastetl.config import Enrichment, Pipeline
 
 
 class Enriched(msgspec.Struct, frozen=True):

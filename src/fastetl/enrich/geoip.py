@@ -21,15 +21,14 @@ import maxminddb
 import orjson
 import polars as pl
 
-from fastetl.columns.convert import Converter, UnfitError, build_converter
-from fastetl.columns.types import Column
+from fastetl.columns import Column, Converter, UnfitError, build_converter
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fastetl.columns.types import RedshiftType
+    from fastetl.columns import RedshiftType
 
 MAX_KEPT = 65_536
 """Records and prefixes that are kept between batches: a few dozen MB at most."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fastetl.columns.types import RedshiftType
+    from fastetl.columns import RedshiftType
 
 KEY_KINDS = {"VARCHAR", "CHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "BOOLEAN"}
 """Types in which equal values are written in one way only."""

@@ -17,7 +17,7 @@ from fastetl.errors import EnrichmentError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fastetl.config.model import Enrichment
+    from fastetl.config import Enrichment
 
 MIN_KEY_BYTES = 16
 

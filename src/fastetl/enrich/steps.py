@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
-    from fastetl.config.model import Enrichment
+    from fastetl.config import Enrichment
 
 KEEPS = "keeps"
 """The column in which a filter says which rows it keeps."""

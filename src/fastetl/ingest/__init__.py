@@ -1,0 +1,18 @@
+"""The first story: what one invocation receives becomes one file on S3 and one FILE item in the ledger."""
+
+from __future__ import annotations
+
+from fastetl.ingest.encode import encode_frames
+from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Enricher, Ingest, Outcome
+from fastetl.ingest.store import Contents, FileStore, build_file
+
+__all__ = [
+    "EPOCHS_KEPT_SECONDS",
+    "Contents",
+    "Enricher",
+    "FileStore",
+    "Ingest",
+    "Outcome",
+    "build_file",
+    "encode_frames",
+]

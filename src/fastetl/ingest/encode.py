@@ -19,7 +19,7 @@ from fastetl.errors import EnrichmentError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fastetl.columns.types import RedshiftType
+    from fastetl.columns import RedshiftType
     from fastetl.model import Layout, Reject
 
 GZIP_LEVEL = 1
@@ -37,7 +37,7 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-def encode(frames: Iterable[pl.DataFrame], layout: Layout, part_size_bytes: int) -> Iterator[bytes]:
+def encode_frames(frames: Iterable[pl.DataFrame], layout: Layout, part_size_bytes: int) -> Iterator[bytes]:
     """Yield one file in pieces, every one but the last of at least `part_size_bytes`; the same bytes each time.
 
     Nothing is encoded before it is asked for, and no more than a piece and a slice of CSV are held.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fastetl.decode.decoder import Decoder
-from fastetl.ingest.encode import encode
+from fastetl.decode import Decoder
+from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config, Pipeline
-    from fastetl.decode.decoder import Changes
+    from fastetl.aws import Bucket, Ledger
+    from fastetl.config import Config, Pipeline
+    from fastetl.decode import Changes
     from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30
@@ -130,7 +129,7 @@ class Ingest:
             changed_max=changes.changed_max,
             drift=changes.drift,
         )
-        pieces = encode([frame], layout, self._pipeline.file.part_size_bytes)
+        pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)
         return _outcome(self._pipeline, changes, enriched, item, already_there=already_there)
 

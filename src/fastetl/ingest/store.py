@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl import keys
-from fastetl.aws.s3 import StoredObject
+from fastetl.aws import StoredObject
 from fastetl.errors import StorageError
 from fastetl.ingest.encode import encode_rejects
 from fastetl.model import FileItem, Reject
@@ -20,9 +20,8 @@ from fastetl.model import FileItem, Reject
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger
+    from fastetl.config import Config, Pipeline
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Names the rejects of an event in which no record tells when it happened."""
@@ -65,7 +64,7 @@ class FileStore:
 
         Args:
             contents: what it holds; at least a row or a reject.
-            pieces: its bytes, as `encode` gives them; not asked for without rows.
+            pieces: its bytes, as `encode_frames` gives them; not asked for without rows.
 
         Returns:
             The item as the ledger has it, and whether an earlier attempt had registered it, or written its object.

@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.ledger import Ledger
-from fastetl.aws.references import References, sources
-from fastetl.aws.s3 import Bucket
-from fastetl.backfill.convert import Converter
-from fastetl.backfill.export_folder import ExportFolder
-from fastetl.backfill.export_format import DataFile, Export
-from fastetl.enrich.enricher import Enricher
+from fastetl.aws import Bucket, Ledger, References, open_clients, sources
+from fastetl.backfill import Converter, DataFile, Export, ExportFolder
+from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
-from fastetl.ingest.store import FileStore
+from fastetl.ingest import FileStore
 from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config
 from fastetl.model import Backfill, Converted
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
 
 logger = Logger(service="backfill")
 

@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.ledger import Ledger
-from fastetl.aws.redshift import Warehouse
-from fastetl.aws.s3 import Bucket
+from fastetl.aws import Bucket, Ledger, Warehouse, open_clients
 from fastetl.errors import FastetlError, StaleStepError
 from fastetl.lambdas.environment import METRICS_NAMESPACE, read_config, trace
-from fastetl.load.loader import Loader
+from fastetl.load import Loader
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from fastetl.load.loader import Step
+    from fastetl.load import Step
 
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""

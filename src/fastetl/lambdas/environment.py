@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastetl.config.model import Config
-from fastetl.config.reading import parse_config
+from fastetl.config import Config, parse_config
 from fastetl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:

@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.aws.clients import open_clients
-from fastetl.aws.ledger import Ledger
-from fastetl.aws.references import References, sources
-from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket
-from fastetl.decode.decoder import parse_source_arn
-from fastetl.enrich.enricher import Enricher
+from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients, sources
+from fastetl.decode import parse_source_arn
+from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
-from fastetl.ingest.ingester import Ingest, Outcome
+from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import follows_gap

@@ -22,16 +22,13 @@ from fastetl import keys
 from fastetl.errors import WarehouseError
 from fastetl.load import batches
 from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, Layout, PendingFile
-from fastetl.sql.load import Load, load_errors_sql, load_sql, resolve_sql
-from fastetl.sql.text import Statement
+from fastetl.sql import Load, Statement, load_errors_sql, load_sql, resolve_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Run, Warehouse
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger, Run, Warehouse
+    from fastetl.config import Config, Pipeline
 
 RUN_LIMIT_SECONDS = 2 * 3600
 """A transaction that runs or queues longer is cancelled and tried again; somebody may hold the gate's lock."""

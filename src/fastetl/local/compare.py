@@ -13,8 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastetl.columns.types import Column
-    from fastetl.config.model import Pipeline
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
 
 Field = dict[str, Any]
 """A value as the Data API gives it: `{"stringValue": "x"}`, `{"isNull": true}`."""

@@ -26,23 +26,21 @@ import aioboto3
 import boto3
 import orjson
 
-from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
-from fastetl.aws.redshift import Warehouse
-from fastetl.aws.s3 import Bucket
-from fastetl.config.model import Config, Pipeline
-from fastetl.config.reading import parse_config
+from fastetl.aws import TABLE_SCHEMA, Bucket, Ledger, Warehouse
+from fastetl.config import Config, Pipeline, parse_config
 from fastetl.errors import ConfigError, Problem, StaleStepError
-from fastetl.local.functions.event_source import EventSource
-from fastetl.local.functions.failure_destination import FailureDestination
-from fastetl.local.functions.kinesis_records import build_kinesis_event
-from fastetl.local.functions.lambda_runtime import Function, FunctionSettings, InvokeResult
-from fastetl.local.functions.mapping import MappingSettings
+from fastetl.local.functions import (
+    EventSource,
+    FailureDestination,
+    Function,
+    FunctionSettings,
+    InvokeResult,
+    MappingSettings,
+    build_kinesis_event,
+)
 from fastetl.local.moto_process import MotoProcess
-from fastetl.local.warehouse.data_api import WarehouseServer
-from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
-from fastetl.local.warehouse.engine import Engine
-from fastetl.sql.tables import ddl_sql
-from fastetl.sql.text import Statement
+from fastetl.local.warehouse import DuckDBEngine, Engine, WarehouseServer
+from fastetl.sql import Statement, ddl_sql
 
 REGION = "us-east-1"
 BUCKET, LEDGER_TABLE, WORKGROUP = "fastetl-local", "fastetl-ledger", "local"
@@ -316,7 +314,7 @@ class Embedded:
 def _engine(kind: WarehouseKind) -> Engine:
     if kind == "duckdb":
         return DuckDBEngine()
-    from fastetl.local.warehouse.postgres_engine import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
+    from fastetl.local.warehouse import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
 
     return PostgresEngine()
 

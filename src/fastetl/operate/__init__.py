@@ -1,0 +1,31 @@
+"""What operators do: look, compare, replay, reload, change the schema, and try out an account."""
+
+from __future__ import annotations
+
+from fastetl.operate.account_experiments import Verdict, Verifier
+from fastetl.operate.operator import Operator, Status
+from fastetl.operate.preflight import Deployed, Finding
+from fastetl.operate.propose import Proposal, propose_columns, quote_toml
+from fastetl.operate.reconcile import Reconciler
+from fastetl.operate.reload import Reloaded, Reloader
+from fastetl.operate.replay import replay_failures, replay_rejects
+from fastetl.operate.schema import SchemaDiff, SchemaReader
+
+__all__ = [
+    "Deployed",
+    "Finding",
+    "Operator",
+    "Proposal",
+    "Reconciler",
+    "Reloaded",
+    "Reloader",
+    "SchemaDiff",
+    "SchemaReader",
+    "Status",
+    "Verdict",
+    "Verifier",
+    "propose_columns",
+    "quote_toml",
+    "replay_failures",
+    "replay_rejects",
+]

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import FastetlError, WarehouseError
-from fastetl.sql.text import Statement, quote_identifier, quote_literal
+from fastetl.sql import Statement, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.aws.redshift import Warehouse
-    from fastetl.aws.s3 import Bucket
-    from fastetl.aws.source import SourceTable
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, SourceTable, Warehouse
+    from fastetl.config import Config, Pipeline
 
 RACES = 5
 

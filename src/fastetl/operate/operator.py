@@ -15,9 +15,8 @@ from fastetl.model import FileItem, Head, Reject, follows_gap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger
+    from fastetl.config import Config, Pipeline
 
 RACES = 10
 """How often a change of HEAD is tried while coordinators change it as well."""

@@ -8,16 +8,13 @@ import msgspec
 
 from fastetl.errors import FastetlError
 from fastetl.operate.schema import compare
-from fastetl.sql.load import copy_probe_sql
+from fastetl.sql import copy_probe_sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Warehouse
-    from fastetl.aws.s3 import Bucket
-    from fastetl.aws.source import SourceTable
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger, SourceTable, Warehouse
+    from fastetl.config import Config, Pipeline
     from fastetl.operate.schema import SchemaReader
 
 

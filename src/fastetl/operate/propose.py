@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fastetl.columns.convert import UnfitError, build_converter, only
-from fastetl.columns.types import MAX_PRECISION, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES, Column, RedshiftType, TimeFormat
+from fastetl.columns import (
+    MAX_PRECISION,
+    MAX_VARBYTE_BYTES,
+    MAX_VARCHAR_BYTES,
+    Column,
+    RedshiftType,
+    TimeFormat,
+    UnfitError,
+    build_converter,
+    only,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import StorageError
-from fastetl.ingest.store import build_file
+from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.model import FileItem
-from fastetl.sql.load import loaded_files_sql
+from fastetl.sql import loaded_files_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Warehouse
-    from fastetl.aws.s3 import Bucket, StoredObject
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger, StoredObject, Warehouse
+    from fastetl.config import Config, Pipeline
 
 HEADS_AT_ONCE = 16
 POLL_SECONDS = 0.5

@@ -13,21 +13,17 @@ import msgspec
 
 from fastetl import keys
 from fastetl.errors import WarehouseError
-from fastetl.ingest.store import build_file
-from fastetl.load import batches
+from fastetl.ingest import build_file
+from fastetl.load import build_batch, build_batch_id, build_manifest, build_members
 from fastetl.model import Layout
 from fastetl.operate.reconcile import Reconciler
-from fastetl.sql.load import Load, load_sql, tombstone_sql
-from fastetl.sql.tables import ddl_sql
-from fastetl.sql.text import Statement
+from fastetl.sql import Load, Statement, ddl_sql, load_sql, tombstone_sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Warehouse
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config, Pipeline
+    from fastetl.aws import Bucket, Ledger, Warehouse
+    from fastetl.config import Config, Pipeline
     from fastetl.model import FileItem
 
 MAX_BATCH_BYTES = 4 * 1024**3
@@ -144,11 +140,11 @@ class Reloader:
     async def _load(self, files: Sequence[FileItem]) -> None:
         name, prefix, bucket = self._pipeline.name, self._config.prefix, self._config.bucket
         installation = f"reload {self._target.schema}.{self._target.target}"
-        batch_id = batches.build_batch_id(name, installation, (file.file_id for file in files))
+        batch_id = build_batch_id(name, installation, (file.file_id for file in files))
         object_keys = (keys.manifest_key(prefix, name, batch_id), keys.files_key(prefix, name, batch_id))
-        batch = batches.build_batch(name, installation, files, bucket, object_keys)
-        await self._bucket.replace(batch.manifest_key, batches.build_manifest(bucket, files))
-        await self._bucket.replace(batch.files_key, batches.build_members(files))
+        batch = build_batch(name, installation, files, bucket, object_keys)
+        await self._bucket.replace(batch.manifest_key, build_manifest(bucket, files))
+        await self._bucket.replace(batch.files_key, build_members(files))
         body = await self._bucket.get(keys.layout_key(prefix, name, batch.layout_id))
         load = Load(
             batch_id=batch_id,

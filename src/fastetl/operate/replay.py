@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from fastetl.decode.decoder import parse_source_arn
+from fastetl.decode import parse_source_arn
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fastetl.aws.s3 import Bucket
-    from fastetl.config.model import Config
-    from fastetl.ingest.ingester import Ingest, Outcome
+    from fastetl.aws import Bucket
+    from fastetl.config import Config
+    from fastetl.ingest import Ingest, Outcome
     from fastetl.model import Reject
 
 FAILURES_PREFIX = "aws/lambda/"

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.operate.propose import Proposal, propose_columns
-from fastetl.sql.tables import add_column_sql, table_columns_sql, target_names, widen_column_sql
+from fastetl.sql import add_column_sql, table_columns_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fastetl.aws.ledger import Ledger
-    from fastetl.aws.redshift import Warehouse
-    from fastetl.aws.source import Item, SourceTable
-    from fastetl.config.model import Pipeline
+    from fastetl.aws import Item, Ledger, SourceTable, Warehouse
+    from fastetl.config import Pipeline
     from fastetl.model import FileItem
 
 SAMPLE = 1000

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fastetl.columns.types import SYSTEM_COLUMNS, Column
-from fastetl.config.model import Pipeline
+from fastetl.columns import SYSTEM_COLUMNS, Column
+from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.text import (
     COUNT,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastetl.columns.types import RedshiftType
-from fastetl.config.model import Pipeline
+from fastetl.columns import RedshiftType
+from fastetl.config import Pipeline
 from fastetl.sql.text import (
     BATCH_ID,
     COUNT,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fastetl.columns.types import RedshiftType
-from fastetl.config.model import Pipeline
+from fastetl.columns import RedshiftType
+from fastetl.config import Pipeline
 
 MAX_STATEMENTS = 40
 """In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""

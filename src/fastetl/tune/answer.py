@@ -17,7 +17,7 @@ from fastetl.tune.search import Goal, Proposals, part_size_matters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
     from fastetl.tune.prices import Book
     from fastetl.tune.saved import Saved
 

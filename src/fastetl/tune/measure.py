@@ -19,15 +19,12 @@ from typing import Any, Self
 import aioboto3
 import msgspec
 
-from fastetl.aws.ledger import TABLE_SCHEMA
-from fastetl.config.model import Config, Pipeline
-from fastetl.config.reading import parse_config
-from fastetl.decode.decoder import Decoder
+from fastetl.aws import TABLE_SCHEMA
+from fastetl.config import Config, Pipeline, parse_config
+from fastetl.decode import Decoder
 from fastetl.errors import FastetlError
-from fastetl.ingest.encode import encode
-from fastetl.local.functions.kinesis_records import build_kinesis_event
-from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
-from fastetl.local.functions.lambda_runtime import Function, FunctionSettings, InvokeResult
+from fastetl.ingest import encode_frames
+from fastetl.local.functions import MAX_PAYLOAD_BYTES, Function, FunctionSettings, InvokeResult, build_kinesis_event
 from fastetl.local.moto_process import MotoProcess
 from fastetl.tune.model import Measured, Sample
 from fastetl.tune.records import EventCutter, Record
@@ -235,7 +232,7 @@ def with_compression(
             times, size = [], 0
             for _ in range(LEAST_REPEATS):
                 begin = clock()
-                size = sum(map(len, encode([frame], layout, pipeline.file.part_size_bytes)))
+                size = sum(map(len, encode_frames([frame], layout, pipeline.file.part_size_bytes)))
                 times.append(clock() - begin)
             taken[one] = (median(times), size)
         (was, old), (seconds, size) = taken[pipeline.file.compression], taken[compression]

@@ -20,7 +20,7 @@ from fastetl.tune.records import EventCutter, Record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
     from fastetl.tune.prices import Constants
 
 SHARES = (1.0, 0.5, 0.25)

@@ -19,8 +19,8 @@ from fastetl.errors import EventError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fastetl.columns.types import Column
-    from fastetl.config.model import Pipeline
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
 
 Record = dict[str, Any]
 

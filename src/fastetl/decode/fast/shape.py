@@ -17,8 +17,8 @@ from fastetl.decode.fast.texts import SPELLINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastetl.columns.types import Column
-    from fastetl.config.model import Pipeline
+    from fastetl.columns import Column
+    from fastetl.config import Pipeline
 
 NO_DOCUMENT = msgspec.Raw(ABSENT)
 NOT_THERE = msgspec.Raw(b"")

@@ -22,7 +22,7 @@ from fastetl.errors import EventError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastetl.config.model import Pipeline
+    from fastetl.config import Pipeline
     from fastetl.versions import EpochStart
 
 MAX_LEARNED = 64

@@ -1,0 +1,21 @@
+"""Lambda on one machine: the runtime API, function environments, and event source mappings."""
+
+from __future__ import annotations
+
+from fastetl.local.functions.event_source import EventSource
+from fastetl.local.functions.failure_destination import FailureDestination
+from fastetl.local.functions.kinesis_records import build_kinesis_event
+from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES, FunctionSettings
+from fastetl.local.functions.lambda_runtime import Function, InvokeResult
+from fastetl.local.functions.mapping import MappingSettings
+
+__all__ = [
+    "MAX_PAYLOAD_BYTES",
+    "EventSource",
+    "FailureDestination",
+    "Function",
+    "FunctionSettings",
+    "InvokeResult",
+    "MappingSettings",
+    "build_kinesis_event",
+]

@@ -1,0 +1,15 @@
+"""A Redshift on one machine: the Data API over HTTP, with DuckDB or PostgreSQL behind it."""
+
+from __future__ import annotations
+
+from fastetl.local.warehouse.data_api import WarehouseServer
+from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
+from fastetl.local.warehouse.engine import Engine
+from fastetl.local.warehouse.postgres_engine import PostgresEngine
+
+__all__ = [
+    "DuckDBEngine",
+    "Engine",
+    "PostgresEngine",
+    "WarehouseServer",
+]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.local.warehouse.copy_command import CopyCommand
 from fastetl.local.warehouse.copy_source import S3Client, UnreadableObjectError, find_urls, read_object
 from fastetl.local.warehouse.copy_values import FieldError, convert_column

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from fastetl.columns.types import MAX_VARCHAR_BYTES, RedshiftType
+from fastetl.columns import MAX_VARCHAR_BYTES, RedshiftType
 
 MAX_SUPER_BYTES = 16 * 1024 * 1024
 _DECIMAL64_LIMIT = 2**63 - 1

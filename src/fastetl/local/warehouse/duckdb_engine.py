@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,

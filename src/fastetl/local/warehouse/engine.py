@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from fastetl.columns.types import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES, RedshiftType
+from fastetl.columns import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES, RedshiftType
 
 Dialect = Literal["duckdb", "postgres"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.local.warehouse.copy import CopyFailedError, LoadError, copy
 from fastetl.local.warehouse.copy_command import is_copy, parse_copy
 from fastetl.local.warehouse.copy_source import S3Client

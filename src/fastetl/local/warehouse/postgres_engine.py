@@ -20,7 +20,7 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,

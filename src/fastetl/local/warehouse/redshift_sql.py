@@ -26,7 +26,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from fastetl.columns.types import RedshiftType
+from fastetl.columns import RedshiftType
 from fastetl.local.warehouse.engine import Dialect, SqlError, Table
 from fastetl.local.warehouse.refusals import refuse
 
