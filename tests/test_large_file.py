@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fastetl.aws.s3 import MIN_PART_BYTES
 from fastetl.config.model import FileFormat
+from fastetl.limits import MIN_PART_BYTES
 from fastetl.local.moto_process import MotoProcess
 from tests.conftest import Aws
 

@@ -15,8 +15,9 @@ from aiobotocore.config import AioConfig
 from aiohttp import web
 
 from fastetl.aws import s3
-from fastetl.aws.s3 import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, Bucket, check_part
+from fastetl.aws.s3 import Bucket, check_part
 from fastetl.errors import StorageError
+from fastetl.limits import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES
 
 # The proxy hands bodies on whole.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fastetl.limits import MAX_STATEMENTS
 from tests.simulation.fake_warehouse import Answer, FakeWarehouse, Rows, SqlError, Transaction
 from tests.simulation.faults import client_error
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 TOKEN_SECONDS = 8 * 3600
 RESULT_SECONDS = 24 * 3600
-MAX_STATEMENTS = 40
 ENDED = {"FINISHED", "FAILED", "ABORTED"}
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from fastetl.limits import MIN_PART_BYTES
 from tests.simulation.faults import client_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-MIN_PART_BYTES = 5 * 1024 * 1024
 
 
 class StoredBody:

@@ -14,7 +14,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fastetl.errors import WarehouseError
-from fastetl.sql import MAX_STATEMENTS
+from fastetl.limits import MAX_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,16 +22,13 @@ from botocore.handlers import add_expect_header
 from isal import isal_zlib
 
 from fastetl.errors import StorageError
+from fastetl.limits import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from types_aiobotocore_s3 import S3Client
-
-MIN_PART_BYTES = 5 * 1024**2
-MAX_PART_BYTES = 5 * 1024**3
-MAX_PARTS = 10_000
 
 ATTEMPTS = 3
 """Of each call, on top of the SDK's own."""

@@ -23,8 +23,9 @@ from fastetl.cli.output import (
 )
 from fastetl.cli.reach import Reach, run
 from fastetl.config import Pipeline
+from fastetl.limits import MAX_STATEMENTS
 from fastetl.operate import Finding, Verdict
-from fastetl.sql import MAX_STATEMENTS, ddl_sql
+from fastetl.sql import ddl_sql
 
 
 def register(app: typer.Typer) -> None:

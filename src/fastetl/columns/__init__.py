@@ -22,9 +22,6 @@ from fastetl.columns.convert import (
 )
 from fastetl.columns.types import (
     KEY_TYPE,
-    MAX_PRECISION,
-    MAX_VARBYTE_BYTES,
-    MAX_VARCHAR_BYTES,
     SYSTEM_COLUMNS,
     Column,
     Kind,
@@ -35,9 +32,6 @@ from fastetl.columns.types import (
 
 __all__ = [
     "KEY_TYPE",
-    "MAX_PRECISION",
-    "MAX_VARBYTE_BYTES",
-    "MAX_VARCHAR_BYTES",
     "SYSTEM_COLUMNS",
     "Column",
     "Converter",

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.columns.types import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
+from fastetl.limits import (
+    MAX_NUMBER_EXPONENT,
+    MAX_PRECISION,
+    MAX_SCALE,
+    MAX_VARCHAR_BYTES,
+    MIN_NUMBER_EXPONENT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +32,6 @@ if TYPE_CHECKING:
 
 Converter = Callable[[str, Any], str | None]
 """From tag and content to the column's text; None is SQL NULL."""
-
-MAX_NUMBER_EXPONENT = 125
-MIN_NUMBER_EXPONENT = -130
-"""Of the first digit (DynamoDB Developer Guide, "Supported data types and naming rules": Number)."""
 
 _NUMERAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,4})?|[+-]?\.[0-9]+(?:[eE][+-]?[0-9]{1,4})?")
 _PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")

@@ -8,9 +8,10 @@ import orjson
 import polars as pl
 
 from fastetl.columns.convert import UnfitError, check_text
-from fastetl.columns.types import MAX_PRECISION, Column
+from fastetl.columns.types import Column
 from fastetl.columns.whole import Texts, TypedColumn
 from fastetl.errors import EnrichmentError
+from fastetl.limits import MAX_PRECISION
 
 if TYPE_CHECKING:
     from fastetl.columns.types import RedshiftType

@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 import msgspec
 
+from fastetl.limits import MAX_CHAR_BYTES, MAX_PRECISION, MAX_SCALE, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
+
 Misfit = Literal["reject", "null", "truncate", "fail"]
 """What happens to a value that its column cannot hold."""
 
@@ -25,13 +27,6 @@ _SYNONYMS: dict[str, Kind] = {
     "NVARCHAR": "VARCHAR", "TEXT": "VARCHAR", "TIMESTAMP WITHOUT TIME ZONE": "TIMESTAMP",
     "TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ", "BINARY VARYING": "VARBYTE", "VARBINARY": "VARBYTE",
 }  # fmt: skip
-
-MAX_CHAR_BYTES = 4096
-MAX_VARCHAR_BYTES = 65_535
-MAX_VARBYTE_BYTES = 16_777_216
-MAX_PRECISION = 38
-MAX_SCALE = 37
-"""Redshift Database Developer Guide, "Data types" (character, VARBYTE and numeric types)."""
 
 _PATTERN = re.compile(r"\s*([A-Za-z][A-Za-z0-9 ]*?)\s*(?:\(\s*(\d+|[Mm][Aa][Xx])\s*(?:,\s*(\d+)\s*)?\))?\s*")
 

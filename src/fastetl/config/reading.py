@@ -11,6 +11,7 @@ from fastetl.columns import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, 
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
+from fastetl.limits import MAX_IDENTIFIER_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,14 +29,8 @@ ENVIRONMENT = {
 }
 """Settings that differ between deployments of one configuration, and the variables that set them."""
 
-MAX_IDENTIFIER_BYTES = 127
-"""Amazon Redshift Database Developer Guide, "Names and identifiers"."""
-
 LONGEST_SUFFIX = "_load_files"
 """What the longest name beside the target's adds to it."""
-
-MIN_PART_BYTES, MAX_PART_BYTES = 5 * 1024**2, 5 * 1024**3
-"""Amazon S3 User Guide, "Multipart upload limits"."""
 
 MIN_SPLIT_BYTES, MAX_SPLIT_BYTES = 1024**2, 4 * 1024**3
 """Compressed, about a tenth: COPY likes files of 1 MB to 1 GB (Amazon Redshift Database Developer Guide)."""

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fastetl.columns import (
-    MAX_PRECISION,
-    MAX_VARBYTE_BYTES,
-    MAX_VARCHAR_BYTES,
     Column,
     RedshiftType,
     TimeFormat,
@@ -24,6 +21,7 @@ from fastetl.columns import (
     build_converter,
     only,
 )
+from fastetl.limits import MAX_PRECISION, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,10 +12,9 @@ from fastetl.sql.load import (
     tombstone_sql,
 )
 from fastetl.sql.tables import add_column_sql, ddl_sql, table_columns_sql, target_names, widen_column_sql
-from fastetl.sql.text import MAX_STATEMENTS, Statement, quote_identifier, quote_literal, quote_table
+from fastetl.sql.text import Statement, quote_identifier, quote_literal, quote_table
 
 __all__ = [
-    "MAX_STATEMENTS",
     "Load",
     "Statement",
     "add_column_sql",

@@ -11,9 +11,6 @@ import msgspec
 from fastetl.columns import RedshiftType
 from fastetl.config import Pipeline
 
-MAX_STATEMENTS = 40
-"""In one BatchExecuteStatement (Redshift Data API reference, `Sqls`)."""
-
 FILE_ID = RedshiftType("CHAR", length=32)
 
 BATCH_ID = RedshiftType("VARCHAR", length=64)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from fastetl.columns.convert import UnfitError, build_json
-from fastetl.columns.types import MAX_VARCHAR_BYTES
 from fastetl.decode.fast.documents import write_documents
+from fastetl.limits import MAX_VARCHAR_BYTES
 
 TEXT = st.sampled_from(
     ["", "x", "a b", "Łódź", "1", '{"S":"x"}', "}}", "{{name}}", "]}", '"', "\\", "null", "S", "M", "N", ":", ","]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from fastetl.columns import MAX_VARCHAR_BYTES
+from fastetl.limits import MAX_VARCHAR_BYTES
 
 ABSENT = "null"
 """Stands for a document that an item does not have."""

@@ -9,16 +9,14 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.limits import MAX_COPY_ROW_BYTES
 from fastetl.local.warehouse.copy_command import CopyCommand
 from fastetl.local.warehouse.copy_source import S3Client, UnreadableObjectError, find_urls, read_object
 from fastetl.local.warehouse.copy_values import FieldError, convert_column
 from fastetl.local.warehouse.engine import Session, SqlError
 
-MAX_ROW_BYTES = 4 * 1024 * 1024
-"""A single input row (Redshift Database Developer Guide, COPY); counted in characters here."""
-
 # The csv module's own limit is the process's, and lower.
-csv.field_size_limit(2 * MAX_ROW_BYTES)
+csv.field_size_limit(2 * MAX_COPY_ROW_BYTES)
 
 
 class LoadError(msgspec.Struct, frozen=True):
@@ -98,7 +96,7 @@ def _read_file(
     for line, fields in _lines(text, url, command, errors):
         if len(fields) != len(columns):
             errors.append(_miscounted(url, line, len(fields), columns))
-        elif sum(map(len, fields)) > MAX_ROW_BYTES:
+        elif sum(map(len, fields)) > MAX_COPY_ROW_BYTES:
             errors.append(LoadError(url, line, "", "", "", 0, 1216, "The row is longer than 4 MB"))
         else:
             lines.append((line, tuple(fields)))

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from fastetl.columns import MAX_VARCHAR_BYTES, RedshiftType
+from fastetl.columns import RedshiftType
+from fastetl.limits import MAX_SUPER_BYTES, MAX_VARCHAR_BYTES
 
-MAX_SUPER_BYTES = 16 * 1024 * 1024
 _DECIMAL64_LIMIT = 2**63 - 1
 """A DECIMAL of 19 digits is stored in 64 bits."""
 

@@ -10,13 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 from fastetl.local.warehouse.engine import Answer
 from fastetl.local.warehouse.executions import ENDED, Execution, Status, SubStatement
 
-MAX_SQL_BYTES = 100_000
-"""The guide says 100 KB; the lesser reading of it."""
-
-MAX_STATEMENTS = 40
 PAGE_ROWS = 1000
 
 _NANOSECONDS = 1_000_000_000

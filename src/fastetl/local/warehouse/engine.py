@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from fastetl.columns import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES, RedshiftType
+from fastetl.columns import RedshiftType
+from fastetl.limits import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
 
 Dialect = Literal["duckdb", "postgres"]
 

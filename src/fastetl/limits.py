@@ -1,0 +1,53 @@
+"""AWS's limits that fastetl keeps to, each with its source. Sizes are bytes unless the name says otherwise."""
+
+from __future__ import annotations
+
+# --- Amazon Redshift Database Developer Guide ------------------------------------------------------------------------
+
+MAX_IDENTIFIER_BYTES = 127
+"""A name of a table or a column, without its quotes ("Names and identifiers")."""
+
+MAX_CHAR_BYTES = 4096
+MAX_VARCHAR_BYTES = 65_535
+"""CHAR and VARCHAR ("Character types")."""
+
+MAX_VARBYTE_BYTES = 16_777_216
+"""VARBYTE ("VARBYTE type")."""
+
+MAX_PRECISION, MAX_SCALE = 38, 37
+"""Decimal digits of DECIMAL ("Numeric types")."""
+
+MAX_TABLE_COLUMNS = 1600
+"""Columns of a table (CREATE TABLE, column_name)."""
+
+MAX_SUPER_BYTES = 16_000_000
+MAX_SUPER_TEXT_BYTES = MAX_VARCHAR_BYTES
+MAX_SUPER_DEPTH = 1000
+"""A SUPER value, one text inside it (longer ones have to be enabled in the database), and its nested levels
+("Limitations" of semi-structured data). 16 MB is read as the lesser of its two meanings."""
+
+MAX_COPY_ROW_BYTES = 4_000_000
+"""One row of COPY's input ("COPY": 4 MB, read as the lesser of its two meanings)."""
+
+# --- Amazon Redshift Data API reference ------------------------------------------------------------------------------
+
+MAX_STATEMENTS = 40
+"""SQL statements in one BatchExecuteStatement (`Sqls`)."""
+
+MAX_SQL_BYTES = 100_000
+"""The statements of one call together ("Using the Amazon Redshift Data API", considerations: 100 KB)."""
+
+# --- Amazon S3 User Guide, "Multipart upload limits" -----------------------------------------------------------------
+
+MIN_PART_BYTES, MAX_PART_BYTES = 5 * 1024**2, 5 * 1024**3
+"""A part of a multipart upload; the last one may be smaller."""
+
+MAX_PARTS = 10_000
+
+# --- Amazon DynamoDB Developer Guide ---------------------------------------------------------------------------------
+
+MIN_NUMBER_EXPONENT, MAX_NUMBER_EXPONENT = -130, 125
+"""Decimal exponents of a number's first digit ("Supported data types and naming rules": Number)."""
+
+MAX_ATTRIBUTE_NAME_BYTES = 65_535
+"""An attribute's name ("Supported data types and naming rules": 64 KB)."""
