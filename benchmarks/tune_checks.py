@@ -1,7 +1,7 @@
 """Hold the tuner's model against what happens: `python -m benchmarks.tune_checks quota` and `… hour`.
 
-`quota`: the ingest function under a quarter, a half and a whole CPU, beside the durations that the model predicts, as
-`fastetl tune` checks them.
+`quota`: the ingest function under a quarter, a half and a whole CPU, beside the durations that the model predicts.
+Needs Linux's control groups, and root.
 `hour`: an hour in four minutes on the embedded services, its rate changing, with thresholds as much shorter, beside the
 model's files, loads and CPU time. Both print a table; docs/tuning.md has one of each.
 """
@@ -27,7 +27,6 @@ from fastetl.tune.prices import Book, Constants
 from fastetl.tune.quota import QuotaError
 from fastetl.tune.quota_check import check_quota
 from fastetl.tune.records import Record, records_of_items
-from fastetl.tune.report import write_quota_rows
 
 SIZES = (100, 1000, 4000)
 TURNS = 25
@@ -51,8 +50,9 @@ async def check_quotas() -> None:
         print(f"no quotas here: {error}")
         return
     print("| records | CPUs | predicted | measured | error |\n|---:|---:|---:|---:|---:|")
-    for row in write_quota_rows(found):
-        print(f"| {' | '.join(row)} |")
+    for each in found:
+        predicted, measured = each.predicted_seconds * 1000, each.measured_seconds * 1000
+        print(f"| {each.records:,} | {each.share:g} | {predicted:,.0f} ms | {measured:,.0f} ms | {each.error:+.0%} |")
     print(f"\nCPU time without a quota: {', '.join(f'{each.cpu_seconds * 1000:.0f}' for each in found)} ms.")
 
 

@@ -109,7 +109,7 @@ def tune(
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     workload, goal = _workload(rate, profile, shards, None, book), Goal(_seconds("--freshness", freshness), margin)
-    saved = _read_or_measure(measured, source, compressions.split(","), book, with_quotas=True)
+    saved = _read_or_measure(measured, source, compressions.split(","), book)
     if save:
         save.write_bytes(msgspec.json.encode(saved))
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
@@ -163,7 +163,7 @@ def cost(
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     _workload(rate, profile, shards, None, book)
-    saved = _read_or_measure(measured, source, [], book, with_quotas=False)
+    saved = _read_or_measure(measured, source, [], book)
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
     settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
     predicted = prediction.predict(saved.measured[0], settings, workload, book)
@@ -246,9 +246,7 @@ def _seconds(option: str, text: str) -> float:
         raise ConfigError((Problem(option, str(error), "Write it like 300, 90s or 15m"),)) from None
 
 
-def _read_or_measure(
-    path: Path | None, source: _Source, compressions: Sequence[str], book: Book, *, with_quotas: bool
-) -> Saved:
+def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[str], book: Book) -> Saved:
     from fastetl.tune.saved import read_saved  # noqa: PLC0415
 
     if unknown := set(compressions) - {"gzip", "zstd", "none", ""}:
@@ -257,15 +255,13 @@ def _read_or_measure(
     if path:
         return read_saved(path)
     with Progress(console=problems, transient=True) as progress:
-        return _measure(source, compressions, book, progress, with_quotas=with_quotas)
+        return _measure(source, compressions, book, progress)
 
 
 def _measure(
-    source: _Source, compressions: Sequence[str], book: Book, progress: Progress, *, with_quotas: bool
+    source: _Source, compressions: Sequence[str], book: Book, progress: Progress
 ) -> Saved:
     from fastetl.tune.measure import Bench, measure, with_compression  # noqa: PLC0415
-    from fastetl.tune.quota import QuotaError  # noqa: PLC0415
-    from fastetl.tune.quota_check import check_quota  # noqa: PLC0415
     from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
     from fastetl.tune.saved import Saved  # noqa: PLC0415
 
@@ -285,20 +281,13 @@ def _measure(
         if compression not in {"", pipeline.file.compression}:
             tell(compression, 0.95)
             found.append(with_compression(found[0], pipeline, records, compression, time.process_time))
-    saved = Saved(
+    return Saved(
         pipeline=pipeline.name,
         measured_with=describe(records),
         item_bytes=len(EventCutter(pipeline, records).cut(len(records))) / len(records),
         measured=tuple(found),
         machine=platform.machine(),
     )
-    if not with_quotas:
-        return saved
-    try:
-        checks = asyncio.run(check_quota(source.text, pipeline, records, book.constants, tell, root=source.root))
-    except QuotaError as error:
-        return msgspec.structs.replace(saved, quota_refusal=str(error))
-    return msgspec.structs.replace(saved, quota_checks=checks)
 
 
 def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]:

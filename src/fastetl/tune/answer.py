@@ -11,7 +11,6 @@ import msgspec
 from fastetl.tune.calibrate import Calibration
 from fastetl.tune.model import MIB, Measured, Settings, Workload, duration
 from fastetl.tune.prediction import Prediction
-from fastetl.tune.quota_check import QuotaCheck
 from fastetl.tune.search import Goal, Proposals, part_size_matters
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ class Answer(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     """What limits the answer, in words."""
     calibration: Calibration | None = None
-    quota_checks: tuple[QuotaCheck, ...] = ()
 
     @property
     def rows(self) -> dict[str, Prediction]:
@@ -122,7 +120,6 @@ def build_answer(
         prices_of=f"{book.region}, {book.priced_on}",
         notes=tuple(_notes(pipeline, saved, calibration, book)),
         calibration=calibration,
-        quota_checks=saved.quota_checks,
     )
 
 
@@ -138,8 +135,6 @@ def _notes(pipeline: Pipeline, saved: Saved, calibration: Calibration | None, bo
             yield "arm64 is priced with CPU time that was measured on x86_64; --calibrate says what it is there."
     if not part_size_matters(saved.measured, book):
         yield "part_size has no influence: every file is smaller than a part can be, and goes up in one request."
-    if saved.quota_refusal:
-        yield f"The share of a CPU that memory buys was not checked: {saved.quota_refusal}."
 
 
 def write_configuration(pipeline: Pipeline, settings: Settings) -> str:

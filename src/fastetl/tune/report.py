@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fastetl.tune.answer import Answer
     from fastetl.tune.calibrate import Calibration
     from fastetl.tune.prediction import Prediction
-    from fastetl.tune.quota_check import QuotaCheck
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5d6675; --paper: #fbfbf9; --card: #fff; --rule: #dcdfe4; }
@@ -107,20 +106,6 @@ def write_row(name: str, prediction: Prediction) -> tuple[str, ...]:
     )
 
 
-def write_quota_rows(checks: Sequence[QuotaCheck]) -> list[tuple[str, ...]]:
-    """Give the quota check's figures as text."""
-    return [
-        (
-            f"{each.records:,}",
-            f"{each.share:g}",
-            f"{each.predicted_seconds * 1000:,.0f} ms",
-            f"{each.measured_seconds * 1000:,.0f} ms",
-            f"{each.error:+.0%}",
-        )
-        for each in checks
-    ]
-
-
 def compare_calibration(found: Calibration) -> list[tuple[str, str, str]]:
     """Give what was predicted and what was real as text, and the corrections that follow."""
     rows = [
@@ -206,9 +191,6 @@ def _trust(answer: Answer) -> str:
             f"<section><h2>Predicted beside real</h2><p>{found.invocations:,} invocations and {found.starts:,} starts; "
             f"the figures above include the corrections.</p>{rows}</section>"
         )
-    if answer.quota_checks:
-        rows = _rows(("records", "CPUs", "predicted", "measured", "error"), write_quota_rows(answer.quota_checks))
-        parts.append(f"<section><h2>Under CPU quotas, here</h2>{rows}</section>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in answer.notes)
     parts.append(f"<section><h2>To bear in mind</h2><ul>{notes}</ul></section>")
     return f'<div class="charts">{"".join(parts)}</div>'

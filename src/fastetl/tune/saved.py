@@ -8,7 +8,6 @@ import msgspec
 
 from fastetl.errors import ConfigError, Problem
 from fastetl.tune.model import Measured
-from fastetl.tune.quota_check import QuotaCheck
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -21,9 +20,6 @@ class Saved(msgspec.Struct, frozen=True):
     measured: tuple[Measured, ...]
     machine: str = ""
     """The architecture, as Python names it: x86_64, aarch64 …"""
-    quota_checks: tuple[QuotaCheck, ...] = ()
-    quota_refusal: str = ""
-    """Why this machine allows no quotas."""
 
 
 def read_saved(path: Path) -> Saved:

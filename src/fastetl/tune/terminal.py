@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from fastetl.tune.report import COLUMNS, compare_calibration, write_quota_rows, write_row
+from fastetl.tune.report import COLUMNS, compare_calibration, write_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
     from fastetl.tune.calibrate import Calibration
     from fastetl.tune.model import Measured
     from fastetl.tune.prediction import Prediction
-    from fastetl.tune.quota_check import QuotaCheck
 
 
 def show_answer(answer: Answer) -> Iterator[RenderableType]:
     """Give everything but what is to be copied."""
     yield show_measured(answer.measured[0])
-    if answer.quota_checks:
-        yield show_quota_checks(answer.quota_checks)
     if answer.calibration:
         yield show_calibration(answer.calibration)
     yield show_settings(f"{answer.pipeline}: {answer.workload.rate:,g} changes a second", answer.rows)
@@ -46,14 +43,6 @@ def show_measured(measured: Measured) -> Table:
             f"{sample.memory_mb:,.0f}",
             f"{sample.file_bytes / sample.records:,.1f}",
         )
-    return table
-
-
-def show_quota_checks(checks: tuple[QuotaCheck, ...]) -> Table:
-    """The model's durations beside those under quotas."""
-    table = Table("records", "CPUs", "predicted", "measured", "error", title="under CPU quotas", header_style="bold")
-    for row in write_quota_rows(checks):
-        table.add_row(*row)
     return table
 
 
