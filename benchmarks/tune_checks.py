@@ -15,6 +15,8 @@ from statistics import median
 
 import msgspec
 
+from benchmarks.cpu_quota import QuotaError
+from benchmarks.quota_check import check_quota
 from fastetl.cli.local import demo_config
 from fastetl.config.reading import parse_config
 from fastetl.local import stack
@@ -24,8 +26,6 @@ from fastetl.tune.measure import STAND_INS, Bench, measure, read_cpu_seconds
 from fastetl.tune.model import HOUR, MIB, Settings, Workload
 from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book, Constants
-from fastetl.tune.quota import QuotaError
-from fastetl.tune.quota_check import check_quota
 from fastetl.tune.records import Record, records_of_items
 
 SIZES = (100, 1000, 4000)

@@ -1,21 +1,14 @@
 """From a function's log to corrections of the model."""
 
-import asyncio
 import json
-from statistics import median
 
 import pytest
 
-from fastetl.config.reading import parse_config
 from fastetl.local.functions.lambda_runtime import Report
 from fastetl.tune.calibrate import LEAST, calibrate, read_invocations
-from fastetl.tune.measure import Bench, measure, shape_event
-from fastetl.tune.model import duration, init_duration, shrink, stretch
+from fastetl.tune.model import shrink, stretch
 from fastetl.tune.prices import Constants
-from fastetl.tune.quota import QuotaError, cpu_quota
-from fastetl.tune.records import EventCutter, make_up_items, records_of_items
 from tests.tune.test_day import MEASURED
-from tests.tune.test_measure import CONFIG, STAND_INS
 
 RECORDS, TURNS = 200, 7
 
@@ -55,49 +48,6 @@ def test_reports_are_joined_with_what_was_ingested(report):
     assert (first.records, first.duration_seconds, first.billed_seconds) == (100, 0.25, 0.25)
     assert (first.memory_mb, first.used_mb, first.init_seconds) == (1769, 150, 0)
     assert (second.init_seconds, second.billed_seconds) == (0.9, 1.4)
-
-
-def test_a_function_under_a_quota_is_calibrated_by_its_own_log():
-    """REPORT lines hold what was measured, so that the corrected model must give just that."""
-    (pipeline,) = parse_config(CONFIG, STAND_INS).pipelines
-    records = records_of_items(pipeline, make_up_items(pipeline, 100))
-    cutter = EventCutter(pipeline, records)
-
-    async def run(wrapper):
-        async with Bench(CONFIG) as bench:
-            measured = await measure(bench, pipeline, records, lambda *_: None, (50, 400))
-        async with Bench(CONFIG, memory_mb=884, wrapper=wrapper) as bench:
-            results = [
-                (await bench.invoke(shape_event(pipeline, cutter.cut(RECORDS)))).result for _ in range(TURNS + 1)
-            ]
-        return measured, results
-
-    try:
-        with cpu_quota(0.5) as wrapper:
-            measured, results = asyncio.run(run(wrapper))
-    except QuotaError as error:
-        pytest.skip(f"no function under a quota here: {error}")
-    invocations = read_invocations([line for result in results for line in result.log])
-    assert [each.records for each in invocations] == [RECORDS] * (TURNS + 1)
-    assert {each.memory_mb for each in invocations} == {884}
-
-    # Waiting for moto counts as computing: what it takes is not known beforehand.
-    constants = Constants(s3_put_seconds=0, ledger_seconds=0, s3_bytes_per_second=float("inf"))
-    found = calibrate(measured, invocations, constants)
-    assert (found.invocations, found.starts) == (TURNS, 1)
-    first, *later = (result.report for result in results)
-    assert found.duration_seconds.real == pytest.approx(median(one.duration_ms for one in later) / 1000, abs=1e-5)
-    assert found.memory_mb.real == median(one.max_memory_used_mb for one in later)
-    assert found.init_seconds.real == pytest.approx(first.init_duration_ms / 1000, abs=1e-5)
-    assert found.billed_seconds.real == pytest.approx(
-        sum(one.billed_duration_ms for one in (first, *later)) / 1000, abs=1e-5
-    )
-
-    corrected = found.correct(constants)
-    sample = measured.at(RECORDS)
-    assert duration(sample, 884, corrected) == pytest.approx(found.duration_seconds.real)
-    assert init_duration(measured, 884, corrected) == pytest.approx(found.init_seconds.real)
-    assert sample.memory_mb + corrected.more_memory_mb == pytest.approx(found.memory_mb.real)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])

@@ -2,20 +2,14 @@
 
 import asyncio
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fastetl.config.reading import parse_config
-from fastetl.tune import quota
 from fastetl.tune.calibrate import read_invocations
 from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression
 from fastetl.tune.model import Measured, Sample
-from fastetl.tune.prices import Constants
-from fastetl.tune.quota import QuotaError, cpu_quota
-from fastetl.tune.quota_check import check_quota
 from fastetl.tune.records import EventCutter, make_up_items, records_of_items
 
 CONFIG = """
@@ -67,64 +61,6 @@ def polars_threads(bench: Bench) -> int:
     (pid,) = bench.pids
     names = [(task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()]
     return sum(re.fullmatch(r"polars-\d+", name) is not None for name in names)
-
-
-BURN = """
-import time
-begin = time.perf_counter()
-while time.process_time() < 0.3:
-    pass
-print(time.perf_counter() - begin)
-"""
-
-
-def test_a_quota_is_in_force():
-    try:
-        with cpu_quota(0.25) as wrapper:
-            burnt = subprocess.run([*wrapper, sys.executable, "-c", BURN], capture_output=True, text=True, check=True)
-            group = Path(wrapper[2].partition("> ")[2].partition("/cgroup.procs")[0])
-            throttled = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())["nr_throttled"]
-    except QuotaError as error:
-        pytest.skip(str(error))
-    # However fast the machine is: 5 ms in each 20, the first of them at once.
-    assert float(burnt.stdout) > 0.3 / 0.25 - 0.2
-    assert int(throttled) > 30
-    assert not group.exists()
-
-
-def test_a_machine_without_control_groups_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(quota, "_VERSION_1", tmp_path / "none")
-    monkeypatch.setattr(quota, "_VERSION_2", tmp_path / "none")
-    with pytest.raises(QuotaError, match="cannot be made at"), cpu_quota(0.5):
-        pass
-
-
-def test_what_fails_under_a_quota_is_not_called_its_refusal():
-    try:
-        with cpu_quota(0.5):
-            pass
-    except QuotaError as error:
-        pytest.skip(str(error))
-    with pytest.raises(FileNotFoundError), cpu_quota(0.5):
-        Path("/nowhere/at/all").read_text()
-
-
-def test_the_model_is_held_against_quotas():
-    (pipeline,) = parse_config(CONFIG, STAND_INS).pipelines
-    records = records_of_items(pipeline, make_up_items(pipeline, 100))
-    told = []
-    checking = check_quota(
-        CONFIG, pipeline, records, Constants(), lambda what, _: told.append(what), sizes=(50,), turns=3
-    )
-    try:
-        found = asyncio.run(checking)
-    except QuotaError as error:
-        pytest.skip(str(error))
-    assert [(one.records, one.share) for one in found] == [(50, 1.0), (50, 0.5), (50, 0.25)]
-    whole, half, quarter = found
-    assert whole.cpu_seconds <= whole.predicted_seconds <= half.predicted_seconds < quarter.predicted_seconds
-    assert all(one.measured_seconds > 0 for one in found)
-    assert told == ["50 records under CPU quotas"]
 
 
 def test_records_that_come_again_make_no_file_smaller():

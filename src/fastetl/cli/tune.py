@@ -109,7 +109,7 @@ def tune(
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     workload, goal = _workload(rate, profile, shards, None, book), Goal(_seconds("--freshness", freshness), margin)
-    saved = _read_or_measure(measured, source, compressions.split(","), book)
+    saved = _read_or_measure(measured, source, compressions.split(","))
     if save:
         save.write_bytes(msgspec.json.encode(saved))
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
@@ -163,7 +163,7 @@ def cost(
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     _workload(rate, profile, shards, None, book)
-    saved = _read_or_measure(measured, source, [], book)
+    saved = _read_or_measure(measured, source, [])
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
     settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
     predicted = prediction.predict(saved.measured[0], settings, workload, book)
@@ -246,7 +246,7 @@ def _seconds(option: str, text: str) -> float:
         raise ConfigError((Problem(option, str(error), "Write it like 300, 90s or 15m"),)) from None
 
 
-def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[str], book: Book) -> Saved:
+def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[str]) -> Saved:
     from fastetl.tune.saved import read_saved  # noqa: PLC0415
 
     if unknown := set(compressions) - {"gzip", "zstd", "none", ""}:
@@ -255,12 +255,10 @@ def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[
     if path:
         return read_saved(path)
     with Progress(console=problems, transient=True) as progress:
-        return _measure(source, compressions, book, progress)
+        return _measure(source, compressions, progress)
 
 
-def _measure(
-    source: _Source, compressions: Sequence[str], book: Book, progress: Progress
-) -> Saved:
+def _measure(source: _Source, compressions: Sequence[str], book: Book, progress: Progress) -> Saved:
     from fastetl.tune.measure import Bench, measure, with_compression  # noqa: PLC0415
     from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
     from fastetl.tune.saved import Saved  # noqa: PLC0415

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks.cpu_quota import cpu_quota
 from fastetl.tune.measure import Bench, Invocation, Progress, shape_event
 from fastetl.tune.model import Sample, duration
-from fastetl.tune.quota import cpu_quota
 from fastetl.tune.records import EventCutter, Record
 
 if TYPE_CHECKING:
