@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
 from fastetl.aws import SourceTable, open_clients
 from fastetl.cli.output import (
@@ -151,14 +150,10 @@ def cost(
     batch_size: BatchSize = 0,
     window: Window = -1,
     parallelization: Parallelization = 0,
-    table_gb: Annotated[float, typer.Option(min=0, help="Size of the table, for what zero-ETL needs.")] = 0,
-    distinct: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of changes that are an item's first of a month.")
-    ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Explain what the running configuration costs a month, service by service, and what others would."""
-    from fastetl.tune import answer, others, prediction, terminal  # noqa: PLC0415 - the `local` extra
+    """Explain what the running configuration costs a month, service by service."""
+    from fastetl.tune import answer, prediction, terminal  # noqa: PLC0415 - the `local` extra
 
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
@@ -167,22 +162,17 @@ def cost(
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
     settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
     predicted = prediction.predict(saved.measured[0], settings, workload, book)
-    elsewhere = others.compare(workload, saved.item_bytes, table_gb, distinct, book)
     if as_json:
-        echo_json({"fastetl": predicted, "others": elsewhere, "prices_of": f"{book.region}, {book.priced_on}"})
+        echo_json({"fastetl": predicted, "prices_of": f"{book.region}, {book.priced_on}"})
         return
     rows = {source.pipeline.name: predicted}
     results.print(terminal.show_money("$ a month", rows, lambda _: prediction.DAYS_PER_MONTH, digits=2))
     results.print(
         f"{predicted.loads_per_day:,.0f} loads and {predicted.cold_starts_per_day:,.0f} cold starts a day, 99 of 100 "
         f"changes fresh within {predicted.fresh_p99:,.0f} s. AWS prices of {book.region}, {book.priced_on}, without "
-        f"free tiers; elsewhere, give --prices. Others' list prices as published in {others.PUBLISHED}.",
+        "free tiers; elsewhere, give --prices.",
         highlight=False,
     )
-    shown = Table("by list price", "$ a month", "but", header_style="bold")
-    for other in elsewhere:
-        shown.add_row(other.name, f"{other.dollars_per_month:,.2f}", other.remark)
-    results.print(shown)
 
 
 class _Source:
@@ -258,7 +248,7 @@ def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[
         return _measure(source, compressions, progress)
 
 
-def _measure(source: _Source, compressions: Sequence[str], book: Book, progress: Progress) -> Saved:
+def _measure(source: _Source, compressions: Sequence[str], progress: Progress) -> Saved:
     from fastetl.tune.measure import Bench, measure, with_compression  # noqa: PLC0415
     from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
     from fastetl.tune.saved import Saved  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """What AWS charges and how its services behave, as far as it cannot be measured here: each number with its source.
 
 All of it can be overridden in a file: `fastetl tune --prices prices.toml`, with `region` and `priced_on`, which are
-only shown, and tables `[prices]`, `[constants]` and `[others]`. Prices are those of us-east-1 in US dollars, without
+only shown, and tables `[prices]` and `[constants]`. Prices are those of us-east-1 in US dollars, without
 free tiers and discounts; other regions need a file.
 """
 
@@ -46,27 +46,6 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ingested (Amazon CloudWatch pricing, 2026-06-14)."""
     cloudwatch_metric_month: float = 0.30
     """Custom, first tier (Amazon CloudWatch pricing, 2026-06-14)."""
-
-
-class Others(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars: other ways of carrying changes. List prices as published in 2025; ask before you decide by them."""
-
-    kinesis_million_change_units: float = 0.10
-    """DynamoDB's change data capture for Kinesis, up to 1 KB each (Amazon DynamoDB pricing)."""
-    kinesis_gb: float = 0.08
-    """On-demand stream, written (Amazon Kinesis Data Streams pricing)."""
-    firehose_gb: float = 0.029
-    """Ingested, each record rounded up to 5 KB (Amazon Data Firehose pricing)."""
-    export_gb: float = 0.10
-    """Incremental export to S3, on which zero-ETL rests (Amazon DynamoDB pricing)."""
-    pitr_gb_month: float = 0.20
-    """Point-in-time recovery, which zero-ETL and exports need (Amazon DynamoDB pricing)."""
-    zero_etl_interval_seconds: float = 900
-    """The least refresh interval of a DynamoDB integration is 15 minutes (Amazon Redshift Management Guide)."""
-    fivetran_million_rows: float = 500.0
-    """Monthly active rows, first tier (Fivetran, usage-based pricing)."""
-    airbyte_gb: float = 10.0
-    """Read from databases (Airbyte Cloud, volume-based pricing)."""
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +117,6 @@ class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priced_on: str = PRICED_ON
     prices: Prices = Prices()
     constants: Constants = Constants()
-    others: Others = Others()
 
     @property
     def gb_second(self) -> float:
@@ -162,7 +140,7 @@ def read_book(path: Path | None) -> Book:
         raise ConfigError((Problem(str(path), str(error), "See fastetl/tune/prices.py for the names"),)) from error
     negative = [
         f"{table}.{name}"
-        for table in ("prices", "constants", "others")
+        for table in ("prices", "constants")
         for name, number in msgspec.structs.asdict(getattr(book, table)).items()
         if not 0 <= number < float("inf")
     ]
