@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from benchmarks.candidates import FASTETL, FLOOR, PEERS
-from fastetl.tune.charts import Series, build_axis, draw_bars, draw_plot
+from benchmarks.drawing import Series, build_axis, draw_bars, draw_plot
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 CHARTS = "charts"

@@ -22,7 +22,7 @@ from fastetl.config.reading import parse_config
 from fastetl.local import stack
 from fastetl.local.flights import read_flights
 from fastetl.local.functions.mapping import MappingSettings
-from fastetl.tune.measure import STAND_INS, Bench, measure, read_cpu_seconds
+from fastetl.tune.measure import STAND_INS, Bench, measure_pipeline, read_cpu_seconds
 from fastetl.tune.model import HOUR, MIB, Settings, Workload
 from fastetl.tune.prediction import predict
 from fastetl.tune.prices import Book, Constants
@@ -62,7 +62,7 @@ async def check_hour() -> None:
     mapping = MappingSettings(batch_size=BATCH_SIZE, maximum_batching_window_in_seconds=WINDOW_SECONDS)
     async with Bench(text) as bench:
         (pipeline,) = bench.config.pipelines
-        measured = await measure(bench, pipeline, _flights(), lambda *_: None, (1, 50, 100, 250))
+        measured = await measure_pipeline(bench, pipeline, _flights(), lambda *_: None, (1, 50, 100, 250))
     async with stack.Embedded(text, mapping=mapping) as embedded:
         await embedded.create_tables()
         await embedded.connect()

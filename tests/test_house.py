@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/fastetl"
 PACKAGES = (
     "aws", "backfill", "columns", "config", "decode", "enrich", "ingest", "load", "local.functions", "local.warehouse",
-    "operate", "sql",
+    "operate", "sql", "tune",
 )  # fmt: skip
 SECOND_DOORS = {"fastetl.columns.polars_types", "fastetl.columns.whole"}
 """What needs Polars, so that the coordinator starts without it."""

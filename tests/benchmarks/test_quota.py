@@ -12,8 +12,8 @@ from benchmarks.quota_check import check_quota
 
 from benchmarks import cpu_quota as instrument
 from fastetl.config.reading import parse_config
-from fastetl.tune.calibrate import calibrate, read_invocations
-from fastetl.tune.measure import Bench, measure, shape_event
+from fastetl.tune.calibrate import build_calibration, read_invocations
+from fastetl.tune.measure import Bench, measure_pipeline, shape_event
 from fastetl.tune.model import duration, init_duration
 from fastetl.tune.prices import Constants
 from fastetl.tune.records import EventCutter, make_up_items, records_of_items
@@ -87,7 +87,7 @@ def test_a_function_under_a_quota_is_calibrated_by_its_own_log():
 
     async def run(wrapper):
         async with Bench(CONFIG) as bench:
-            measured = await measure(bench, pipeline, records, lambda *_: None, (50, 400))
+            measured = await measure_pipeline(bench, pipeline, records, lambda *_: None, (50, 400))
         async with Bench(CONFIG, memory_mb=884, wrapper=wrapper) as bench:
             results = [
                 (await bench.invoke(shape_event(pipeline, cutter.cut(RECORDS)))).result for _ in range(TURNS + 1)
@@ -105,7 +105,7 @@ def test_a_function_under_a_quota_is_calibrated_by_its_own_log():
 
     # Waiting for moto counts as computing: what it takes is not known beforehand.
     constants = Constants(s3_put_seconds=0, ledger_seconds=0, s3_bytes_per_second=float("inf"))
-    found = calibrate(measured, invocations, constants)
+    found = build_calibration(measured, invocations, constants)
     assert (found.invocations, found.starts) == (TURNS, 1)
     first, *later = (result.report for result in results)
     assert found.duration_seconds.real == pytest.approx(median(one.duration_ms for one in later) / 1000, abs=1e-5)

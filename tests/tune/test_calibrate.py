@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fastetl.local.functions.lambda_runtime import Report
-from fastetl.tune.calibrate import LEAST, calibrate, read_invocations
+from fastetl.tune.calibrate import LEAST_INVOCATIONS, build_calibration, read_invocations
 from fastetl.tune.model import shrink, stretch
 from fastetl.tune.prices import Constants
 from tests.tune.test_day import MEASURED
@@ -60,9 +60,11 @@ def test_stretching_is_undone(share, seconds):
 
 def test_few_invocations_tell_nothing():
     lines = []
-    for number in range(LEAST):
+    for number in range(LEAST_INVOCATIONS):
         lines += [ingested(f"r{number}", 100), json_report(f"r{number}", 1.0, init_ms=None if number else 900.0)]
-    assert len(read_invocations(lines)) == LEAST
-    assert calibrate(MEASURED, read_invocations(lines), Constants()) is None, "the first of them began an environment"
+    assert len(read_invocations(lines)) == LEAST_INVOCATIONS
+    assert build_calibration(MEASURED, read_invocations(lines), Constants()) is None, (
+        "the first of them began an environment"
+    )
     lines += [ingested("more", 100), json_report("more", 1.0)]
-    assert calibrate(MEASURED, read_invocations(lines), Constants()).invocations == LEAST
+    assert build_calibration(MEASURED, read_invocations(lines), Constants()).invocations == LEAST_INVOCATIONS

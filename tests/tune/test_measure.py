@@ -8,7 +8,7 @@ import pytest
 
 from fastetl.config.reading import parse_config
 from fastetl.tune.calibrate import read_invocations
-from fastetl.tune.measure import Bench, MeasuringError, measure, shape_event, with_compression
+from fastetl.tune.measure import Bench, MeasuringError, measure_pipeline, shape_event, with_compression
 from fastetl.tune.model import Measured, Sample
 from fastetl.tune.records import EventCutter, make_up_items, records_of_items
 
@@ -34,7 +34,9 @@ def test_the_real_function_is_measured(monkeypatch):
             await bench.warm_up(shape_event(pipeline, EventCutter(pipeline, records).cut(7)))
             assert polars_threads(bench) == 2
         async with Bench(CONFIG) as bench:
-            found = await measure(bench, pipeline, records, lambda what, done: told.append((what, done)), (5, 50))
+            found = await measure_pipeline(
+                bench, pipeline, records, lambda what, done: told.append((what, done)), (5, 50)
+            )
             event = shape_event(pipeline, EventCutter(pipeline, records).cut(7))
             lines = (await bench.invoke(event)).result.log
             with pytest.raises(MeasuringError, match="no pipeline reads"):

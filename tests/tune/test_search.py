@@ -8,7 +8,7 @@ import pytest
 from fastetl.tune.model import MIB, Settings, Workload
 from fastetl.tune.prediction import Prediction, predict
 from fastetl.tune.prices import Book
-from fastetl.tune.search import WORTH_A_POINT, Goal, Grid, NothingKeepsUpError, part_size_matters, search
+from fastetl.tune.search import WORTH_A_POINT, Goal, Grid, NothingKeepsUpError, find_proposals, part_size_matters
 from tests.tune.test_day import MEASURED, NIGHTLY, SHOP
 
 CURRENT = Settings(1769, 10_000, 60, 1, 8 * MIB, 128 * MIB, 900, max_files=5000)
@@ -29,7 +29,7 @@ SMALL = Grid(
 @pytest.mark.parametrize(("rate", "shards", "seconds"), [(10, 1, 900), (500, 1, 300), (20_000, 40, 600)])
 def test_proposals_keep_the_goal(rate, shards, seconds):
     goal = Goal(seconds)
-    found = search([MEASURED], Workload(rate, shards=shards), goal, Book(), CURRENT)
+    found = find_proposals([MEASURED], Workload(rate, shards=shards), goal, Book(), CURRENT)
     for each in (found.cheapest, found.balanced, found.fastest):
         assert each.fresh_p99 <= seconds
         assert each.margin >= goal.margin
@@ -45,9 +45,9 @@ def test_proposals_keep_the_goal(rate, shards, seconds):
 
 def test_it_says_what_is_too_much():
     with pytest.raises(NothingKeepsUpError, match="too many for 1 shards"):
-        search([MEASURED], Workload(10_000_000), Goal(900), Book(), CURRENT)
+        find_proposals([MEASURED], Workload(10_000_000), Goal(900), Book(), CURRENT)
     with pytest.raises(NothingKeepsUpError, match="wakes up every 60 s"):
-        search([MEASURED], Workload(10), Goal(30), Book(), CURRENT)
+        find_proposals([MEASURED], Workload(10), Goal(30), Book(), CURRENT)
 
 
 def try_everything(measured, workload: Workload, goal: Goal, grid: Grid) -> list[Prediction]:
@@ -77,7 +77,7 @@ def try_everything(measured, workload: Workload, goal: Goal, grid: Grid) -> list
 )
 def test_nothing_better_was_left_out(workload, seconds):
     goal = Goal(seconds)
-    found = search([MEASURED, ZSTD], workload, goal, Book(), CURRENT, SMALL)
+    found = find_proposals([MEASURED, ZSTD], workload, goal, Book(), CURRENT, SMALL)
     every = try_everything([MEASURED, ZSTD], workload, goal, SMALL)
     assert found.cheapest.dollars == pytest.approx(min(each.dollars for each in every))
     assert found.fastest.fresh_p99 <= min(each.fresh_p99 for each in every) * (1 + 2 * WORTH_A_POINT)
@@ -95,5 +95,5 @@ def test_parts_are_looked_at_where_files_are_large():
     grid = msgspec.structs.replace(SMALL, part_sizes=(5 * MIB, 8 * MIB))
     assert part_size_matters([large], Book(), grid)
     assert not part_size_matters([MEASURED], Book(), grid)
-    found = search([large], Workload(5000, shards=5), Goal(900), Book(), CURRENT, grid)
+    found = find_proposals([large], Workload(5000, shards=5), Goal(900), Book(), CURRENT, grid)
     assert found.cheapest.settings.part_size == 8 * MIB, "one request instead of four"

@@ -35,11 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastetl.config import Pipeline
-    from fastetl.tune.calibrate import Calibration
-    from fastetl.tune.model import Measured, Workload
-    from fastetl.tune.prices import Book
-    from fastetl.tune.records import Record
-    from fastetl.tune.saved import Saved
+    from fastetl.tune import Book, Calibration, Measured, Record, Saved, Workload
 
 SAMPLED = 1000
 """Items read from a table."""
@@ -73,11 +69,11 @@ ShapeName = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(tune)
+    app.command("tune")(find_settings)
     app.command()(cost)
 
 
-def tune(
+def find_settings(
     config: ConfigPath = DEFAULT_CONFIG,
     pipeline: PipelineName = "",
     rate: Rate = "100/s",
@@ -102,12 +98,11 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest, the fastest and a balanced setting for a rate, by measuring the function on this machine."""
-    from fastetl.tune import answer, prediction, report, terminal  # noqa: PLC0415 - the `local` extra
-    from fastetl.tune.search import Goal, NothingKeepsUpError, search  # noqa: PLC0415
+    from fastetl import tune  # noqa: PLC0415 - the `local` extra
 
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
-    workload, goal = _workload(rate, profile, shards, None, book), Goal(_seconds("--freshness", freshness), margin)
+    workload, goal = _workload(rate, profile, shards, None, book), tune.Goal(_seconds("--freshness", freshness), margin)
     saved = _read_or_measure(measured, source, compressions.split(","))
     if save:
         save.write_bytes(msgspec.json.encode(saved))
@@ -115,20 +110,20 @@ def tune(
     calibration = _calibrate(calibrate, saved.measured[0], book) if calibrate else None
     if calibration:
         book = msgspec.structs.replace(book, constants=calibration.correct(book.constants))
-    settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
+    settings = tune.current_settings(source.pipeline, memory, batch_size, window, parallelization)
     try:
-        proposals = search(saved.measured, workload, goal, book, settings)
-    except NothingKeepsUpError as error:
+        proposals = tune.find_proposals(saved.measured, workload, goal, book, settings)
+    except tune.NothingKeepsUpError as error:
         raise ConfigError((Problem("tune", str(error), "Ask for less, or change what is in the way"),)) from None
     by_compression = {one.compression: one for one in saved.measured}
-    current = prediction.predict(by_compression.get(settings.compression, saved.measured[0]), settings, workload, book)
-    told = answer.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration)
+    current = tune.predict(by_compression.get(settings.compression, saved.measured[0]), settings, workload, book)
+    told = tune.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration)
     if html:
-        html.write_text(report.build_page(told), encoding="utf-8")
+        html.write_text(tune.build_page(told), encoding="utf-8")
     if as_json:
         echo_json(told)
         return
-    for part in terminal.show_answer(told):
+    for part in tune.show_answer(told):
         results.print(part, highlight=False, markup=False)
     results.print("\nThe balanced setting, for fastetl.toml and for `make deploy`:\n", highlight=False)
     typer.echo(f"{told.configuration}\n{told.parameters}\n\n{told.power_tuning_url}")
@@ -153,20 +148,20 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Explain what the running configuration costs a month, service by service."""
-    from fastetl.tune import answer, prediction, terminal  # noqa: PLC0415 - the `local` extra
+    from fastetl import tune  # noqa: PLC0415 - the `local` extra
 
     source = _Source(config, pipeline, event, table, shape)
     book = _read_book(prices, architecture)
     _workload(rate, profile, shards, None, book)
     saved = _read_or_measure(measured, source, [])
     workload = _workload(rate, profile, shards, saved.item_bytes, book)
-    settings = answer.current_settings(source.pipeline, memory, batch_size, window, parallelization)
-    predicted = prediction.predict(saved.measured[0], settings, workload, book)
+    settings = tune.current_settings(source.pipeline, memory, batch_size, window, parallelization)
+    predicted = tune.predict(saved.measured[0], settings, workload, book)
     if as_json:
         echo_json({"fastetl": predicted, "prices_of": f"{book.region}, {book.priced_on}"})
         return
     rows = {source.pipeline.name: predicted}
-    results.print(terminal.show_money("$ a month", rows, lambda _: prediction.DAYS_PER_MONTH, digits=2))
+    results.print(tune.show_money("$ a month", rows, lambda _: tune.DAYS_PER_MONTH, digits=2))
     results.print(
         f"{predicted.loads_per_day:,.0f} loads and {predicted.cold_starts_per_day:,.0f} cold starts a day, 99 of 100 "
         f"changes fresh within {predicted.fresh_p99:,.0f} s. AWS prices of {book.region}, {book.priced_on}, without "
@@ -180,8 +175,11 @@ class _Source:
 
     def __init__(self, config: Path, pipeline: str, event: Path | None, table: str, shape: str) -> None:
         from fastetl.config import parse_config  # noqa: PLC0415
-        from fastetl.tune.measure import STAND_INS  # noqa: PLC0415
-        from fastetl.tune.shapes import SHAPES, write_shape  # noqa: PLC0415
+        from fastetl.tune import (  # noqa: PLC0415
+            SHAPES,
+            STAND_INS,
+            write_shape,
+        )
 
         self.event, self.table = event, table
         if not shape:
@@ -195,7 +193,7 @@ class _Source:
 
 
 def _read_book(path: Path | None, architecture: str) -> Book:
-    from fastetl.tune.prices import read_book  # noqa: PLC0415
+    from fastetl.tune import read_book  # noqa: PLC0415
 
     book = read_book(path)
     if architecture not in {"", "arm64", "x86_64"}:
@@ -204,7 +202,7 @@ def _read_book(path: Path | None, architecture: str) -> Book:
 
 
 def _workload(rate: str, profile: str, shards: int, item_bytes: float | None, book: Book) -> Workload:
-    from fastetl.tune.model import Workload  # noqa: PLC0415
+    from fastetl.tune import Workload  # noqa: PLC0415
 
     per_second, found = _per_second(rate), []
     if per_second is None:
@@ -237,7 +235,7 @@ def _seconds(option: str, text: str) -> float:
 
 
 def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[str]) -> Saved:
-    from fastetl.tune.saved import read_saved  # noqa: PLC0415
+    from fastetl.tune import read_saved  # noqa: PLC0415
 
     if unknown := set(compressions) - {"gzip", "zstd", "none", ""}:
         problem = Problem("--compressions", f"{', '.join(unknown)}: unknown", "Choose from gzip, zstd and none")
@@ -249,9 +247,14 @@ def _read_or_measure(path: Path | None, source: _Source, compressions: Sequence[
 
 
 def _measure(source: _Source, compressions: Sequence[str], progress: Progress) -> Saved:
-    from fastetl.tune.measure import Bench, measure, with_compression  # noqa: PLC0415
-    from fastetl.tune.records import EventCutter, describe  # noqa: PLC0415
-    from fastetl.tune.saved import Saved  # noqa: PLC0415
+    from fastetl.tune import (  # noqa: PLC0415  # noqa: PLC0415
+        Bench,
+        EventCutter,
+        Saved,
+        describe,
+        measure_pipeline,
+        with_compression,
+    )
 
     pipeline, records = source.pipeline, _records(source.pipeline, source.event, source.table)
     problems.print(f"measuring with {describe(records)}", markup=False, highlight=False)
@@ -262,7 +265,7 @@ def _measure(source: _Source, compressions: Sequence[str], progress: Progress) -
 
     async def run() -> Measured:
         async with Bench(source.text, root=source.root) as bench:
-            return await measure(bench, pipeline, records, tell)
+            return await measure_pipeline(bench, pipeline, records, tell)
 
     found = [asyncio.run(run())]
     for compression in compressions:
@@ -279,7 +282,7 @@ def _measure(source: _Source, compressions: Sequence[str], progress: Progress) -
 
 
 def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]:
-    from fastetl.tune.records import make_up_items, read_records, records_of_items  # noqa: PLC0415
+    from fastetl.tune import make_up_items, read_records, records_of_items  # noqa: PLC0415
 
     if event:
         try:
@@ -303,17 +306,19 @@ def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]
 
 
 def _calibrate(log_group: str, measured: Measured, book: Book) -> Calibration | None:
-    from fastetl.tune.calibrate import LEAST, calibrate, read_invocations  # noqa: PLC0415
+    from fastetl.tune import LEAST_INVOCATIONS, build_calibration, read_invocations  # noqa: PLC0415
 
-    found = calibrate(measured, read_invocations(asyncio.run(_read_log(log_group))), book.constants)
+    found = build_calibration(measured, read_invocations(asyncio.run(_read_log(log_group))), book.constants)
     if found is None:
-        problems.print(f"{log_group} has fewer than {LEAST} invocations to learn from; nothing is corrected")
+        problems.print(
+            f"{log_group} has fewer than {LEAST_INVOCATIONS} invocations to learn from; nothing is corrected"
+        )
     return found
 
 
 async def _read_log(log_group: str) -> list[str]:
     from fastetl.config import Config  # noqa: PLC0415
-    from fastetl.tune.logs import read_latest_lines  # noqa: PLC0415
+    from fastetl.tune import read_latest_lines  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
         (client,) = await open_clients(Config("", "", ()), "logs")

@@ -44,8 +44,6 @@ class Answer(msgspec.Struct, frozen=True):
     fastest: Prediction
     frontier: tuple[Prediction, ...]
     looked_at: int
-    memory_curves: dict[str, tuple[tuple[float, float, float], ...]]
-    """For each batch size: memory in MB, dollars for a million changes and MB used."""
     power_tuning_url: str
     configuration: str
     """The balanced proposal's lines for `fastetl.toml`."""
@@ -113,18 +111,33 @@ def build_answer(
         fastest=proposals.fastest,
         frontier=proposals.frontier,
         looked_at=proposals.looked_at,
-        memory_curves=_memory_curves(measured[0], book),
         power_tuning_url=_power_tuning_url(measured[0], proposals.balanced, book),
         configuration=write_configuration(pipeline, proposals.balanced.settings),
         parameters=write_parameters(proposals.balanced.settings),
         prices_of=f"{book.region}, {book.priced_on}",
-        notes=tuple(_notes(pipeline, saved, calibration, book)),
+        notes=tuple(_notes(pipeline, saved, goal, current, proposals, calibration, book)),
         calibration=calibration,
     )
 
 
-def _notes(pipeline: Pipeline, saved: Saved, calibration: Calibration | None, book: Book) -> Iterator[str]:
+def _notes(
+    pipeline: Pipeline,
+    saved: Saved,
+    goal: Goal,
+    current: Prediction,
+    proposals: Proposals,
+    calibration: Calibration | None,
+    book: Book,
+) -> Iterator[str]:
     """Say what limits the answer."""
+    missed = []
+    if current.fresh_p99 > goal.freshness_seconds:
+        missed.append(f"99 of 100 changes take {current.fresh_p99:,.0f} s, not {goal.freshness_seconds:,.0f} s")
+    if current.margin < goal.margin:
+        missed.append(f"it carries {current.margin:.1f} times the busiest hour's rate, not {goal.margin:g} times")
+    if missed:
+        cheaper = " That is why it costs less than the cheapest." * (current.dollars < proposals.cheapest.dollars)
+        yield f"The current setting misses what was asked: {'; '.join(missed)}.{cheaper}"
     yield f"AWS prices of {book.region}, {book.priced_on}, without free tiers; elsewhere, give --prices."
     own = pipeline.stream_arn.split(":")
     if len(own) > _REGION_OF_ARN and own[_REGION_OF_ARN] != book.region:
@@ -163,26 +176,7 @@ def write_parameters(settings: Settings) -> str:
     )
 
 
-_WORTH_A_LINE = 100
-"""Records of an invocation: fewer cost so much each that all other lines would be one."""
 _MEMORIES_MB = (128, 192, 256, 384, 512, 768, 1024, 1280, 1536, 1769, 2560, 3538)
-
-
-def _memory_curves(measured: Measured, book: Book) -> dict[str, tuple[tuple[float, float, float], ...]]:
-    """Say what the ingest function alone costs at each memory size, for every batch size that was measured."""
-    curves = {}
-    for sample in measured.samples:
-        if sample.records < _WORTH_A_LINE <= measured.samples[-1].records:
-            continue
-        points = []
-        used = sample.memory_mb + book.constants.more_memory_mb
-        for memory in (memory for memory in _MEMORIES_MB if memory >= used):
-            seconds = duration(sample, memory, book.constants)
-            dollars = seconds * memory / 1024 * book.gb_second + book.prices.lambda_million_requests / 1e6
-            points.append((float(memory), dollars / sample.records * 1e6, used))
-        if points:
-            curves[f"{sample.records:,} records"] = tuple(points)
-    return curves
 
 
 def _power_tuning_url(measured: Measured, chosen: Prediction, book: Book) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastetl.tune.model import Measured
     from fastetl.tune.prices import Constants
 
-LEAST = 5
+LEAST_INVOCATIONS = 5
 """Invocations without which nothing is concluded."""
 
 LOG_FILTER = '?REPORT ?"platform.report" ?ingested'
@@ -107,12 +107,12 @@ def read_invocations(lines: Iterable[str]) -> list[Real]:
     ]
 
 
-def calibrate(measured: Measured, invocations: Iterable[Real], constants: Constants) -> Calibration | None:
+def build_calibration(measured: Measured, invocations: Iterable[Real], constants: Constants) -> Calibration | None:
     """Compare; None where there are too few invocations to conclude anything."""
     # The first of an environment opens connections, which the later ones find open.
     found = list(invocations)
     usual, first = [each for each in found if not each.init_seconds], [each for each in found if each.init_seconds]
-    if len(usual) < LEAST:
+    if len(usual) < LEAST_INVOCATIONS:
         return None
     samples = [measured.at(each.records) for each in usual]
     predicted = [duration(sample, each.memory_mb, constants) for sample, each in zip(samples, usual, strict=True)]

@@ -173,7 +173,7 @@ def _read_message(result: InvokeResult) -> str:
         return result.error
 
 
-async def measure(
+async def measure_pipeline(
     bench: Bench, pipeline: Pipeline, records: Sequence[Record], progress: Progress, sizes: Sequence[int] = BATCH_SIZES
 ) -> Measured:
     """Measure a pipeline as it is configured, at every batch size that an event has room for.

@@ -1,4 +1,7 @@
-"""The answer as one HTML page that needs nothing else: no scripts, no fonts, no network; light and dark. Pure."""
+"""The answer as one HTML page that needs nothing else: no scripts, no fonts, no network; light and dark. Pure.
+
+Its two charts are lists of bars that the browser lays out by itself, so that no label is ever cut.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +10,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.tune.charts import Series, build_axis, draw_bars, draw_plot
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastetl.tune.answer import Answer
     from fastetl.tune.calibrate import Calibration
     from fastetl.tune.prediction import Prediction
+    from fastetl.tune.search import Goal
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #5d6675; --paper: #fbfbf9; --card: #fff; --rule: #dcdfe4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e8ec; --soft: #9aa3b2; --paper: #14171c; --card: #1c2027; --rule: #343a45; }
-}
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 24px; }
-h1 { font-size: 22px; margin: 0; }
-h2 { font-size: 16px; margin: 0 0 8px; }
-p { color: var(--soft); margin: 4px 0 16px; }
-section { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 16px; min-width: 0; }
-.charts { display: grid; gap: 16px; margin: 16px 0; }
-.charts { grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { font-size: 13px; }
-th, td { padding: 6px 5px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: var(--soft); }
-pre { background: var(--paper); padding: 12px; border-radius: 6px; overflow-x: auto; font-size: 13px; }
-svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--rule); stroke-width: .6; } .axis { stroke: var(--soft); }
-.line { fill: none; stroke: currentColor; stroke-width: 1.8; } .dot, .area { fill: currentColor; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 0; margin: 8px 0 0; }
-.legend { font-size: 13px; }
-.legend i {
-  display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 6px; background: currentColor;
-}
-.c0 { color: #2f6fde; } .c1 { color: #d9632b; } .c2 { color: #2b9a66; } .c3 { color: #a259c4; }
-.c4 { color: #c79a1e; } .c5 { color: #cf3f6b; } .c6 { color: #1f9fb4; } .c7 { color: #7d8590; }
+:root { color-scheme: light dark; --ink: #1c2330; --soft: #5d6675; --paper: #fbfbf9; --rule: #dcdfe4; }
+:root { --c0: #2f6fde; --c1: #d9632b; --c2: #2b9a66; --c3: #a259c4; --c4: #c79a1e; --c5: #cf3f6b; --c6: #1f9fb4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --soft: #9aa3b2; --paper: #14171c; --rule: #343a45; } }
+body { margin: 0 auto; padding: 24px; max-width: 1100px; background: var(--paper); color: var(--ink); }
+body { font: 15px/1.5 system-ui, sans-serif; } h1 { font-size: 22px; } h2 { font-size: 16px; margin-top: 32px; }
+p, .label { color: var(--soft); }
+.scroll, pre { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 8px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } .misses { color: var(--c5); }
+.bars { display: grid; grid-template-columns: max-content 1fr; gap: 6px 12px; align-items: center; font-size: 13px; }
+.bar { display: flex; height: 20px; } .bar span { background: var(--rule); }
+@media (max-width: 520px) { .bars { grid-template-columns: 1fr; gap: 2px; } }
+.chosen { background: var(--c0) !important; } .running { background: var(--c1) !important; }
+i { display: inline-block; width: 10px; height: 10px; margin: 0 6px 0 16px; }
 """
+_COLOURS = 7
+"""As many as the style has, from `--c0` on."""
+
+
+WORTH_A_BAR = 1.15
+"""Times as many seconds as the bar before."""
 
 
 def build_page(answer: Answer) -> str:
@@ -62,19 +57,17 @@ def build_page(answer: Answer) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head>
-<body><main><h1>{escape(title)}</h1><p>{escape(said)}</p>
-<section><div class="scroll">{_table(answer)}</div></section>
-<div class="charts">
-<section><h2>What the ingest function costs, by memory</h2>{_memory_chart(answer)}</section>
-<section><h2>Cost against freshness</h2>{_frontier_chart(answer)}</section>
-<section><h2>Where the money goes</h2>{_money_chart(answer)}</section>
-<section><h2>Memory used</h2>{_used_chart(answer)}</section>
-</div>
-<section><h2>The balanced setting</h2><pre>{escape(answer.configuration)}</pre>
-<pre>{escape(answer.parameters)}</pre>
-<p><a href="{escape(answer.power_tuning_url)}">Memory and cost on AWS Lambda Power Tuning's page</a></p></section>
-{_trust(answer)}
-</main><script type="application/json" id="answer">{content}</script></body></html>
+<body><h1>{escape(title)}</h1><p>{escape(said)}</p>
+<div class="scroll">{_table(answer)}</div>
+<h2>Where the money goes</h2>{_money_bars(answer)}
+<h2>What freshness costs</h2>
+<p>Each bar is the cheapest setting of its freshness: seconds until 99 of 100 changes are in the warehouse, and dollars
+per million changes.</p>{_frontier_bars(answer)}
+<h2>The balanced setting</h2><pre>{escape(answer.configuration)}</pre><pre>{escape(answer.parameters)}</pre>
+<p><a href="{escape(answer.power_tuning_url)}">Cost and duration by memory, on AWS Lambda Power Tuning's page</a></p>
+{_calibration(answer)}
+<h2>To bear in mind</h2><ul>{"".join(f"<li>{escape(note)}</li>" for note in answer.notes)}</ul>
+<script type="application/json" id="answer">{content}</script></body></html>
 """
 
 
@@ -84,9 +77,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_row(name: str, prediction: Prediction) -> tuple[str, ...]:
-    """Give one setting's figures as text, in the order of `COLUMNS`."""
+def write_row(name: str, prediction: Prediction, goal: Goal) -> tuple[str, ...]:
+    """Write one setting's figures as text, in the order of `COLUMNS`; a figure that misses the goal says so."""
     settings = prediction.settings
+    late, slow = prediction.fresh_p99 > goal.freshness_seconds, prediction.margin < goal.margin
     return (
         name,
         f"{settings.memory_mb} MB",
@@ -99,9 +93,9 @@ def write_row(name: str, prediction: Prediction) -> tuple[str, ...]:
         f"{prediction.per_million:,.3f}",
         f"{prediction.dollars:,.2f}",
         f"{prediction.fresh_p50:,.0f} s",
-        f"{prediction.fresh_p99:,.0f} s",
+        f"{prediction.fresh_p99:,.0f} s" + ", misses" * late,
         f"{prediction.headroom:.0%}",
-        f"{prediction.margin:,.1f}",
+        f"{prediction.margin:,.1f}" + ", misses" * slow,
         f"{prediction.loads_per_day:,.0f}",
     )
 
@@ -134,7 +128,8 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _table(answer: Answer) -> str:
-    return _rows(COLUMNS, [write_row(name, prediction) for name, prediction in answer.rows.items()])
+    columns = [write_row(name, prediction, answer.goal) for name, prediction in answer.rows.items()]
+    return _rows(("", *answer.rows), zip(COLUMNS[1:], *(column[1:] for column in columns), strict=True))
 
 
 def _rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -143,54 +138,52 @@ def _rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _memory_chart(answer: Answer) -> str:
-    series = [
-        Series(name, tuple((memory, dollars) for memory, dollars, _ in points))
-        for name, points in answer.memory_curves.items()
-    ]
-    points = [point for one in series for point in one.points]
-    across = build_axis("MB given", [memory for memory, _ in points])
-    up = build_axis("$ per million changes", [dollars for _, dollars in points])
-    return draw_plot(across, up, series)
-
-
-def _frontier_chart(answer: Answer) -> str:
-    frontier = tuple((each.fresh_p99, each.per_million) for each in answer.frontier)
-    series = [Series("nothing is both cheaper and fresher", frontier)]
-    chosen = {name: (each.fresh_p99, each.per_million) for name, each in answer.rows.items()}
-    series += [Series(name, (point,), line=False, marks=(name,)) for name, point in chosen.items()]
-    points = [*frontier, *chosen.values()]
-    across = build_axis("seconds until 99 of 100 changes are in the warehouse", [seconds for seconds, _ in points])
-    return draw_plot(across, build_axis("$ per million changes", [dollars for _, dollars in points]), series)
-
-
-def _money_chart(answer: Answer) -> str:
-    stacks = [each.dollars_per_day for each in answer.rows.values()]
-    return draw_bars(list(answer.rows), stacks, lambda dollars: f"${dollars:,.2f} a day")
-
-
-def _used_chart(answer: Answer) -> str:
-    measured = answer.measured[0]
-    used = Series("used", tuple((sample.records, sample.memory_mb) for sample in measured.samples))
-    first, last = measured.samples[0].records, measured.samples[-1].records
-    given = [
-        Series(f"given: {name}", ((first, each.settings.memory_mb), (last, each.settings.memory_mb)))
-        for name, each in answer.rows.items()
-    ]
-    across = build_axis("records of an invocation", [first, last])
-    points = [point for one in (used, *given) for point in one.points]
-    return draw_plot(across, build_axis("MB", [mb for _, mb in points], from_zero=True), [used, *given])
-
-
-def _trust(answer: Answer) -> str:
-    """Say how the model was held against what happens, and what it leaves out."""
-    parts = []
-    if found := answer.calibration:
-        rows = _rows(("", "predicted", "real"), compare_calibration(found))
-        parts.append(
-            f"<section><h2>Predicted beside real</h2><p>{found.invocations:,} invocations and {found.starts:,} starts; "
-            f"the figures above include the corrections.</p>{rows}</section>"
+def _money_bars(answer: Answer) -> str:
+    services = list(answer.current.dollars_per_day)
+    most = max(each.dollars for each in answer.rows.values())
+    lines = []
+    for name, each in answer.rows.items():
+        parts = "".join(
+            f'<span style="width:{dollars / most:.2%};background:var(--c{number % _COLOURS})" '
+            f'title="{escape(service)}: ${dollars:,.2f} a day"></span>'
+            for number, (service, dollars) in enumerate(each.dollars_per_day.items())
         )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in answer.notes)
-    parts.append(f"<section><h2>To bear in mind</h2><ul>{notes}</ul></section>")
-    return f'<div class="charts">{"".join(parts)}</div>'
+        lines.append((f"{name}: ${each.dollars:,.2f} a day", parts))
+    legend = "".join(
+        f'<i style="background:var(--c{number % _COLOURS})"></i>{escape(service)}'
+        for number, service in enumerate(services)
+    )
+    return f"{_bars(lines)}<p>{legend}</p>"
+
+
+def _frontier_bars(answer: Answer) -> str:
+    """Draw one bar for each setting that nothing beats in cost and freshness; proposals and current stand out."""
+    settings: dict[tuple[float, float], str] = {}
+    for each in answer.frontier:
+        if not settings or each.fresh_p99 >= WORTH_A_BAR * max(settings)[0]:
+            settings[each.fresh_p99, each.per_million] = ""
+    for name, each in answer.rows.items():
+        point = each.fresh_p99, each.per_million
+        settings[point] = ", ".join(filter(None, (settings.get(point, ""), name)))
+    most = max(dollars for _, dollars in settings)
+    lines = []
+    for (seconds, dollars), names in sorted(settings.items()):
+        kind = "running" if "current" in names else "chosen" if names else ""
+        width = f'<span class="{kind}" style="width:{dollars / most:.2%}"></span>'
+        lines.append((f"{seconds:,.0f} s: ${dollars:,.3f}" + f" ({names})" * bool(names), width))
+    return _bars(lines)
+
+
+def _bars(lines: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(f'<div class="label">{escape(label)}</div><div class="bar">{bar}</div>' for label, bar in lines)
+    return f'<div class="bars">{cells}</div>'
+
+
+def _calibration(answer: Answer) -> str:
+    """Show how the model was held against a deployed function."""
+    if not (found := answer.calibration):
+        return ""
+    return (
+        f"<h2>Predicted beside real</h2><p>{found.invocations:,} invocations and {found.starts:,} starts; "
+        f"the figures above include the corrections.</p>{_rows(('', 'predicted', 'real'), compare_calibration(found))}"
+    )

@@ -72,7 +72,7 @@ class NothingKeepsUpError(Exception):
     """No setting keeps the goal; the message says which part of it, and what comes nearest."""
 
 
-def search(
+def find_proposals(
     measured: Sequence[Measured], workload: Workload, goal: Goal, book: Book, current: Settings, grid: Grid = EVERYTHING
 ) -> Proposals:
     """Look through all combinations; what the grid does not have stays as in the current settings.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastetl.tune.calibrate import Calibration
     from fastetl.tune.model import Measured
     from fastetl.tune.prediction import Prediction
+    from fastetl.tune.search import Goal
 
 
 def show_answer(answer: Answer) -> Iterator[RenderableType]:
@@ -24,7 +25,7 @@ def show_answer(answer: Answer) -> Iterator[RenderableType]:
     yield show_measured(answer.measured[0])
     if answer.calibration:
         yield show_calibration(answer.calibration)
-    yield show_settings(f"{answer.pipeline}: {answer.workload.rate:,g} changes a second", answer.rows)
+    yield show_settings(f"{answer.pipeline}: {answer.workload.rate:,g} changes a second", answer.rows, answer.goal)
     yield show_money("$ per million changes", answer.rows, lambda each: each.per_million / each.dollars)
     for note in answer.notes:
         yield f"- {note}"
@@ -57,10 +58,10 @@ def show_calibration(found: Calibration) -> Table:
     return table
 
 
-def show_settings(title: str, rows: Mapping[str, Prediction]) -> Table:
+def show_settings(title: str, rows: Mapping[str, Prediction], goal: Goal) -> Table:
     """Settings and what they give, a column for each."""
     table = Table(*("", *rows), title=title, header_style="bold")
-    columns = [write_row(name, prediction) for name, prediction in rows.items()]
+    columns = [write_row(name, prediction, goal) for name, prediction in rows.items()]
     for row in zip(COLUMNS[1:], *(column[1:] for column in columns), strict=True):
         table.add_row(*row)
     return table
