@@ -113,7 +113,7 @@ define build
 		--python-platform $(PLATFORM) --no-deps --require-hashes -r $(1)
 	rm -rf $(ARTIFACTS_DIR)/bin
 	cp -r src/fastetl $(ARTIFACTS_DIR)/
-	rm -rf $(ARTIFACTS_DIR)/fastetl/local $(ARTIFACTS_DIR)/fastetl/cli
+	rm -rf $(addprefix $(ARTIFACTS_DIR)/fastetl/,cli local tune)
 	cp $(CONFIG) $(ARTIFACTS_DIR)/fastetl.toml
 	$(if $(CODE),cp -r $(CODE) $(ARTIFACTS_DIR)/)
 	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR) $(ARCH)

@@ -123,3 +123,10 @@ def test_the_code_is_compiled_for_the_runtime(package: str) -> None:
         path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.cpython-{version}.pyc").exists()
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_a_package_holds_neither_the_command_line_nor_the_stand_ins_nor_the_tuner(package: str) -> None:
+    folder = FOLDERS[package] / "fastetl"
+    assert (folder / "lambdas").is_dir()
+    assert not [name for name in ("cli", "local", "tune") if (folder / name).exists()]

@@ -127,6 +127,14 @@ def test_an_architecture_that_lambda_has_not_is_refused() -> None:
     assert "ARCH is arm64 or x86_64, not aarch64" in done.stderr
 
 
+@pytest.mark.parametrize("function", ["Ingest", "Backfill", "Coordinator"])
+def test_a_package_holds_neither_the_command_line_nor_the_stand_ins_nor_the_tuner(function: str) -> None:
+    built = dry_run(f"build-{function}", "ARTIFACTS_DIR=somewhere").stdout
+    removed = re.search(r"cp -r src/fastetl somewhere/\n\s*rm -rf (.*)", built)
+    assert removed
+    assert removed[1].split() == [f"somewhere/fastetl/{name}" for name in ("cli", "local", "tune")]
+
+
 # --- the locks --------------------------------------------------------------------------------------------------------
 
 LIST_DISTRIBUTIONS = """
