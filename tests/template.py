@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """CloudFormation's short forms as plain values: `!Ref X` is `{"Ref": "X"}`."""
 
 

@@ -143,7 +143,7 @@ def expected(kind: RedshiftType, value: Any, marker: str) -> Any:
     ((tag, content),) = value.items()
     match kind.kind:
         case "VARCHAR" | "CHAR":
-            text = {"S": str, "N": str, "BOOL": lambda truth: str(truth).lower()}[tag](content)
+            text = str(content).lower() if tag == "BOOL" else {"S": str, "N": str}[tag](content)
             ascii_only = kind.kind == "CHAR" and (not text.isascii() or text.endswith(" "))
             return held(text, not ascii_only and len(text.encode()) <= kind.length and "\0" not in text, marker)
         case "SMALLINT" | "BIGINT" | "DECIMAL":

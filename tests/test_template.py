@@ -33,7 +33,7 @@ def test_handlers_exist(template: Any) -> None:
     assert len(handlers) == 3
     for handler in handlers:
         module, _, name = handler.rpartition(".")
-        source = Path(str(importlib.util.find_spec(module).origin)).read_text()  # type: ignore[union-attr]
+        source = Path(str(importlib.util.find_spec(module).origin)).read_text()
         assert name in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 

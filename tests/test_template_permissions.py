@@ -264,7 +264,7 @@ def test_every_operation_that_the_code_calls_is_known_here(module: str) -> None:
     named = {
         call.args[0].value
         for call in calls
-        if call.func.attr in {"call", "_call"} and call.args and isinstance(call.args[0], ast.Constant)  # type: ignore[attr-defined]
+        if call.func.attr in {"call", "_call"} and call.args and isinstance(call.args[0], ast.Constant)
     }
     assert named
     # A transaction needs what its members need.

@@ -25,7 +25,7 @@ def make_batch(name: str, **changes: object) -> Batch:
         "batch_id": name, "pipeline": "p", "layout_id": "l", "manifest_key": "m", "files_key": "f",
         "manifest_checksum": "c", "files": 1, "bytes": 1, "rows": 1, "changed_min": "a", "changed_max": "b",
     }  # fmt: skip
-    return Batch(**(known | changes))  # type: ignore[arg-type]
+    return Batch(**(known | changes))
 
 
 @pytest.fixture

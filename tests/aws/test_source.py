@@ -84,7 +84,7 @@ async def test_reading_a_table_makes_an_export_and_goes_on_where_it_was(
     broken = FailingSource(source, fail_at=2)
     throttle = Throttle(10, lambda: 0.0, sleep)
     with pytest.raises(ExceptionGroup):
-        await scan_table(broken, bucket, "exports/scan-1", throttle, exported_at=1000, at_once=1)  # type: ignore[arg-type]
+        await scan_table(broken, bucket, "exports/scan-1", throttle, exported_at=1000, at_once=1)
     done = len([key async for key in bucket.list_keys("exports/scan-1/data/")])
     assert done == 2
     reads = FailingSource(source)
@@ -94,7 +94,7 @@ async def test_reading_a_table_makes_an_export_and_goes_on_where_it_was(
         "exports/scan-1",
         throttle,
         exported_at=2000,
-        on_segment=lambda *counts: seen.append(counts),  # type: ignore[arg-type]
+        on_segment=lambda *counts: seen.append(counts),
     )
     export, files = await ExportFolder(bucket._client, f"s3://{name}/exports/scan-1").read()
     assert (export.exported_at, export.items, len(files), reads.read) == (1000, 30, len(seen), len(files) - 2)
@@ -174,4 +174,4 @@ async def test_an_export_that_failed_says_why(source: SourceTable) -> None:
             return {"ExportDescription": described}
 
     with pytest.raises(SourceError, match="S3AccessDenied: the bucket is not yours"):
-        await SourceTable(Client(), source.name).exported("arn:export/1")  # type: ignore[arg-type]
+        await SourceTable(Client(), source.name).exported("arn:export/1")

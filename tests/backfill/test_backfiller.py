@@ -82,13 +82,13 @@ class Flow:
         return write_export(self.root / export_id, data_files, exported_at=when, export_id=export_id, kind=kind)
 
     async def open(self, folder: Path, **how: Any) -> Backfill:
-        export, files = await ExportFolder(None, str(folder)).read()  # type: ignore[arg-type]
+        export, files = await ExportFolder(None, str(folder)).read()
         return await self.backfiller.open(str(folder), export, files, **({"resync": False} | how))
 
     async def convert(self, backfill: Backfill, pipeline: Pipeline | None = None) -> list[Converted]:
         """Convert every data file that is left."""
         pipeline = pipeline or self.plant.pipeline
-        folder = ExportFolder(None, backfill.location)  # type: ignore[arg-type]
+        folder = ExportFolder(None, backfill.location)
         export, files = await folder.read()
         store = FileStore(self.plant.config, pipeline, self.plant.bucket, self.plant.ledger, clock=self.clock)
         converter = Converter(pipeline, store, Unchanged())
@@ -301,9 +301,9 @@ async def test_manifests_that_are_none(tmp_path: Path, name: str, body: str, mes
     folder = write_export(tmp_path, [lines(item(1, "x"))], exported_at=1_767_225_600)
     (folder / name).write_text(body)
     with pytest.raises(ExportError, match=message):
-        await ExportFolder(None, str(folder)).read()  # type: ignore[arg-type]
+        await ExportFolder(None, str(folder)).read()
     with pytest.raises(ExportError, match="name the folder"):
-        await ExportFolder(None, str(tmp_path)).read()  # type: ignore[arg-type]
+        await ExportFolder(None, str(tmp_path)).read()
 
 
 async def test_an_export_in_a_bucket(flow: Flow) -> None:

@@ -190,7 +190,7 @@ def test_a_first_configuration_runs(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)  # twenty processes, one after the other
 def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: Path) -> None:
     aws_port, data_api_port = free_port(), free_port()
-    command = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
+    command: list[Any] = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
     ports = ["--aws-port", str(aws_port), "--data-api-port", str(data_api_port)]
     with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -85,7 +85,7 @@ def test_a_newcomer_sees_an_item_arrive_and_a_column_filled(folder: Path, local:
     local.follow(put)
     local.follow(load)
     local.wait_for([{"id": "1", "name": "Ada"}], select)
-    column = re.search(r"`(\{ name = .* \},?)`", SECTION)[1]  # type: ignore[index]
+    column = re.search(r"`(\{ name = .* \},?)`", SECTION)[1]
     proposed = tomllib.loads(local.follow(diff))["pipelines"]["columns"]
     assert tomllib.loads(f"columns = [{column}]")["columns"] == proposed
 

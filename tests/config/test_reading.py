@@ -224,8 +224,8 @@ def test_no_value_anywhere_ends_in_anything_but_a_configuration_or_its_problems(
     *way, last = data.draw(st.sampled_from(_places(document)))
     target = document
     for name in way:
-        target = target[name]  # type: ignore[index]
-    target[last] = value  # type: ignore[index]
+        target = target[name]
+    target[last] = value
     # TOML has no writer in the standard library, so what was parsed already is handed over.
     with patch("tomllib.loads", return_value=document):
         problems = problems_of("")

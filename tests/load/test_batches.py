@@ -20,13 +20,13 @@ def make_file(file_id: str, **changes: object) -> FileItem:
         "bytes": 10, "rows": 3, "rejects": 0, "rejects_key": "", "version_min": "1", "version_max": "2",
         "changed_min": "2026-01-01 00:00:00.000000", "changed_max": "2026-01-02 00:00:00.000000", "created": 1,
     }  # fmt: skip
-    return FileItem(**(known | changes))  # type: ignore[arg-type]
+    return FileItem(**(known | changes))
 
 
 @given(ids, st.randoms())
 def test_a_batch_is_named_by_its_files_in_any_order(file_ids: list[str], random: object) -> None:
     shuffled = list(file_ids)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     name = batches.build_batch_id("p", "i", file_ids)
     assert name == batches.build_batch_id("p", "i", shuffled)
     others = [("q", "i", file_ids), ("p", "j", file_ids), ("p", "i", file_ids[1:])]

@@ -98,7 +98,7 @@ async def test_what_is_archived_is_asked_for_and_waited_for(make_plant: Any) -> 
         restored.append(key)
         return ready and len(restored) > 2
 
-    plant.bucket.restore = restore  # type: ignore[method-assign]
+    plant.bucket.restore = restore
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:

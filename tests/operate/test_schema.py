@@ -94,8 +94,14 @@ async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any,
     await create_tables(plant)
     plant.now += 4000
     loaded = []
-    await plant.run(loader, until=lambda step: step.action == "loaded" and not loaded.append(step.batch))
-    await plant.run(loader, until=lambda step: step.action == "loaded" and not loaded.append(step.batch))
+
+    def is_loaded(step: Any) -> bool:
+        if step.action == "loaded":
+            loaded.append(step.batch)
+        return bool(step.action == "loaded")
+
+    await plant.run(loader, until=is_loaded)
+    await plant.run(loader, until=is_loaded)
     rows = await plant.sql('SELECT "id", "amount", "note", "colour" FROM "public"."orders_current" ORDER BY "id"')
     assert rows == [
         ("1", "1.5000000000", "", ""), ("3", "", "", ""), ("4", "", "ok", ""), ("5", "5.0000000000", "", "green"),

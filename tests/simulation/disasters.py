@@ -78,7 +78,7 @@ class Disasters:
         world = self._world
         world.kill_everything()
         world.deployment.forget_environments()
-        world.dynamodb.restore(backup)  # type: ignore[arg-type]
+        world.dynamodb.restore(backup)
         world.forget_deliveries()
         for source in world.sources:
             for shard in source.shards:

@@ -383,7 +383,7 @@ class Transaction:
         ]
 
     def _resyncs(self, sql: str) -> None:
-        epoch, floor = re.search(r"SELECT (\d+), '([^']*)'", sql).groups()  # type: ignore[union-attr]
+        epoch, floor = re.search(r"SELECT (\d+), '([^']*)'", sql).groups()
         self._insert(_table(sql, "INSERT INTO"), [{"epoch": int(epoch), "floor": floor}])
 
     def _purge(self, sql: str) -> None:

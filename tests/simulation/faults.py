@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal[
     "throttled", "failed_before", "failed_after", "slow", "killed_before", "killed_after", "conflict",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
+KINDS: tuple[Kind, ...] = Kind.__args__
 
 ENDPOINT = "https://simulated.invalid"
 
@@ -29,7 +29,7 @@ ENDPOINT = "https://simulated.invalid"
 def client_error(operation: str, code: str, message: str = "", status: int = 400, **more: Any) -> ClientError:
     """The error that a client of AWS raises for an answer with an error code; `more` are its further members."""
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}, **more}
-    return ClientError(answer, _camel(operation))  # type: ignore[arg-type]
+    return ClientError(answer, _camel(operation))
 
 
 class FaultPlan:

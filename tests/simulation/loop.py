@@ -99,7 +99,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         handle = ready.pop()
         if handle.cancelled():
             return
-        process = handle._context.get(_process)  # type: ignore[attr-defined]
+        process = handle._context.get(_process)
         if process is None or process.alive:
             self.steps += 1
             handle._run()
@@ -120,7 +120,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._timers.clear()
         for task in self._tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task._log_destroy_pending = False
             if not task.done():
                 _exhaust(task.get_coro())
         self._tasks.clear()
@@ -185,7 +185,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, **how: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **how: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, **how)
         self._tasks.append(task)
         return task

@@ -106,7 +106,8 @@ async def test_a_failed_put_shows_what_stands_in_the_way(dynamodb: Any) -> None:
             ConditionExpression="attribute_not_exists(pk)",
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-    assert raised.value.response["Item"] == item("a", n={"N": "1"})
+    response: Any = raised.value.response
+    assert response["Item"] == item("a", n={"N": "1"})
     assert await get(dynamodb, "a") == item("a", n={"N": "1"})
 
 

@@ -153,7 +153,7 @@ async def epoch_begins(bench: Bench) -> bool:
 
     Gives whether the mirror has the second.
     """
-    warehouse = Warehouse(DirectClient(bench.data_api), bench.pipeline.redshift)  # type: ignore[arg-type]
+    warehouse = Warehouse(DirectClient(bench.data_api), bench.pipeline.redshift)
     backfiller = Backfiller(
         bench.pipeline, bench.ledger, warehouse, clock=bench.loop.time, new_installation=lambda: "operator"
     )

@@ -39,7 +39,7 @@ def make_pipeline(**changes: object) -> Pipeline:
         ),
         "redshift": RedshiftTarget(grant_to=("analysts",)),
     }
-    return Pipeline(**(known | changes))  # type: ignore[arg-type]
+    return Pipeline(**(known | changes))
 
 
 def make_load(layout: Layout) -> Load:
