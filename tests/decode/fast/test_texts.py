@@ -31,9 +31,7 @@ def columns(draw: Any) -> tuple[int, list[tuple[str, list[Any]]]]:
     found = []
     for tag in draw(st.lists(st.sampled_from(sorted(CONTENT)), min_size=1, max_size=4)):
         fitting = st.builds(lambda content, tag=tag: {tag: content}, CONTENT[tag])
-        other: st.SearchStrategy[Any] = st.sampled_from(
-            [{"L": []}, {"S": "a", "N": "1"}, {"N": "7"}, {"BOOL": True}, {}, None, {"S": 1}]
-        )
+        odd: list[Any] = [{"L": []}, {"S": "a", "N": "1"}, {"N": "7"}, {"BOOL": True}, {}, None, {"S": 1}]
         value = st.one_of(fitting, fitting, fitting, st.just({"NULL": True}), st.just(ABSENT), st.sampled_from(odd))
         found.append((tag, draw(st.lists(value, min_size=rows, max_size=rows))))
     return rows, found
