@@ -13,8 +13,6 @@ PACKAGES = (
     "aws", "backfill", "columns", "config", "decode", "enrich", "ingest", "load", "local.functions", "local.warehouse",
     "operate", "sql", "tune",
 )  # fmt: skip
-SECOND_DOORS = {"fastetl.columns.polars_types", "fastetl.columns.whole"}
-"""What needs Polars, so that the coordinator starts without it."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -28,7 +26,7 @@ def imports(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_is_entered_by_its_door(package: str) -> None:
     folder = SOURCE / package.replace(".", "/")
-    modules = {f"fastetl.{package}.{path.stem}" for path in folder.glob("*.py")} - SECOND_DOORS
+    modules = {f"fastetl.{package}.{path.stem}" for path in folder.glob("*.py")}
     outside = [path for path in SOURCE.rglob("*.py") if folder not in path.parents]
     around = {str(path.relative_to(SOURCE)): modules & set(imports(path)) for path in outside}
     assert {path: found for path, found in around.items() if found} == {}

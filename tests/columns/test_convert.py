@@ -15,8 +15,12 @@ import orjson
 import pytest
 from hypothesis import given
 
-from fastetl.columns.convert import UnfitError, build_converter, build_plain_pattern, parse_number, plain, truncate
+from fastetl.columns.convert import build_converter
+from fastetl.columns.numbers import build_plain_pattern
+from fastetl.columns.rule import UnfitError
+from fastetl.columns.texts import truncate
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.columns.values import parse_number, plain
 
 EXACT = Context(prec=300)
 BIGINT_PRECISION = 19

@@ -3,16 +3,12 @@
 import csv
 import gzip
 import io
-from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
-from fastetl.errors import EnrichmentError
 from fastetl.ingest.encode import encode_frames, encode_rejects
 from fastetl.model import Layout, Reject
 
@@ -70,31 +66,6 @@ def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
 def test_the_columns_have_the_order_of_the_layout():
     frame = pl.DataFrame({"c1": ["b"], "other": ["x"], "c0": ["a"]})
     assert read(b"".join(encode_frames([frame], build_layout(TEXT, TEXT), 1))) == [["a", "b"]]
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "expected"),
-    [
-        ("DOUBLE PRECISION", [0.1, float("inf"), float("-inf"), 1e300], ["0.1", "Infinity", "-Infinity", "1e+300"]),
-        ("BIGINT", [2**63 - 1, -(2**63)], ["9223372036854775807", "-9223372036854775808"]),
-        ("DECIMAL(38,2)", [Decimal("123456789012345678901234567890123456.78")],
-         ["123456789012345678901234567890123456.78"]),
-        ("BOOLEAN", [True, False], ["true", "false"]),
-        ("DATE", [date(2024, 2, 29)], ["2024-02-29"]),
-        ("TIMESTAMP", [datetime(2024, 2, 29, 1, 2, 3, 4)], ["2024-02-29 01:02:03.000004"]),  # noqa: DTZ001
-        ("TIMESTAMPTZ", [datetime(2024, 2, 29, tzinfo=UTC)], ["2024-02-29 00:00:00.000000+00"]),
-        ("VARBYTE(8)", [b"\x00\xff"], ["00ff"]),
-    ],
-)  # fmt: skip
-def test_values_of_every_dtype_are_spelled_as_copy_reads_them(kind, values, expected):
-    frame = pl.DataFrame({"c0": [*values, None]})
-    rows = read(b"".join(encode_frames([frame], build_layout(RedshiftType.parse(kind)), 1)))
-    assert [text for (text,) in rows] == [*expected, NULL]
-
-
-def test_a_dtype_without_a_redshift_type_is_refused_with_its_column():
-    with pytest.raises(EnrichmentError, match="column c0: List"):
-        list(encode_frames([pl.DataFrame({"c0": [[1]]})], build_layout(TEXT), 1))
 
 
 def test_zstd_is_one_frame_with_the_same_text():

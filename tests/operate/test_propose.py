@@ -8,8 +8,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from fastetl.columns.convert import UnfitError, build_converter, only
+from fastetl.columns.convert import build_converter
+from fastetl.columns.rule import UnfitError
 from fastetl.columns.types import Column
+from fastetl.columns.values import only
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
 from fastetl.operate.propose import propose_columns

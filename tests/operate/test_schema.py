@@ -10,7 +10,7 @@ import pytest
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.ingest.ingester import Ingest
-from fastetl.operate.schema import SchemaReader, Seen, compare, holds
+from fastetl.operate.schema import SchemaReader, Seen, compare
 from tests.conftest import Aws
 from tests.ingest.test_ingester import Unchanged
 from tests.plant import LABEL, create_tables, make_pipeline
@@ -144,8 +144,3 @@ def test_a_table_that_is_not_there_and_a_column_that_is_no_longer_used() -> None
     table = {name: str(kind) for name, kind in pipeline.layout.columns} | {"gone": "bigint"}
     (only,) = compare(pipeline, {"orders": table})
     assert (only.column, only.sql, only.remedy) == ("gone", "", "")
-
-
-def test_every_type_holds_itself() -> None:
-    for kind in ("SMALLINT", "BIGINT", "DECIMAL(38,10)", "VARCHAR(5)", "SUPER", "TIMESTAMPTZ", "VARBYTE(3)"):
-        assert holds(RedshiftType.parse(kind), RedshiftType.parse(kind))

@@ -1,53 +1,46 @@
-"""Which text a column takes: Redshift's types with their limits, and one value at a time as a column's text.
+"""Which text a column takes: Redshift's types with their limits, one value at a time, whole columns, and frames.
 
-Nothing here needs Polars. What does (whole columns at once, columns as numbers and times for enrichments) has a door of
-its own, `fastetl.columns.polars_types`, so that the coordinator starts without Polars.
+`table.py` has one rule for each type. Importing this package does not import Polars: the coordinator starts without it.
 """
 
 from __future__ import annotations
 
-from fastetl.columns.convert import (
-    Converter,
-    UnfitError,
-    build_converter,
-    build_json,
-    build_path_converter,
-    check_text,
-    follow_path,
-    only,
-    parse_number,
-    plain,
-    text_of,
-    truncate,
-)
-from fastetl.columns.types import (
-    KEY_TYPE,
-    SYSTEM_COLUMNS,
-    Column,
-    Kind,
-    Misfit,
-    RedshiftType,
-    TimeFormat,
-)
+from fastetl.columns.convert import Converter, build_converter, build_path_converter, build_shortener, make_example
+from fastetl.columns.documents import build_json
+from fastetl.columns.frames import natural_dtype, read_column, write_column
+from fastetl.columns.rule import DOCUMENT, Rule, UnfitError
+from fastetl.columns.table import KINDS, RULES
+from fastetl.columns.types import KEY_TYPE, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
+from fastetl.columns.values import check_text, follow_path, only, parse_number, plain
+from fastetl.columns.whole import PART, Texts, TypedColumn
 
 __all__ = [
+    "DOCUMENT",
     "KEY_TYPE",
+    "KINDS",
+    "PART",
+    "RULES",
     "SYSTEM_COLUMNS",
     "Column",
     "Converter",
-    "Kind",
     "Misfit",
     "RedshiftType",
+    "Rule",
+    "Texts",
     "TimeFormat",
+    "TypedColumn",
     "UnfitError",
     "build_converter",
     "build_json",
     "build_path_converter",
+    "build_shortener",
     "check_text",
     "follow_path",
+    "make_example",
+    "natural_dtype",
     "only",
     "parse_number",
     "plain",
-    "text_of",
-    "truncate",
+    "read_column",
+    "write_column",
 ]

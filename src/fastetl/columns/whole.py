@@ -5,22 +5,25 @@ Looking at a whole column costs a fraction of looking at each value: the common 
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import orjson
-import polars as pl
 
-from fastetl.columns.convert import UnfitError, build_converter, build_path_converter, build_plain_pattern
+from fastetl.columns.convert import build_converter, build_path_converter
+from fastetl.columns.rule import UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fastetl.columns.types import Column
+    import polars as pl
 
-DOCUMENT, PART = "document", "part"
-"""In place of a type: any value, for SUPER; and a value that holds what a column takes."""
+    from fastetl.columns.types import Column
+else:
+    from fastetl.columns.lazy import polars as pl
+
+PART = "part"
+"""In place of a tag: a value that holds what a column takes."""
 
 
 class Texts(msgspec.Struct, frozen=True):
@@ -33,50 +36,17 @@ class Texts(msgspec.Struct, frozen=True):
     """By their places, the JSON of values of another type or spelling; empty where even that is not known."""
 
 
-_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
-
-_DAY = (
-    rf"{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
-    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-)
-
-_PLAIN_DAY = rf"\A{_DAY}\z"
-"""Of a leap year's last day of February each is looked at for itself."""
-
-_PLAIN_TIME = rf"\A{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?\z"
-"""Patterns for Polars, whose engine has no look-ahead and is several times as fast as `re`."""
-
-_INTEGERS: dict[str, Any] = {"SMALLINT": pl.Int16, "INTEGER": pl.Int32, "BIGINT": pl.Int64}
-
-_NUMBERS = {*_INTEGERS, "DECIMAL", "REAL", "DOUBLE PRECISION"}
-
-_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-
-
-def expected_tag(column: Column) -> str:
-    """The type that a column's values have as a rule."""
-    kind = column.type.kind
-    if kind == "SUPER":
-        return DOCUMENT
-    if kind in _NUMBERS or (kind in _TIMES and column.time_format != "iso8601"):
-        return "N"
-    return {"BOOLEAN": "BOOL", "VARBYTE": "B"}.get(kind, "S")
-
-
 class TypedColumn:
     """A declared column: from what its values say to its text. `path` leads to the part of each that it takes."""
 
     def __init__(self, column: Column, null_marker: str, path: tuple[str | int, ...] | None = None) -> None:
-        self.tag = expected_tag(column) if path is None else PART
-        self._kind = column.type
+        self.tag = column.tag if path is None else PART
         self._null_marker = null_marker
-        self._is_iso8601 = column.time_format == "iso8601"
-        convert = build_converter(column, null_marker)
-        # Days and moments repeat; what does not fit is worked out again each time, and is rare.
-        self._convert = lru_cache(maxsize=4096)(convert) if column.type.kind in _TIMES else convert
+        self._convert = build_converter(column, null_marker)
         self._read_odd = build_path_converter(msgspec.structs.replace(column, path=("", *(path or ()))), null_marker)
-        if column.type.kind == "DECIMAL":
-            self._plain = rf"\A(?:{build_plain_pattern(column.type)})\z"
+        is_spelled_alike = column.tag == column.type.rule.tag
+        look = column.type.rule.look
+        self._look = look(column) if look and is_spelled_alike else None
         self.group = (self.tag, column.type, column.time_format)
         """Columns that have this in common can be looked at together."""
 
@@ -92,35 +62,8 @@ class TypedColumn:
 
     def look(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
         """Give the texts as COPY reads them, and where that is so; null where there is none."""
-        written, fits = self._look(texts)
+        written, fits = self._look(texts) if self._look else (texts, texts.is_null())
         return written, fits & (written != self._null_marker)
-
-    def _look(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
-        kind = self._kind
-        match kind.kind:
-            case "BOOLEAN" | "SUPER":
-                return texts, pl.Series(values=[True]).new_from_index(0, len(texts))
-            case "VARCHAR":
-                return texts, texts.str.len_bytes() <= kind.length
-            case "CHAR":
-                size = texts.str.len_bytes()
-                is_ascii = size == texts.str.len_chars()
-                return texts, (size <= kind.length) & is_ascii & ~texts.str.ends_with(" ")
-            case "DECIMAL":
-                return texts, texts.str.contains(self._plain)
-            case "SMALLINT" | "INTEGER" | "BIGINT":
-                return texts, texts.cast(_INTEGERS[kind.kind], strict=False).cast(pl.String).eq_missing(texts)
-            case "DATE" | "TIMESTAMP" | "TIMESTAMPTZ" if self._is_iso8601:
-                return self._look_at_times(texts)
-        return texts, texts.is_null()
-
-    def _look_at_times(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Read days, or moments in whole seconds."""
-        if self._kind.kind == "DATE":
-            return texts, texts.str.contains(_PLAIN_DAY)
-        zone = "+00" if self._kind.kind == "TIMESTAMPTZ" else ""
-        written = texts.str.slice(0, 19).str.replace("T", " ", literal=True)
-        return written + zone if zone else written, texts.str.contains(_PLAIN_TIME)
 
     def _convert_text(self, text: str) -> str | None:
         return self._convert(self.tag, text == "true" if self.tag == "BOOL" else text)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from fastetl.columns import SYSTEM_COLUMNS, Column, Kind, Misfit, RedshiftType, TimeFormat
+from fastetl.columns import RULES, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
@@ -188,9 +188,9 @@ class _Reader:
         )
         table.done()
         self._identifier(table.at("name"), name)
-        if column.on_misfit == "truncate" and column.type.kind not in {"CHAR", "VARCHAR"}:
+        if column.on_misfit == "truncate" and not column.type.rule.shorten:
             self.problem(table.at("on_misfit"), "only text can be truncated", 'Use "reject", "null" or "fail"')
-        if column.time_format != "iso8601" and column.type.kind not in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}:
+        if column.time_format != "iso8601" and not column.type.rule.takes_time_format:
             self.problem(table.at("time_format"), f"{column.type} is no time", "Leave it out")
         return column
 
@@ -200,8 +200,8 @@ class _Reader:
             return RedshiftType.parse(text)
         except ValueError as error:
             if text:
-                near = difflib.get_close_matches(text.upper().split("(")[0], _TYPES, 1)
-                hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(_TYPES)}"
+                near = difflib.get_close_matches(text.upper().split("(")[0], RULES, 1)
+                hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(RULES)}"
                 self.problem(table.at(name), str(error), hint)
             return RedshiftType("VARCHAR", length=256)
 
@@ -314,7 +314,6 @@ class _Reader:
 
 
 _TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role")
-_TYPES: tuple[str, ...] = get_args(Kind)
 _ENRICHMENT_KINDS = Literal["function", "geoip", "lookup", "mask", "expression", "filter"]
 
 

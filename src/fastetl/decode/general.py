@@ -5,6 +5,7 @@ Record: DynamoDB Streams API, `Record`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,12 @@ from fastetl.columns import (
     UnfitError,
     build_json,
     build_path_converter,
+    build_shortener,
     check_text,
     follow_path,
     only,
     parse_number,
     plain,
-    text_of,
-    truncate,
 )
 from fastetl.decode.event import Tally, escape_key, format_time, is_event_id, is_sequence_number, is_time_to_live
 from fastetl.errors import EventError, MisfitError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fastetl.model import Op
     from fastetl.versions import EpochStart
 
+
+_CURED_BY_SHORTENING = {"too_long", "precision"}
 
 Row = tuple[str | None, ...]
 """The system columns but `_file`, then the declared columns, then the extra column if there is one."""
@@ -156,7 +158,7 @@ class _ColumnReader:
         self._column = column
         self._root = str(column.path[0])
         self._convert = build_path_converter(column, null_marker)
-        self._null_marker = null_marker
+        self._shorten = build_shortener(column, null_marker) if column.on_misfit == "truncate" else None
 
     def read(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
         """Give the column's text of an item."""
@@ -168,9 +170,11 @@ class _ColumnReader:
 
     def _settle(self, error: UnfitError, value: Any, change: _Envelope, tally: Tally) -> str | None:
         column, policy = self._column, self._column.on_misfit
-        if policy == "truncate" and error.reason == "too_long" and (text := self._truncate(value)) != self._null_marker:
-            tally.misfit(column.name, error.reason)
-            return text
+        if self._shorten and error.reason in _CURED_BY_SHORTENING:
+            with contextlib.suppress(UnfitError):
+                text = self._shorten(*only(follow_path(value, column.path[1:])))
+                tally.misfit(column.name, error.reason)
+                return text
         # The old image of a deleted item must not keep the deletion from the mirror.
         if policy == "null" or change.is_delete:
             tally.misfit(column.name, error.reason)
@@ -178,9 +182,6 @@ class _ColumnReader:
         if policy == "fail":
             raise MisfitError(f"event {change.event_id}: column {column.name}: {error.reason}; it takes {error.detail}")
         raise _RejectedError(column.name, error.reason, error.detail)
-
-    def _truncate(self, value: Any) -> str:
-        return truncate(text_of(*only(follow_path(value, self._column.path[1:]))), self._column.type)
 
 
 def parse_changed_at(seconds: Any) -> float:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.columns.polars_types import natural_dtype, read_column, write_column
+from fastetl.columns import SYSTEM_COLUMNS, natural_dtype, read_column, write_column
 from fastetl.enrich.steps import KEEPS, Given, Surroundings, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fastetl.columns.polars_types import natural_dtype, write_column
+from fastetl.columns import RULES, natural_dtype, read_column, write_column
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
     from fastetl.columns import RedshiftType
 
-KEY_KINDS = {"VARCHAR", "CHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "BOOLEAN"}
-"""Types in which equal values are written in one way only."""
-
 _FOUND = "found"
-_TRUTHS = {"true": True, "false": False}
 
 
 class Lookup:
@@ -37,8 +33,9 @@ class Lookup:
         Raises:
             EnrichmentError: the table cannot be read, lacks a column, has a key twice or a value that does not fit.
         """
-        if other := [name for name, kind, _ in keys if kind.kind not in KEY_KINDS]:
-            raise EnrichmentError(f"{other[0]} cannot be looked up; use one of {', '.join(sorted(KEY_KINDS))}")
+        if other := [name for name, kind, _ in keys if not kind.rule.is_key]:
+            usable = ", ".join(sorted(kind for kind, rule in RULES.items() if rule.is_key))
+            raise EnrichmentError(f"{other[0]} cannot be looked up; use one of {usable}")
         table = _read(path)
         if missing := [column for *_, column in [*keys, *values] if column not in table.columns]:
             raise EnrichmentError(f"{path.name} has no column {missing[0]!r}")
@@ -81,26 +78,21 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _as_key(values: pl.Series, kind: RedshiftType, file: str) -> pl.Series:
-    dtype = natural_dtype(kind)
     try:
-        if values.dtype == pl.String and dtype == pl.Boolean:
-            return _as_value(values, kind)
-        if values.dtype == pl.String and dtype == pl.Date:
-            return values.str.to_date("%Y-%m-%d")
-        return values.cast(dtype)
+        return _read_texts(values, kind) if values.dtype == pl.String else values.cast(natural_dtype(kind))
     except pl.exceptions.PolarsError as error:
         raise EnrichmentError(f"{file}: {values.name!r} cannot be compared with {kind}") from error
 
 
 def _as_value(values: pl.Series, kind: RedshiftType) -> pl.Series:
     """Give a CSV's texts the dtype for which text alone would not do."""
-    if values.dtype != pl.String:
+    if values.dtype != pl.String or kind.rule.is_spelled_as_text:
         return values
     try:
-        if kind.kind == "BOOLEAN":
-            return values.str.to_lowercase().replace_strict(_TRUTHS, return_dtype=pl.Boolean)
-        if kind.kind == "VARBYTE":
-            return values.str.decode("hex")
+        return _read_texts(values, kind)
     except pl.exceptions.PolarsError as error:
         raise EnrichmentError(f"{values.name} {kind}: a value is not written as one") from error
-    return values
+
+
+def _read_texts(values: pl.Series, kind: RedshiftType) -> pl.Series:
+    return values.to_frame().select(read_column(values.name, kind)).to_series()

@@ -14,12 +14,9 @@ import msgspec
 import polars as pl
 from isal import isal_zlib
 
-from fastetl.errors import EnrichmentError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fastetl.columns import RedshiftType
     from fastetl.model import Layout, Reject
 
 GZIP_LEVEL = 1
@@ -42,8 +39,10 @@ def encode_frames(frames: Iterable[pl.DataFrame], layout: Layout, part_size_byte
 
     Nothing is encoded before it is asked for, and no more than a piece and a slice of CSV are held.
 
-    Raises:
-        EnrichmentError: a column has a dtype that no Redshift type stands for.
+    Args:
+        frames: columns of text as COPY reads it, null for NULL; those of the layout, and perhaps others.
+        layout: which columns, and how they are written.
+        part_size_bytes: of the compressed file.
     """
     compressor = _compressor(layout.compression)
     chunks: list[bytes] = []
@@ -93,12 +92,11 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
     """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
-    dtypes = frame.schema  # which Polars builds anew each time
-    texts = [_text(dtypes[name], name, kind) for name, kind in layout.columns]
+    names = [name for name, _ in layout.columns]
     rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
     for part in frame.iter_slices(rows):
         csv = io.BytesIO()
-        part.select(texts).write_csv(
+        part.select(names).write_csv(
             csv,
             include_header=False,
             separator=layout.delimiter,
@@ -106,24 +104,3 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
             quote_style="necessary",
         )
         yield csv.getbuffer()
-
-
-def _text(dtype: pl.DataType, name: str, kind: RedshiftType) -> pl.Expr:
-    """A column as exactly the text that COPY is to read; only text is quoted with any delimiter there may be."""
-    column = pl.col(name)
-    if dtype == pl.String:
-        return column
-    if dtype.is_float():
-        spelled = column.cast(pl.String).replace({"inf": "Infinity", "-inf": "-Infinity"})
-        return spelled.alias(name)
-    if isinstance(dtype, pl.Datetime):
-        suffix = "+00" if kind.kind == "TIMESTAMPTZ" else ""
-        utc = column.dt.convert_time_zone("UTC") if dtype.time_zone else column
-        return utc.dt.strftime("%Y-%m-%d %H:%M:%S%.6f" + suffix)
-    if dtype == pl.Date:
-        return column.dt.strftime("%Y-%m-%d")
-    if dtype == pl.Binary:
-        return column.bin.encode("hex")
-    if dtype in {pl.Boolean, pl.Null} or dtype.is_integer() or dtype.is_decimal() or dtype in {pl.Categorical, pl.Enum}:
-        return column.cast(pl.String)
-    raise EnrichmentError(f"column {name}: {dtype} cannot be written as {kind}; give text, a number or a point in time")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from fastetl.columns import DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 Field = dict[str, Any]
 """A value as the Data API gives it: `{"stringValue": "x"}`, `{"isNull": true}`."""
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the warehouse gives moments
+_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -70,24 +76,26 @@ def _find(item: dict[str, Any], column: Column) -> Any:
 
 def _equal(column: Column, attribute: Any, field: Field) -> bool:
     found = _value(field)
-    kind = column.type.kind
-    if attribute is None or ("NULL" in attribute and kind != "SUPER"):
+    rule = column.type.rule
+    if attribute is None or ("NULL" in attribute and rule.tag != DOCUMENT):
         return found is None
     if found is None:
         return False
     ((tag, content),) = attribute.items()
-    match kind:
-        case "SMALLINT" | "INTEGER" | "BIGINT" | "DECIMAL" | "REAL" | "DOUBLE PRECISION":
+    if rule.tag == DOCUMENT:
+        parsed = json.loads(found, parse_float=Decimal, parse_int=Decimal)
+        return bool(parsed == _plain(tag, content))
+    match rule.tag:
+        case "N":
             return Decimal(str(found)) == Decimal(content)
-        case "SUPER":
-            parsed = json.loads(found, parse_float=Decimal, parse_int=Decimal)
-            return bool(parsed == _plain(tag, content))
-        case "VARBYTE":
+        case "B":
             return bool(found == content.hex())
-        case "TIMESTAMP" | "TIMESTAMPTZ" if tag == "S":
-            return _moment(str(found)) == _moment(content)
-        case "BOOLEAN":
+        case "BOOL":
             return bool(found) is content
+        case "S" if column.time_format != "iso8601":
+            return _moment(str(found)) == _EPOCH + timedelta(microseconds=int(content) * _UNITS[column.time_format])
+        case "S" if not rule.bounds:
+            return _moment(str(found)) == _moment(content)
     return str(found) == str(content)
 
 
@@ -110,8 +118,11 @@ def _plain(tag: str, content: Any) -> Any:
     return None if tag == "NULL" else content
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _moment(text: str) -> datetime | time:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return time.fromisoformat(text)
     return moment.replace(tzinfo=None) - (moment.utcoffset() or (moment - moment))
 
 

@@ -52,8 +52,6 @@ WAKE_UP_SECONDS = 1.0
 
 WarehouseKind = Literal["duckdb", "postgres"]
 
-_NUMBERS = {"SMALLINT", "INTEGER", "BIGINT", "DECIMAL", "REAL", "DOUBLE PRECISION"}
-
 
 class SettlingError(Exception):
     """What was written does not arrive; the functions' logs say why."""
@@ -332,5 +330,5 @@ def _key_type(pipeline: Pipeline, name: str) -> str:
     """A key attribute's type, by the column that declares it; text where none does."""
     for column in pipeline.columns:
         if column.path == (name,):
-            return "N" if column.type.kind in _NUMBERS else "B" if column.type.kind == "VARBYTE" else "S"
+            return column.tag if column.tag in {"N", "B"} else "S"
     return "S"

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 SAMPLE = 1000
 """Items of the source table in which the values of undeclared attributes are looked up."""
 
-_WIDER = {
-    "SMALLINT": ("INTEGER", "BIGINT"), "INTEGER": ("BIGINT",), "REAL": ("DOUBLE PRECISION",), "CHAR": ("VARCHAR",),
-}  # fmt: skip
-
 
 class Difference(msgspec.Struct, frozen=True):
     """One column that a table and the configuration do not agree on."""
@@ -154,21 +150,10 @@ def _compare_column(
         found = RedshiftType.parse(there)
     except ValueError:
         found = None
-    if found and holds(found, kind):
+    if found and found.holds(kind):
         return None
     what = f"{there} in the table, {kind} in the configuration"
-    if found and found.kind == kind.kind == "VARCHAR":
+    if found and found.kind == kind.kind and kind.rule.lengthens:
         return Difference(name, column, what, widen_column_sql(pipeline, name, column, kind))
     remedy = "Redshift changes no type in place: declare a column of another name, or build the table anew with reload"
     return Difference(name, column, what, remedy=remedy)
-
-
-def holds(table: RedshiftType, declared: RedshiftType) -> bool:
-    """Tell whether every value of the declared type fits the table's."""
-    if declared.kind != table.kind:
-        wider = table.kind in _WIDER.get(declared.kind, ())
-        return wider and (declared.kind != "CHAR" or table.length >= declared.length)
-    if declared.kind == "DECIMAL":
-        whole_digits = table.precision - table.scale >= declared.precision - declared.scale
-        return table.scale >= declared.scale and whole_digits
-    return table.length >= declared.length

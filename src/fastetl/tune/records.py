@@ -6,14 +6,13 @@ under new event ids and sequence numbers.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import random
-import string
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from fastetl.columns import make_example
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
@@ -26,12 +25,8 @@ Record = dict[str, Any]
 
 MADE_UP = 10_000
 """Records, when they are made up: as many as the largest batch has."""
-LONGEST_MADE_UP = 24
-"""Characters of a made-up text."""
 
 _FIRST_SECOND = 1_767_225_600
-_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-_INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 
 
 def read_records(event: bytes) -> list[Record]:
@@ -78,7 +73,7 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
     for number in range(count):
         item: Record = {}
         for column in pipeline.columns:
-            _put(item, column, _make_up(column, chance))
+            _put(item, column, make_example(column, chance))
         for name in pipeline.keys:
             if name not in item or name == free:
                 tag = next(iter(item.get(name, {"S": ""})))
@@ -89,7 +84,7 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
 
 def _free_key(pipeline: Pipeline) -> str:
     """Choose the key attribute that tells the items apart: one that need not be a time."""
-    times = {column.path[0] for column in pipeline.columns if column.type.kind in _TIMES}
+    times = {column.path[0] for column in pipeline.columns if column.type.rule.takes_time_format}
     return next((name for name in pipeline.keys if name not in times), pipeline.keys[0])
 
 
@@ -123,42 +118,6 @@ def _put(item: Record, column: Column, value: Record) -> None:
         inside["M"].update(value["M"])
     else:
         item[root] = value
-
-
-def _make_up(column: Column, chance: random.Random) -> Record:
-    kind = column.type
-    match kind.kind:
-        case "SMALLINT" | "INTEGER" | "BIGINT":
-            number = chance.getrandbits(_INTEGER_BITS[kind.kind])
-            return {"N": str(_FIRST_SECOND if column.time_format != "iso8601" else number)}
-        case "DECIMAL":
-            digits = "".join(chance.choices("123456789", k=max(1, kind.precision * 2 // 3)))
-            return {"N": f"{digits[kind.scale :] or 0}.{digits[: kind.scale]}" if kind.scale else digits}
-        case "REAL" | "DOUBLE PRECISION":
-            return {"N": str(chance.randrange(10**6) / 8)}
-        case "BOOLEAN":
-            return {"BOOL": bool(chance.getrandbits(1))}
-        case "DATE" | "TIMESTAMP" | "TIMESTAMPTZ":
-            return _make_up_time(column, chance)
-        case "VARBYTE":
-            return {"B": base64.b64encode(chance.randbytes(min(kind.length, LONGEST_MADE_UP))).decode()}
-        case "SUPER":
-            return {"M": {"name": {"S": _word(chance, 12)}, "amounts": {"L": [{"N": "1.5"}, {"N": "20"}]}}}
-    return {"S": _word(chance, min(kind.length, LONGEST_MADE_UP))}
-
-
-def _make_up_time(column: Column, chance: random.Random) -> Record:
-    second = chance.randrange(86_400)
-    factors = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
-    if factor := factors.get(column.time_format):
-        return {"N": str((_FIRST_SECOND + second) * factor)}
-    if column.type.kind == "DATE":
-        return {"S": f"2026-01-{second % 28 + 1:02}"}
-    return {"S": f"2026-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"}
-
-
-def _word(chance: random.Random, length: int) -> str:
-    return "".join(chance.choices(string.ascii_lowercase + "  ", k=length)).strip() or "a"
 
 
 def describe(records: Sequence[Record]) -> str:

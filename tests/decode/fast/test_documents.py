@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from fastetl.columns.convert import UnfitError, build_json
+from fastetl.columns.documents import build_json
+from fastetl.columns.rule import UnfitError
 from fastetl.decode.fast.documents import write_documents
 from fastetl.limits import MAX_VARCHAR_BYTES
 

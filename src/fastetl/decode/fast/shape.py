@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from fastetl.columns.whole import PART, expected_tag
+from fastetl.columns import PART
 from fastetl.decode.fast.documents import ABSENT
 from fastetl.decode.fast.texts import SPELLINGS
 
@@ -84,7 +84,7 @@ class Shape:
                 attributes.append((name, kind, kind()))
                 fields.append(Field((), tuple(member_fields)))
                 continue
-            tags = {expected_tag(column) for _, _, column in below}
+            tags = {column.tag for _, _, column in below}
             tag = tags.pop() if len(tags) == 1 and not any(paths) else PART
             attributes.append((name, msgspec.Raw, SPELLINGS[tag].absent if tag in SPELLINGS else NO_DOCUMENT))
             fields.append(Field(tuple(number for number, _, _ in below)))

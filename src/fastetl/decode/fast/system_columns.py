@@ -11,8 +11,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from fastetl.columns import UnfitError, build_json, parse_number, plain
-from fastetl.columns.whole import Texts
+from fastetl.columns import Texts, UnfitError, build_json, parse_number, plain
 from fastetl.decode.event import MAX_EVENT_ID_CHARACTERS, escape_key, format_time
 from fastetl.versions import SEQUENCE_DIGITS, build_version, epoch_at
 

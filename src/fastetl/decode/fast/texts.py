@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.columns.whole import DOCUMENT, Texts
+from fastetl.columns import DOCUMENT, Texts
 from fastetl.decode.fast.documents import ABSENT, write_documents
 
 if TYPE_CHECKING:

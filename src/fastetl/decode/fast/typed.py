@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from fastetl.columns.whole import Texts, TypedColumn
+from fastetl.columns import Texts, TypedColumn
 from fastetl.decode.event import Tally, is_time_to_live, parse_json, parse_records
 from fastetl.decode.fast.fields import REFUSED, FieldReader, Fields, without_blanks
 from fastetl.decode.fast.shape import Shape

@@ -60,9 +60,16 @@ def convert_column(kind: RedshiftType, null_marker: str, fields: Sequence[str]) 
     known: dict[str, str | None] = {null_marker: None}
     if kind.kind not in {"VARCHAR", "CHAR"}:
         known[""] = None
-    convert = _CONVERTERS[kind.kind]
+    convert = _CONVERTERS.get(kind.kind, _convert_plainly)
     known |= {field: convert(kind, field) for field in set(fields) - known.keys()}
     return list(map(known.__getitem__, fields))
+
+
+def _convert_plainly(kind: RedshiftType, field: str) -> str:
+    """Take what COPY is known to read, for types whose texts mean one value as they are."""
+    if not re.fullmatch(kind.rule.copied, field):
+        raise FieldError(1206, f"Invalid {kind} format or value")
+    return field
 
 
 def _convert_varchar(kind: RedshiftType, field: str) -> str:
@@ -169,6 +176,7 @@ def _longest_string(value: Any) -> int:
     return 0
 
 
+# Where COPY reads more than one text for a value, or takes more than fastetl writes.
 _CONVERTERS: dict[str, Callable[[RedshiftType, str], str]] = {
     "VARCHAR": _convert_varchar,
     "CHAR": _convert_char,

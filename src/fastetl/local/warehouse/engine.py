@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from fastetl.columns import RedshiftType
+from fastetl.columns import RULES, RedshiftType
 from fastetl.limits import MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
 
 Dialect = Literal["duckdb", "postgres"]
@@ -100,12 +100,12 @@ class Engine(Protocol):
         """Open a session."""
 
 
+_CATALOG_NAMES = " ".join(f"WHEN '{rule.kind}' THEN '{rule.catalog}'" for rule in RULES.values() if rule.catalog)
+
 COLUMNS_VIEW = f"""
 CREATE OR REPLACE VIEW {SYSTEM_SCHEMA}.svv_columns AS
 SELECT table_schema, table_name, column_name, ordinal_position,
-    CASE kind WHEN 'VARCHAR' THEN 'character varying' WHEN 'CHAR' THEN 'character' WHEN 'DECIMAL' THEN 'numeric'
-        WHEN 'VARBYTE' THEN 'binary varying' WHEN 'TIMESTAMP' THEN 'timestamp without time zone'
-        WHEN 'TIMESTAMPTZ' THEN 'timestamp with time zone' ELSE lower(kind) END AS data_type,
+    CASE kind {_CATALOG_NAMES} ELSE lower(kind) END AS data_type,
     CASE WHEN kind IN ('VARCHAR', 'CHAR', 'VARBYTE') THEN CAST(NULLIF(argument, '') AS INTEGER) END
         AS character_maximum_length,
     CASE WHEN kind = 'DECIMAL' THEN CAST(split_part(argument, ',', 1) AS INTEGER) END AS numeric_precision,

@@ -1,0 +1,109 @@
+"""SUPER: any value of DynamoDB as JSON.
+
+Limits: Amazon Redshift Database Developer Guide, "Limitations" of semi-structured data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from fastetl.columns.rule import DOCUMENT, Rule, UnfitError, take_as_they_are
+from fastetl.columns.values import check_text, decode_binary, parse_number, plain
+from fastetl.limits import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
+
+if TYPE_CHECKING:
+    from random import Random
+
+    import polars as pl
+
+    from fastetl.columns.types import Column
+else:
+    from fastetl.columns.lazy import polars as pl
+
+_PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")
+"""As `plain` writes numbers."""
+
+
+def build_json(tag: str, content: Any) -> str:
+    """Give any value as JSON for SUPER: sets as sorted arrays, binary as base64, numbers with all their digits.
+
+    Raises:
+        UnfitError: SUPER cannot hold it.
+    """
+    return orjson.dumps(_json({tag: content})).decode()
+
+
+def _json(value: Any) -> Any:
+    try:
+        ((tag, content),) = value.items()
+        return _JSON[tag](content)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UnfitError("malformed", "a value as DynamoDB writes it") from None
+
+
+def _json_text(text: Any) -> str:
+    if type(text) is str and text.isascii() and len(text) <= MAX_VARCHAR_BYTES and "\0" not in text:
+        return text  # what most are, with no need to encode it
+    if len(check_text(text)) > MAX_VARCHAR_BYTES:
+        raise UnfitError("too_long", f"texts of at most {MAX_VARCHAR_BYTES} bytes inside SUPER")
+    return str(text)
+
+
+def _json_number(content: Any) -> orjson.Fragment:
+    if type(content) is str and len(content) <= MAX_PRECISION and _PLAIN_NUMERAL.fullmatch(content):
+        return orjson.Fragment(content)
+    text = plain(parse_number(content))
+    before, _, after = text.lstrip("-").partition(".")
+    if len(after) > MAX_SCALE or len(before.lstrip("0")) + len(after) > MAX_PRECISION:
+        raise UnfitError(
+            "range", f"inside SUPER what DECIMAL({MAX_PRECISION},{MAX_SCALE}) holds; a float would lose digits"
+        )
+    return orjson.Fragment(text)
+
+
+def _json_truth(content: Any) -> bool:
+    if not isinstance(content, bool):
+        raise UnfitError("malformed", "true or false")
+    return content
+
+
+def _json_binary(content: Any) -> str:
+    decode_binary(content)
+    return str(content)
+
+
+_JSON: dict[str, Callable[[Any], Any]] = {
+    "S": _json_text,
+    "N": _json_number,
+    "BOOL": _json_truth,
+    "NULL": lambda _: None,
+    "B": _json_binary,
+    "M": lambda content: {_json_text(name): _json(value) for name, value in content.items()},
+    "L": lambda content: [_json(value) for value in content],
+    "SS": lambda content: sorted(map(_json_text, content)),
+    "NS": lambda content: [_json_number(number) for number in sorted(content, key=parse_number)],
+    "BS": lambda content: [_json_binary(binary) for binary in sorted(content, key=decode_binary)],
+}
+
+
+def _example(_column: Column, chance: Random) -> dict[str, Any]:
+    return {"name": {"S": "example"}, "amounts": {"L": [{"N": "1.5"}, {"N": str(chance.randrange(100))}]}}
+
+
+RULES = (
+    Rule(
+        kind="SUPER",
+        tag=DOCUMENT,
+        convert=lambda _: build_json,
+        look=take_as_they_are,
+        copied=r"[^\x00]+",
+        dtype=lambda _: pl.String,
+        spell=lambda _values, _kind: None,
+        example=_example,
+    ),
+)
+"""Its row in the table of types."""

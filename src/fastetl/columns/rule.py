@@ -1,0 +1,97 @@
+"""What fastetl knows of one Redshift type: the form of a row in the table of types (`table.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from random import Random
+
+    import polars as pl
+
+    from fastetl.columns.types import Column, RedshiftType
+
+Convert = Callable[[str, Any], str]
+"""From a DynamoDB value (tag and content) to the column's text; raises `UnfitError`."""
+
+Look = Callable[["pl.Series"], tuple["pl.Series", "pl.Series"]]
+"""From texts of DynamoDB values to texts as COPY reads them, and whether they are; null where there is no value."""
+
+
+class UnfitError(Exception):
+    """A value does not fit: `reason` is a code, `detail` says what would fit; neither holds item content."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(reason)
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """One argument of a type, as the length of VARCHAR(20)."""
+
+    name: str
+    """Of the attribute of `RedshiftType` that keeps it."""
+    default: int
+    """Where the argument is left out."""
+    least: int
+    most: int
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that depends on the type of a column. Adding a type means adding a rule."""
+
+    kind: str
+    """The type's name in DDL."""
+    synonyms: tuple[str, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    """The type's arguments, in order."""
+    catalog: str = ""
+    """The type's name in SVV_COLUMNS, where it is not `kind` in lower case."""
+    wider: tuple[str, ...] = ()
+    """Other types that hold all values of this one."""
+    lengthens: bool = False
+    """Whether Redshift makes a column of this type longer in place (ALTER TABLE, ALTER COLUMN)."""
+
+    tag: str
+    """The DynamoDB type whose values the column takes as a rule; `DOCUMENT` for any."""
+    takes_time_format: bool = False
+    """Whether values may be numbers since 1970 (`time_format`)."""
+    convert: Callable[[Column], Convert]
+    """Builds the conversion of one value."""
+    shorten: Callable[[Column], Convert] | None = None
+    """Builds what `on_misfit = "truncate"` makes of a value that is too long or too precise."""
+    look: Callable[[Column], Look] | None = None
+    """Builds the check of a whole column; None where each value has to be converted for itself."""
+    copied: str
+    """A regular expression for every text that `convert` gives: COPY reads each as exactly one value."""
+
+    dtype: Callable[[RedshiftType], pl.DataType | type[pl.DataType]]
+    """The Polars type in which enrichments see the column."""
+    read: Callable[[pl.Expr], pl.Expr] | None = None
+    """From the text that COPY reads to `dtype`, nothing rounded; where Polars' cast does it, None."""
+    spell: Callable[[pl.Series, RedshiftType], pl.Series | None]
+    """From what an enrichment gives, unless it is text, to texts as DynamoDB spells `tag`; None for dtypes that do not
+    mean this type."""
+    is_key: bool = False
+    """Whether equal values are always written alike, so that a lookup can join by them."""
+
+    example: Callable[[Column, Random], Any]
+    """Makes up the content of a value that fits, of the column's own tag; a map's for `DOCUMENT`."""
+
+    @property
+    def is_spelled_as_text(self) -> bool:
+        """Whether DynamoDB writes values of `tag` as text, so that an enrichment's text means a value."""
+        return self.tag in {"S", "N", DOCUMENT}
+
+
+DOCUMENT = "document"
+"""In place of a tag: any value."""
+
+
+def take_as_they_are(_: Column) -> Look:
+    """Build the check of values that fit as they are."""
+    return lambda texts: (texts, texts.is_null() | texts.is_not_null())
