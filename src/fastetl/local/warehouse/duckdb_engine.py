@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from fastetl.columns import RedshiftType
+from fastetl.columns import KINDS, RedshiftType
 from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,
@@ -23,9 +23,9 @@ from fastetl.local.warehouse.engine import (
 
 _RESULT_TYPES = {
     "SMALLINT": "int2", "INTEGER": "int4", "BIGINT": "int8", "HUGEINT": "numeric", "FLOAT": "float4",
-    "DOUBLE": "float8", "BOOLEAN": "bool", "VARCHAR": "varchar", "DATE": "date", "TIMESTAMP": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": "timestamptz", "JSON": "super", "BLOB": "varbyte",
+    "DOUBLE": "float8", "BOOLEAN": "bool", "JSON": "super", "BLOB": "varbyte", "DECIMAL": "numeric",
 }  # fmt: skip
+"""PostgreSQL's names, where they are not Redshift's own."""
 
 _DUCKDB_TYPES = {"VARCHAR": "VARCHAR", "CHAR": "VARCHAR", "SUPER": "JSON", "VARBYTE": "BLOB"}
 
@@ -117,9 +117,8 @@ class DuckDBSession:
             for place, kind in enumerate(types, start=1)
         ]
         rows = self._connection.sql(f"SELECT {', '.join(texts)} FROM relation").fetchall()
-        names = [_RESULT_TYPES.get(kind, kind.partition("(")[0].lower()) for kind in types]
-        named = ["numeric" if name == "decimal" else name for name in names]
-        return Answer(columns=tuple(zip(relation.columns, named, strict=True)), rows=tuple(rows))
+        names = [_name_type(kind.partition("(")[0]) for kind in types]
+        return Answer(columns=tuple(zip(relation.columns, names, strict=True)), rows=tuple(rows))
 
     def column_types(self, table: Table) -> dict[str, RedshiftType]:
         """The columns in order, temporary tables before others of the same name."""
@@ -162,6 +161,10 @@ class DuckDBSession:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+
+def _name_type(kind: str) -> str:
+    return _RESULT_TYPES.get(kind) or KINDS.get(kind, kind).lower()
 
 
 def _value(place: int, kind: RedshiftType) -> str:
