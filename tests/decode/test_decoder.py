@@ -266,7 +266,17 @@ TEXT = st.one_of(
     st.sampled_from(
         ["", "\0", r"\N", "\ud800", '"', ",", "\r\n", "a" * 30, "\U0001f600" * 4, "2026-02-30", "trailing ", "{}", "\\"]
     ),
-    st.sampled_from(["2026-01-01", "2026-01-01T10:00:00Z", "2026-01-01 10:00:00.123456789", "2026-01-01T00:30+01:00"]),
+    st.sampled_from(
+        [
+            "2026-01-01",
+            "2026-01-01T10:00:00Z",
+            "2026-01-01 10:00:00.123456789",
+            "2026-01-01T00:30+01:00",
+            "10:00:00",
+            "10:00Z",
+            "23:59:59.5+05:30",
+        ]
+    ),
 )
 NUMBER = st.one_of(
     st.integers(-(10**38), 10**38).map(str),
@@ -300,7 +310,23 @@ VALUE = st.recursive(
     ),
     max_leaves=5,
 )
-NAMES = ["text", "short", "small", "whole", "amount", "cents", "real", "double", "flag", "blob", "day", "at", "since"]
+NAMES = [
+    "text",
+    "short",
+    "small",
+    "whole",
+    "amount",
+    "cents",
+    "real",
+    "double",
+    "flag",
+    "blob",
+    "day",
+    "at",
+    "since",
+    "opens",
+    "closes",
+]
 COLUMNS = (
     column("text", "VARCHAR(20)"),
     column("short", "CHAR(5)", on_misfit="truncate"),
@@ -315,6 +341,8 @@ COLUMNS = (
     column("day", "DATE"),
     column("at", "TIMESTAMPTZ"),
     column("since", "TIMESTAMP", time_format="epoch_s"),
+    column("opens", "TIME"),
+    column("closes", "TIMETZ", on_misfit="null"),
     column("any", "SUPER"),
     column("inner", "INT", "nested", "x"),
     column("deep", "VARCHAR(9)", "nested", "y", "x"),
@@ -412,7 +440,8 @@ def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
         "text": {"S": "x"}, "short": {"S": "abc"}, "small": {"N": "1"}, "whole": {"N": "-5"}, "amount": {"N": "1.25"},
         "cents": {"N": "9.99"}, "real": {"N": "0.5"}, "double": {"N": "1E2"}, "flag": {"BOOL": True},
         "blob": {"B": "AA=="},
-        "day": {"S": "2026-01-01"}, "at": {"S": "2026-01-01T00:00:00Z"}, "since": {"N": "0"}, "any": {"SS": ["b", "a"]},
+        "day": {"S": "2026-01-01"}, "at": {"S": "2026-01-01T00:00:00Z"}, "since": {"N": "0"},
+        "opens": {"S": "10:00:00"}, "closes": {"S": "10:00:00Z"}, "any": {"SS": ["b", "a"]},
         "nested": {"M": {"x": {"N": "7"}, "y": {"M": {"x": {"S": "deep"}}}, "z": {"NULL": True}}},
         "list": {"L": [{"S": "first"}]},
     }  # fmt: skip
@@ -424,7 +453,7 @@ def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
     values = changes.frame.select([column.name for column in COLUMNS])
     assert values.row(0) == values.row(1) == (
         "x", "abc", "1", "-5", "1.25", "9.99", "0.5", "100", "true", "00", "2026-01-01", "2026-01-01 00:00:00+00",
-        "1970-01-01 00:00:00", '["a","b"]', "7", "deep", "first",
+        "1970-01-01 00:00:00", "10:00:00", "10:00:00+00", '["a","b"]', "7", "deep", "first",
     )  # fmt: skip
     assert changes.frame["_extra"].to_list() == ['{"more":1}', None, None]
 

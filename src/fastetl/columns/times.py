@@ -1,4 +1,4 @@
-"""DATE, TIMESTAMP and TIMESTAMPTZ: days, and moments to the microsecond, in UTC.
+"""DATE, TIMESTAMP, TIMESTAMPTZ, TIME and TIMETZ: days, moments in UTC, and times of day; to the microsecond.
 
 Limits: Amazon Redshift Database Developer Guide, "Datetime types".
 """
@@ -33,6 +33,9 @@ _TIME = re.compile(
     r"(?:[T ]([0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?)?"
     r"(?:[Zz]|([+-][0-9]{2}):?([0-9]{2})?)?"
 )
+_TIME_OF_DAY = re.compile(
+    r"((?:[01][0-9]|2[0-3]):[0-5][0-9])(?:(:[0-5][0-9])(?:[.,]([0-9]+))?)?([Zz]|([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?)?"
+)
 _EXACT = Context(prec=64)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLE_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +51,7 @@ _DAY = (
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _FRACTION = r"(?:\.[0-9]{6})?"
 _PLAIN_DAY = rf"\A{_DAY}\z"
+_PLAIN_TIME = rf"\A{_CLOCK}\z"
 _PLAIN_MOMENT = rf"\A{_DAY}[T ]{_CLOCK}Z?\z"
 """Patterns for Polars, whose engine has no look-ahead and is several times as fast as `re`."""
 
@@ -138,8 +142,49 @@ def _zone(kind: RedshiftType) -> str:
     return "+00" if kind.kind == "TIMESTAMPTZ" else ""
 
 
+def _convert_time(column: Column) -> Convert:
+    keeps_zone = column.type.kind == "TIMETZ"
+
+    def convert(tag: str, content: Any) -> str:
+        if tag != "S":
+            raise UnfitError("type", "S")
+        time, zone = _parse_time_of_day(content) if isinstance(content, str) else _refuse_time_of_day()
+        if keeps_zone:
+            return time + (zone or "+00")
+        if zone:
+            raise UnfitError("format", "a time of day without a zone; TIMETZ keeps the zone")
+        return time
+
+    return convert
+
+
+@lru_cache(CACHED_TEXTS)
+def _parse_time_of_day(text: str) -> tuple[str, str]:
+    """Give a time of day as COPY reads it, and its offset from UTC; that is empty where there is none."""
+    match = _TIME_OF_DAY.fullmatch(text)
+    if not match:
+        return _refuse_time_of_day()
+    time, seconds, fraction, zone, hours, minutes = match.groups(default="")
+    if fraction[6:].strip("0"):
+        raise UnfitError("precision", "at most microseconds")
+    fraction = fraction[:6].ljust(6, "0")
+    written = f"{time}{seconds or ':00'}" + (f".{fraction}" if fraction.strip("0") else "")
+    if not hours:
+        return written, "+00" if zone else ""
+    has_no_offset = not (hours + minutes).strip("+-0")
+    return written, "+00" if has_no_offset else hours + (f":{minutes}" if minutes.strip("0") else "")
+
+
+def _refuse_time_of_day() -> tuple[str, str]:
+    raise UnfitError("format", "HH:MM:SS.ffffff up to 23:59:59.999999, and for TIMETZ Z or an offset up to 14:59")
+
+
 def _look_at_dates(_: Column) -> Look:
     return lambda texts: (texts, texts.str.contains(_PLAIN_DAY))
+
+
+def _look_at_times(_: Column) -> Look:
+    return lambda texts: (texts, texts.str.contains(_PLAIN_TIME))
 
 
 def _look_at_moments(column: Column) -> Look:
@@ -154,6 +199,10 @@ def _look_at_moments(column: Column) -> Look:
 
 def _spell_date(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
     return values.dt.strftime("%Y-%m-%d") if values.dtype == pl.Date else None
+
+
+def _spell_time(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
+    return values.dt.strftime("%H:%M:%S%.9f") if values.dtype == pl.Time else None
 
 
 def _spell_moment(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
@@ -181,6 +230,14 @@ def _example_moment(column: Column, chance: Random) -> str:
     if column.time_format == "iso8601":
         return moment.replace(tzinfo=None).isoformat() + "Z"
     return _count_since_1970(moment, column)
+
+
+def _example_time(_column: Column, chance: Random) -> str:
+    return (_EXAMPLE_DAY + timedelta(seconds=chance.randrange(86_400))).time().isoformat()
+
+
+def _example_time_with_zone(column: Column, chance: Random) -> str:
+    return _example_time(column, chance) + chance.choice(["Z", "+05:30", "-08:00"])
 
 
 def _count_since_1970(moment: datetime, column: Column) -> str:
@@ -221,6 +278,31 @@ RULES = (
         copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {_CLOCK}{_FRACTION}\+00",
         dtype=lambda _: pl.Datetime("us", "UTC"),
         read=_read_moment_with_zone,
+    ),
+    Rule(
+        kind="TIME",
+        synonyms=("TIME WITHOUT TIME ZONE",),
+        catalog="time without time zone",
+        tag="S",
+        convert=_convert_time,
+        look=_look_at_times,
+        copied=_CLOCK + _FRACTION,
+        dtype=lambda _: pl.Time,
+        read=lambda column: column.str.to_time("%H:%M:%S%.f"),
+        spell=_spell_time,
+        is_key=True,
+        example=_example_time,
+    ),
+    Rule(
+        kind="TIMETZ",
+        synonyms=("TIME WITH TIME ZONE",),
+        catalog="time with time zone",
+        tag="S",
+        convert=_convert_time,
+        copied=_CLOCK + _FRACTION + r"[+-](?:0[0-9]|1[0-4])(?::[0-5][0-9])?",
+        dtype=lambda _: pl.String,  # Polars has no time of day with a zone
+        spell=_spell_time,
+        example=_example_time_with_zone,
     ),
 )
 """Their rows in the table of types."""
