@@ -22,7 +22,7 @@ import pytest
 from benchmarks.events import SEED, build_flat
 from fastetl.columns.types import RedshiftType
 from fastetl.decode.decoder import Decoder
-from fastetl.enrich.geoip import GeoIp
+from fastetl.enrich.geoip import GeoIpDatabase
 
 CITY = Path(_maxminddb_geolite2.__file__).with_name("GeoLite2-City.mmdb")
 OUTPUTS = [("country", RedshiftType.parse("CHAR(2)")), ("city", RedshiftType.parse("VARCHAR(200)"))]
@@ -103,11 +103,11 @@ def build_ways():
     """Build every way, and see that they agree."""
     shape = build_flat()
     decoder = Decoder(shape.pipeline)
-    warm, known = GeoIp(CITY, OUTPUTS, PATHS, r"\N"), GeoIp(CITY, OUTPUTS, PATHS, r"\N")
+    warm, known = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N"), GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N")
     reader = maxminddb.open_database(CITY)
     ways = {
         "decoding the event": lambda _: decoder.decode(shape.event),
-        "GeoIp, first event": lambda texts: GeoIp(CITY, OUTPUTS, PATHS, r"\N").locate(texts)[0],
+        "GeoIp, first event": lambda texts: GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(texts)[0],
         "GeoIp, new addresses": lambda texts: warm.locate(texts)[0],
         "GeoIp, known addresses": lambda _: known.locate(addresses(0))[0],
         "maxminddb, each address once": lambda texts: by_maxminddb(reader, texts),

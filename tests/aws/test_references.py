@@ -6,20 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastetl.aws.references import References, find_local, sources
-from fastetl.config.model import Config, Enrichment, Pipeline
+from fastetl.aws.references import References, find_local
 from fastetl.errors import StorageError
-
-
-def test_sources_are_named_once() -> None:
-    steps = (
-        Enrichment("lookup", options={"source": "a.csv"}),
-        Enrichment("geoip", options={"source": "s3://b/c.mmdb"}),
-        Enrichment("lookup", options={"source": "a.csv"}),
-        Enrichment("filter", options={"sql": "true"}),
-    )
-    pipeline = Pipeline("p", "t", ("id",), "public", "t", (), enrichments=steps)
-    assert sources(Config("bucket", "ledger", (pipeline,))) == ("a.csv", "s3://b/c.mmdb")
 
 
 def test_paths_begin_at_the_root_and_absent_files_are_missing(tmp_path: Path) -> None:

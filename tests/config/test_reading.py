@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
+from fastetl.config.enrichments import Expression
 from fastetl.config.model import Config
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.errors import ConfigError, EventError, Problem
@@ -100,7 +101,7 @@ def test_everything_that_is_said_is_read(good: Config) -> None:
         ("day",), ("flight",), ("weather", "wind", "0"), ("tags.all", 0),
     ]  # fmt: skip
     assert flights.columns[2].type == RedshiftType("DECIMAL", precision=38, scale=10)
-    assert flights.enrichments[0].options == {"sql": "wind * 2"}
+    assert flights.enrichments[0].options == Expression("wind * 2")
     assert flights.redshift.workgroup == "analytics"
 
 

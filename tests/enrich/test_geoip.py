@@ -19,7 +19,7 @@ from mmdb_writer import MMDBWriter
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
 from fastetl.enrich.enricher import Enricher
-from fastetl.enrich.geoip import GeoIp
+from fastetl.enrich.geoip import GeoIpDatabase
 from fastetl.errors import ConfigError, EnrichmentError
 from tests.enrich.test_enricher import TYPES, make_frame, step
 
@@ -61,7 +61,7 @@ def look_up(reader: geoip2.database.Reader, text: str) -> tuple[Any, ...]:
 
 def test_a_hundred_thousand_addresses_are_where_geoip2_says() -> None:
     addresses = make_addresses(100_000)
-    frame, counts = GeoIp(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series(addresses))
+    frame, counts = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series(addresses))
     found = frame.with_columns(pl.col("latitude").cast(pl.Float64)).rows()
     with geoip2.database.Reader(str(CITY)) as reader:
         for address, row in zip(addresses, found, strict=True):
@@ -103,7 +103,7 @@ def test_any_record_of_any_tree(tmp_path: Path, version: int, filler: int) -> No
         path.write_bytes(widened)
     outputs = [(f"o{number}", RedshiftType.parse(kind)) for number, kind in enumerate(KINDS.values())]
     addresses = pl.Series(["8.8.8.8", None, "9.9.9.9", "8.8.8.255", "10.0.0.1", "no", "2a02::1", "::ffff:8.8.8.1"])
-    frame, counts = GeoIp(path, outputs, list(KINDS), r"\N").locate(addresses)
+    frame, counts = GeoIpDatabase(path, outputs, list(KINDS), r"\N").locate(addresses)
     assert frame.row(0) == ("15169", "0.12", "two", None, '["one","two"]', None, "true", None)
     assert frame.row(3) == frame.row(7) == frame.row(0)
     assert all(set(frame.row(number)) == {None} for number in (1, 2, 4, 5, 6))
@@ -131,11 +131,11 @@ def widen(database: bytes, metadata: Any, bits: int) -> bytes:
 
 
 def test_an_empty_frame_and_no_database(tmp_path: Path) -> None:
-    frame, counts = GeoIp(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series([], dtype=pl.String))
+    frame, counts = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series([], dtype=pl.String))
     assert (frame.columns, frame.height, counts) == (["country", "city", "latitude", "region"], 0, {})
     (tmp_path / "no.mmdb").write_bytes(b"not a database" * 100)
     with pytest.raises(EnrichmentError, match=r"no\.mmdb is not a MaxMind database"):
-        GeoIp(tmp_path / "no.mmdb", OUTPUTS, PATHS, r"\N")
+        GeoIpDatabase(tmp_path / "no.mmdb", OUTPUTS, PATHS, r"\N")
 
 
 def make_geoip(**changes: Any) -> Any:
@@ -163,10 +163,8 @@ def test_as_an_enrichment() -> None:
     ("changes", "message"),
     [
         ({"source": "other.mmdb"}, "other.mmdb is not there"),
-        ({"source": 5}, "geoip needs `source`"),
-        ({"paths": {"country": "country.iso_code"}}, "geoip needs `paths.latitude`"),
-        ({"inputs": ("id",)}, "the column of text that holds the addresses"),
-        ({"outputs": {}}, "geoip needs outputs"),
+        ({"inputs": ("id",)}, "id BIGINT: geoip reads addresses from a column of text"),
+        ({"inputs": ("ip",)}, "no column 'ip' is there before this enrichment"),
     ],
 )
 def test_what_cannot_work_is_told_at_start(changes: dict[str, Any], message: str) -> None:

@@ -67,9 +67,7 @@ def test_rows_find_their_values_by_a_key_of_two_columns(tmp_path: Path, suffix: 
         (TABLE.replace(",5,", ",5.001,"), {}, "1 values of 'price' do not fit price"),
         (TABLE.replace("false", "perhaps"), {}, "open BOOLEAN: a value is not written as one"),
         (TABLE.replace("3,cid", "x,cid"), {}, "'number' cannot be compared with BIGINT"),
-        (TABLE, {"on": ["number"]}, "a column of the table for each"),
         (TABLE, {"inputs": ("amount", "note")}, "amount cannot be looked up"),
-        (TABLE, {"columns": {"shut": "x"}}, "`columns` is a table from outputs to texts"),
         (None, {}, "table.csv is not there"),
     ],
 )

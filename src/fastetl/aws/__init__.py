@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastetl.aws.clients import open_clients
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Run, Warehouse
-from fastetl.aws.references import References, find_local, sources
+from fastetl.aws.references import References, find_local
 from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket, StoredObject
 from fastetl.aws.source import Described, Item, SourceTable
 
@@ -23,5 +23,4 @@ __all__ = [
     "Warehouse",
     "find_local",
     "open_clients",
-    "sources",
 ]

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3 import S3Client
 
-    from fastetl.config import Config
-
 CHUNK_BYTES = 1 << 20
-
-
-def sources(config: Config) -> tuple[str, ...]:
-    """Name what the configuration's enrichments read: paths, and `s3://bucket/key`."""
-    named = (step.options.get("source") for pipeline in config.pipelines for step in pipeline.enrichments)
-    return tuple(dict.fromkeys(source for source in named if isinstance(source, str)))
 
 
 def find_local(names: Iterable[str], root: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastetl.aws import References, find_local, open_clients, sources
+from fastetl.aws import References, find_local, open_clients
 from fastetl.enrich import Enricher
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enr
     if not pipeline.enrichments:
         return Enricher(pipeline)
     sys.path.insert(0, str(Path.cwd()))
-    root, names = config_path.parent, sources(config)
+    root, names = config_path.parent, config.references
     found = find_local(names, root)
     if len(found) < len(names):
         found = asyncio.run(_fetch(config, names, root))

@@ -76,6 +76,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     spell: Callable[[pl.Series, RedshiftType], pl.Series | None]
     """From what an enrichment gives, unless it is text, to texts as DynamoDB spells `tag`; None for dtypes that do not
     mean this type."""
+    is_text: bool = False
+    """Whether the column holds text of any form."""
     is_key: bool = False
     """Whether equal values are always written alike, so that a lookup can join by them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds
 
@@ -9,8 +10,15 @@ __all__ = [
     "ENVIRONMENT",
     "Config",
     "Enrichment",
+    "Expression",
     "FileFormat",
+    "Filter",
+    "Function",
+    "GeoIp",
     "LoadPolicy",
+    "Lookup",
+    "Mask",
+    "Options",
     "Output",
     "Pipeline",
     "RedshiftTarget",

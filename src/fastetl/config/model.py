@@ -6,11 +6,12 @@ once. Sizes are bytes, ages seconds; in the file both may be written with a unit
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.config.enrichments import GeoIp, Lookup, Options
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout
 
@@ -68,15 +69,17 @@ class RedshiftTarget(msgspec.Struct, frozen=True):
 class Enrichment(msgspec.Struct, frozen=True):
     """One step that adds columns to a frame, or takes rows out of it."""
 
-    kind: Literal["function", "geoip", "lookup", "mask", "expression", "filter"]
+    options: Options
+    """Its kind, and the settings of that kind."""
     inputs: tuple[str, ...] = ()
     outputs: tuple[tuple[str, RedshiftType], ...] = ()
-    function: str = ""
-    """`package.module:function`, for kind `function`."""
     on_error: Literal["fail", "null"] = "fail"
     """When it raises: the batch fails and is retried, or its outputs are NULL and counted."""
-    options: dict[str, Any] = {}
-    """What only this kind knows; see the kind's module."""
+
+    @property
+    def kind(self) -> str:
+        """`function`, `geoip`, `lookup`, `mask`, `expression` or `filter`."""
+        return str(self.options.__struct_config__.tag)
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -122,6 +125,12 @@ class Config(msgspec.Struct, frozen=True):
     prefix: str = ""
     """Before every S3 key; empty, or ending in `/`."""
     region: str = ""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The files that enrichments read, each once: paths, and `s3://bucket/key`."""
+        every = (enrichment.options for pipeline in self.pipelines for enrichment in pipeline.enrichments)
+        return tuple(dict.fromkeys(each.source for each in every if isinstance(each, GeoIp | Lookup)))
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of this name.

@@ -8,6 +8,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastetl.columns import RULES, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
+from fastetl.config.enrichments import OPTIONS, Filter
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
@@ -227,14 +228,20 @@ class _Reader:
             known |= {name for name, _ in enrichment.outputs}
 
     def _enrichment(self, table: Table) -> Enrichment:
-        kind = table.take("kind", _ENRICHMENT_KINDS)
+        kind = table.take("kind", Literal[tuple(OPTIONS)])
         inputs = table.take("inputs", tuple[str, ...], ())
         outputs = tuple(self._output(each) for each in table.tables("outputs"))
-        function = table.take("function", str, "")
-        if kind == "function" and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", function):
-            self.problem(table.at("function"), f"{function!r} names no function", 'Write it "package.module:function"')
         on_error = table.take("on_error", Literal["fail", "null"], "fail")
-        return Enrichment(kind or "function", inputs, outputs, function, on_error, table.rest())
+        known = len(self.problems)
+        if kind not in OPTIONS:
+            # A problem is noted already; the outputs count all the same, so that what uses them is no problem as well.
+            return Enrichment(Filter(""), inputs, outputs, on_error)
+        options = table.take_all(OPTIONS[kind])
+        table.done()
+        if len(self.problems) == known:
+            for setting, message, remedy in options.problems(inputs, [name for name, _ in outputs]):
+                self.problem(table.at(setting), message, remedy)
+        return Enrichment(options, inputs, outputs, on_error)
 
     def _output(self, table: Table) -> tuple[str, RedshiftType]:
         name = table.take("name", str)
@@ -314,7 +321,6 @@ class _Reader:
 
 
 _TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role")
-_ENRICHMENT_KINDS = Literal["function", "geoip", "lookup", "mask", "expression", "filter"]
 
 
 def _parse_path(value: Any) -> tuple[str | int, ...]:

@@ -52,6 +52,11 @@ class Table:
             self.problem(self.at(name), str(error), _hint(kind, value))
             return _ABSENT.get(kind, "") if default is msgspec.NODEFAULT else default
 
+    def take_all(self, struct: type[T]) -> T:
+        """Take every field of a Struct as a setting of its name and type."""
+        fields = msgspec.structs.fields(struct)  # type: ignore[arg-type]
+        return struct(**{field.name: self.take(field.name, field.type, _default(field)) for field in fields})
+
     def parse(self, name: str, default: T, parse: Callable[[Any], T]) -> T:
         """Take a setting through a function that raises ValueError."""
         self._known.append(name)
@@ -88,6 +93,10 @@ class Table:
             near = difflib.get_close_matches(name, self._known, 1)
             remedy = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(sorted(self._known))}"
             self.problem(self.at(name), "unknown setting", remedy)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _hint(kind: Any, value: Any) -> str:

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS, natural_dtype, read_column, write_column
-from fastetl.enrich.steps import KEEPS, Given, Surroundings, build_step
+from fastetl.enrich.steps import KEEPS, StepContext, StepResult, build_step
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ class Enricher:
         types = dict(SYSTEM_COLUMNS) | {column.name: column.type for column in pipeline.columns}
         for number, enrichment in enumerate(pipeline.enrichments):
             place = f"pipelines.{pipeline.name}.enrichments[{number}]"
-            around = Surroundings(
+            context = StepContext(
                 dict(types), self._kept_when_filtered, pipeline.file.null_marker, self._environ, references
             )
             try:
-                stages.append(_Stage(f"{number}/{enrichment.kind}", enrichment, around))
+                stages.append(_Stage(f"{number}/{enrichment.kind}", enrichment, context))
             except (EnrichmentError, ImportError, AttributeError, TypeError, pl.exceptions.PolarsError) as error:
                 problems.append(Problem(place, str(error).splitlines()[0], "Mend it, or take the enrichment out"))
             types |= dict(enrichment.outputs)
@@ -88,20 +88,20 @@ class Enricher:
     def _run(self, stage: _Stage, frame: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
         fails = stage.enrichment.on_error == "fail"
         try:
-            given = stage.run(frame)
+            result = stage.run(frame)
         except Exception as error:  # the user's code may raise anything
             if fails:
                 raise EnrichmentError(f"enrichment {stage.name}: {type(error).__name__}") from error
             counts[f"{stage.name}/failed"] = frame.height
             empty = [pl.Series(name, [None] * frame.height, dtype=pl.String) for name, _ in stage.enrichment.outputs]
             return frame.with_columns(empty)
-        if fails and (unfit := given.counts.get("unfit")):
+        if fails and (unfit := result.counts.get("unfit")):
             columns = ", ".join(f"{name} {kind}" for name, kind in stage.enrichment.outputs)
             raise EnrichmentError(f"enrichment {stage.name}: {unfit} values do not fit {columns}")
-        counts.update({f"{stage.name}/{event}": count for event, count in given.counts.items()})
+        counts.update({f"{stage.name}/{event}": count for event, count in result.counts.items()})
         if stage.enrichment.kind == "filter":
-            return self._filter(stage, frame, given.frame[KEEPS], counts)
-        return frame.with_columns(given.frame[name] for name, _ in stage.enrichment.outputs)
+            return self._filter(stage, frame, result.frame[KEEPS], counts)
+        return frame.with_columns(result.frame[name] for name, _ in stage.enrichment.outputs)
 
     def _filter(self, stage: _Stage, frame: pl.DataFrame, keeps: pl.Series, counts: dict[str, int]) -> pl.DataFrame:
         """Turn the rows that are not kept into tombstones: an item that ceases to match leaves the mirror."""
@@ -119,16 +119,16 @@ class Enricher:
 class _Stage:
     """One enrichment, ready to run; building it finds out whether it can."""
 
-    def __init__(self, name: str, enrichment: Enrichment, around: Surroundings) -> None:
+    def __init__(self, name: str, enrichment: Enrichment, context: StepContext) -> None:
         self.name = name
         self.enrichment = enrichment
-        self._null_marker = around.null_marker
-        types = around.types
-        self._step, inputs = build_step(enrichment, around)
+        self._null_marker = context.null_marker
+        types = context.types
+        self._step, inputs = build_step(enrichment, context)
         if unknown := [column for column in inputs if column not in types]:
             raise EnrichmentError(f"no column {unknown[0]!r} is there before this enrichment")
         self._inputs = [read_column(column, types[column]).alias(column) for column in inputs]
-        if taken := {column for column, _ in enrichment.outputs} & around.untouchable:
+        if taken := {column for column, _ in enrichment.outputs} & context.untouchable:
             raise EnrichmentError(
                 f"{', '.join(sorted(taken))} cannot be an output; keys and `_` columns stay as they are"
             )
@@ -136,23 +136,23 @@ class _Stage:
         if enrichment.kind != "function":
             self._write(self._step(nothing), 0)
 
-    def run(self, frame: pl.DataFrame) -> Given:
+    def run(self, frame: pl.DataFrame) -> StepResult:
         """Give the outputs for a frame of text, as text."""
         return self._write(self._step(frame.select(self._inputs)), frame.height)
 
-    def _write(self, given: Given, height: int) -> Given:
+    def _write(self, result: StepResult, height: int) -> StepResult:
         is_filter = self.enrichment.kind == "filter"
         expected = [KEEPS] if is_filter else [name for name, _ in self.enrichment.outputs]
-        frame = given.frame
+        frame = result.frame
         if not isinstance(frame, pl.DataFrame) or frame.height != height:
             raise EnrichmentError(f"enrichment {self.name}: give a DataFrame with a row for each row, in their order")
         if missing := [name for name in expected if name not in frame.columns]:
             raise EnrichmentError(f"enrichment {self.name}: it gave no column {', '.join(missing)}")
         if is_filter and frame[KEEPS].dtype != pl.Boolean:
             raise EnrichmentError("a filter is a condition: true for the rows to keep")
-        if is_filter or given.written:
-            return given
+        if is_filter or result.written:
+            return result
         written = [write_column(frame[name], kind, self._null_marker) for name, kind in self.enrichment.outputs]
         unfit = sum(unfit for _, unfit in written)
-        counts = given.counts | ({"unfit": unfit} if unfit else {})
-        return Given(pl.DataFrame([text for text, _ in written]), counts, written=True)
+        counts = result.counts | ({"unfit": unfit} if unfit else {})
+        return StepResult(pl.DataFrame([text for text, _ in written]), counts, written=True)

@@ -46,7 +46,7 @@ class Place(NamedTuple):
     """`malformed`, `private` (or otherwise not routed in public), `unknown` to the database; empty where found."""
 
 
-class GeoIp:
+class GeoIpDatabase:
     """One database, and the paths of its records that become columns."""
 
     def __init__(

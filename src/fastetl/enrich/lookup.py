@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FOUND = "found"
 
 
-class Lookup:
+class LookupTable:
     """One table in memory: its key columns as the inputs are, its values as text for COPY."""
 
     def __init__(

@@ -17,39 +17,35 @@ from fastetl.errors import EnrichmentError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fastetl.config import Enrichment
+    from fastetl.config import Mask
 
 MIN_KEY_BYTES = 16
 
 
-def build_mask(enrichment: Enrichment, environ: Mapping[str, str]) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """Build the function that masks every output in place.
+def build_mask(options: Mask, environ: Mapping[str, str]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Build the function that masks every column of a frame.
 
-    Options: `method` is `hash` (with `key_variable`, the environment variable that holds the key), `truncate` (with
-    `characters`, how many are kept), or `drop`.
+    Args:
+        options: how.
+        environ: where the key is found that the options name.
 
     Raises:
-        EnrichmentError: an option is missing or unknown.
+        EnrichmentError: the key is missing or short.
     """
-    options = dict(enrichment.options)
-    match options.get("method"):
+    match options.method:
         case "hash":
-            key = environ.get(str(options.get("key_variable")), "").encode()
+            key = environ.get(options.key_variable, "").encode()
             if len(key) < MIN_KEY_BYTES:
                 raise EnrichmentError(
-                    f"`key_variable` must name an environment variable of {MIN_KEY_BYTES} bytes or more"
+                    f"the environment variable {options.key_variable} must hold a key of {MIN_KEY_BYTES} bytes or more"
                 )
             return lambda frame: frame.select(_digest(frame[name], key) for name in frame.columns)
         case "truncate":
-            characters = options.get("characters")
-            if not isinstance(characters, int) or characters < 0:
-                raise EnrichmentError("`characters` says how many are kept")
             return lambda frame: frame.select(
-                pl.col(name).cast(pl.String).str.head(characters) for name in frame.columns
+                pl.col(name).cast(pl.String).str.head(options.characters) for name in frame.columns
             )
         case "drop":
             return lambda frame: frame.with_columns(pl.lit(None).alias(name) for name in frame.columns)
-    raise EnrichmentError("`method` is hash, truncate or drop")
 
 
 def _digest(values: pl.Series, key: bytes) -> pl.Series:

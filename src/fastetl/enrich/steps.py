@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 import polars as pl
 
 from fastetl.columns import RedshiftType
+from fastetl.config import Expression, Filter, Function, GeoIp, Lookup, Mask
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ KEEPS = "keeps"
 """The column in which a filter says which rows it keeps."""
 
 
-class Given(msgspec.Struct, frozen=True):
-    """What one enrichment gives."""
+class StepResult(msgspec.Struct, frozen=True):
+    """What a step gives for a frame."""
 
     frame: pl.DataFrame
     """It has the outputs, or for a filter `KEEPS`; other columns are not looked at."""
@@ -31,12 +32,12 @@ class Given(msgspec.Struct, frozen=True):
     """The outputs are text for COPY already."""
 
 
-Step = Callable[[pl.DataFrame], Given]
+Step = Callable[[pl.DataFrame], StepResult]
 """From a frame of the inputs to what an enrichment gives for them."""
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """What an enrichment finds around it."""
+class StepContext(msgspec.Struct, frozen=True):
+    """What a step is built from, beside its own settings."""
 
     types: Mapping[str, RedshiftType]
     """Of the columns that are there before it."""
@@ -48,37 +49,32 @@ class Surroundings(msgspec.Struct, frozen=True):
     """Where the files lie that the configuration names as `source`."""
 
 
-def build_step(enrichment: Enrichment, around: Surroundings) -> tuple[Step, Sequence[str]]:
+def build_step(enrichment: Enrichment, context: StepContext) -> tuple[Step, Sequence[str]]:
     """Build what an enrichment does, and name the columns that it reads.
 
     Raises:
         EnrichmentError: it cannot work as it is configured.
     """
-    match enrichment.kind:
-        case "function":
-            return _uncounted(_import(enrichment.function)), enrichment.inputs
-        case "expression":
-            if len(enrichment.outputs) != 1:
-                raise EnrichmentError("expression needs one output: name and type")
-            return _build_expression(enrichment, _outputs(enrichment)[0])
-        case "filter":
-            return _build_expression(enrichment, KEEPS)
-        case "mask":
-            return _build_mask(enrichment, around), _outputs(enrichment)
-        case "geoip":
-            return _build_geoip(enrichment, around), enrichment.inputs
-        case "lookup":
-            return _build_lookup(enrichment, around), enrichment.inputs
-
-
-def _outputs(enrichment: Enrichment) -> tuple[str, ...]:
-    if not enrichment.outputs:
-        raise EnrichmentError(f"{enrichment.kind} needs outputs: name and type")
-    return tuple(name for name, _ in enrichment.outputs)
+    outputs = [name for name, _ in enrichment.outputs]
+    match enrichment.options:
+        case Function(function):
+            return _uncounted(_import(function)), enrichment.inputs
+        case Expression(sql):
+            return _build_expression(sql, outputs[0])
+        case Filter(sql):
+            return _build_expression(sql, KEEPS)
+        case Mask() as options:
+            return _build_mask(options, outputs, context), outputs
+        case GeoIp() as options:
+            return _build_geoip(options, enrichment, context), enrichment.inputs
+        case Lookup() as options:
+            return _build_lookup(options, enrichment, context), enrichment.inputs
+        case never:
+            assert_never(never)
 
 
 def _uncounted(function: Callable[[pl.DataFrame], pl.DataFrame]) -> Step:
-    return lambda frame: Given(function(frame))
+    return lambda frame: StepResult(function(frame))
 
 
 def _import(function: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -89,80 +85,48 @@ def _import(function: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
     return found
 
 
-def _build_expression(enrichment: Enrichment, output: str) -> tuple[Step, Sequence[str]]:
-    sql = enrichment.options.get("sql")
-    if not isinstance(sql, str):
-        raise EnrichmentError(f"{enrichment.kind} needs `sql`, an expression over the columns before it")
+def _build_expression(sql: str, output: str) -> tuple[Step, Sequence[str]]:
     expression = pl.sql_expr(sql).alias(output)
     # A constant has no column of its own to tell how many rows there are.
     inputs = list(dict.fromkeys(expression.meta.root_names())) or ["_op"]
     return _uncounted(lambda frame: frame.with_columns(expression)), inputs
 
 
-def _build_mask(enrichment: Enrichment, around: Surroundings) -> Step:
+def _build_mask(options: Mask, outputs: Sequence[str], context: StepContext) -> Step:
     from fastetl.enrich.mask import build_mask  # noqa: PLC0415 - each kind is imported by those who use it
 
-    for output in _outputs(enrichment):
-        if output in around.untouchable:
+    for output in outputs:
+        if output in context.untouchable:
             raise EnrichmentError(f"{output} is of the key, which stands in `_key` in clear as well")
-        if output not in around.types:
+        if output not in context.types:
             raise EnrichmentError(f"no column {output!r} is there to be masked")
-    return _uncounted(build_mask(enrichment, around.environ))
+    return _uncounted(build_mask(options, context.environ))
 
 
-def _build_geoip(enrichment: Enrichment, around: Surroundings) -> Step:
-    from fastetl.enrich.geoip import GeoIp  # noqa: PLC0415 - brings in maxminddb
+def _build_geoip(options: GeoIp, enrichment: Enrichment, context: StepContext) -> Step:
+    from fastetl.enrich.geoip import GeoIpDatabase  # noqa: PLC0415 - brings in maxminddb
 
-    if len(enrichment.inputs) != 1 or around.types.get(enrichment.inputs[0], _TEXT).kind not in {"CHAR", "VARCHAR"}:
-        raise EnrichmentError("geoip needs one input, the column of text that holds the addresses")
-    paths = _named(enrichment, "paths")
-    if missing := [name for name in _outputs(enrichment) if name not in paths]:
-        raise EnrichmentError(f"geoip needs `paths.{missing[0]}`: where in a record it stands, as `country.iso_code`")
-    ordered = [paths[name] for name in _outputs(enrichment)]
-    geoip = GeoIp(_source(enrichment, around), enrichment.outputs, ordered, around.null_marker)
-
-    def locate(frame: pl.DataFrame) -> Given:
-        return Given(*geoip.locate(frame[enrichment.inputs[0]]), written=True)
-
-    return locate
+    (column,) = enrichment.inputs
+    if column in context.types and not context.types[column].rule.is_text:
+        raise EnrichmentError(f"{column} {context.types[column]}: geoip reads addresses from a column of text")
+    paths = [options.paths[name] for name, _ in enrichment.outputs]
+    database = GeoIpDatabase(_find(options.source, context), enrichment.outputs, paths, context.null_marker)
+    return lambda frame: StepResult(*database.locate(frame[column]), written=True)
 
 
-def _build_lookup(enrichment: Enrichment, around: Surroundings) -> Step:
-    from fastetl.enrich.lookup import Lookup  # noqa: PLC0415 - as above
+def _build_lookup(options: Lookup, enrichment: Enrichment, context: StepContext) -> Step:
+    from fastetl.enrich.lookup import LookupTable  # noqa: PLC0415 - as above
 
-    if unknown := [name for name in enrichment.inputs if name not in around.types]:
+    if unknown := [name for name in enrichment.inputs if name not in context.types]:
         raise EnrichmentError(f"no column {unknown[0]!r} is there before this enrichment")
-    on = enrichment.options.get("on", list(enrichment.inputs))
-    if not enrichment.inputs or not isinstance(on, list) or len(on) != len(enrichment.inputs):
-        raise EnrichmentError("lookup needs inputs, and `on` with a column of the table for each of them")
-    columns = _named(enrichment, "columns")
-    keys = [(name, around.types[name], str(theirs)) for name, theirs in zip(enrichment.inputs, on, strict=True)]
-    values = [
-        (name, kind, columns.get(name, name))
-        for name, kind in zip(_outputs(enrichment), dict(enrichment.outputs).values(), strict=True)
-    ]
-    lookup = Lookup(_source(enrichment, around), keys, values, around.null_marker)
-    return lambda frame: Given(*lookup.find(frame), written=True)
+    theirs = options.on or enrichment.inputs
+    keys = [(name, context.types[name], key) for name, key in zip(enrichment.inputs, theirs, strict=True)]
+    values = [(name, kind, options.columns.get(name, name)) for name, kind in enrichment.outputs]
+    table = LookupTable(_find(options.source, context), keys, values, context.null_marker)
+    return lambda frame: StepResult(*table.find(frame), written=True)
 
 
-_TEXT = RedshiftType("VARCHAR", length=1)
-
-
-def _named(enrichment: Enrichment, option: str) -> dict[str, str]:
-    """Take an option that has a text for every output it names."""
-    named = enrichment.options.get(option, {})
-    outputs = _outputs(enrichment)
-    if not isinstance(named, dict) or any(
-        name not in outputs or not isinstance(text, str) for name, text in named.items()
-    ):
-        raise EnrichmentError(f"`{option}` is a table from outputs to texts")
-    return named
-
-
-def _source(enrichment: Enrichment, around: Surroundings) -> Path:
-    source = enrichment.options.get("source")
-    if not isinstance(source, str):
-        raise EnrichmentError(f"{enrichment.kind} needs `source`: s3://bucket/key, or a path in the function's folder")
-    if source not in around.references:
-        raise EnrichmentError(f"{source} is not there")
-    return around.references[source]
+def _find(source: str, context: StepContext) -> Path:
+    if source not in context.references:
+        raise EnrichmentError(f"{source} is not there; put it there, or name another source")
+    return context.references[source]

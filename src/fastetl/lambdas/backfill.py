@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fastetl.aws import Bucket, Ledger, References, open_clients, sources
+from fastetl.aws import Bucket, Ledger, References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder
 from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
@@ -51,7 +51,7 @@ _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _references = References(
-    _s3, sources(_config), root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
+    _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
 _runner.run(_references.refresh())
 _converters: dict[str, Converter] = {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients, sources
+from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients
 from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
@@ -46,7 +46,7 @@ _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _references = References(
-    _s3, sources(_config), root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
+    _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
 _runner.run(_references.refresh())
 _references_read_at = time.monotonic()
