@@ -1,20 +1,15 @@
-"""Where addresses are, from a MaxMind database: every distinct address is looked up once, every record read once.
+"""Where addresses are, from a MaxMind database: every network is looked up once, and its columns are kept.
 
-Reading a record costs far more than finding it, and many networks share one. So the search tree is walked here, to
-learn which record an address has; the record itself is read by maxminddb's C extension, and its columns are kept.
-
-Tree: MaxMind DB File Format Specification 2.0, "Binary Search Tree Section". It begins at the file's first byte; a
-node holds two records of 24, 28 or 32 bits; a record below the node count is a node, equal to it nothing, above it
-points to what is found.
+Reading a record costs far more than finding it, and the addresses of a network share one: what is kept is found by the
+network's first address. Networks of a database do not overlap.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import mmap
 import socket
+from bisect import bisect_right
 from collections import Counter
-from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import maxminddb
@@ -31,9 +26,8 @@ if TYPE_CHECKING:
     from fastetl.columns import RedshiftType
 
 MAX_KEPT = 65_536
-"""Records and prefixes that are kept between batches: a few dozen MB at most."""
+"""Networks that are kept between batches: a few dozen MB at most."""
 
-_WORD = Struct(">I").unpack_from
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -61,23 +55,18 @@ class GeoIpDatabase:
             self._reader = maxminddb.open_database(str(path), maxminddb.MODE_AUTO)
         except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
             raise EnrichmentError(f"{path.name} is not a MaxMind database: {type(error).__name__}") from error
-        with path.open("rb") as file:
-            tree = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        metadata = self._reader.metadata()
-        self._tree = _Tree(tree, metadata.node_count, metadata.record_size, metadata.ip_version)
         self._outputs: list[tuple[Column, Converter]] = []
         for (name, kind), dotted in zip(outputs, paths, strict=True):
             steps = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
             column = Column(name, steps, kind)
             self._outputs.append((column, build_converter(column, null_marker)))
-        self._places: dict[int, Place] = {}
         self._none: tuple[None, ...] = (None,) * len(self._outputs)
+        self._networks = {4: _Networks(), 16: _Networks()}
+        """By the length of an address in bytes."""
 
     def locate(self, addresses: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
         """Give the outputs as text for COPY, a row per address, and how many addresses have none, by reason."""
         rows = addresses.to_list()
-        if len(self._places) > MAX_KEPT:
-            self._places.clear()
         found = {address: self._find(address) for address in set(rows) - {None}}
         found[None] = Place(self._none)
         places = [found[address] for address in rows]
@@ -93,17 +82,27 @@ class GeoIpDatabase:
         packed = _parse(text)
         if packed is None:
             return Place(self._none, nothing="malformed")
-        pointer = self._tree.find(packed)
-        if not pointer:
-            known = ipaddress.ip_address(packed).is_global
-            return Place(self._none, nothing="unknown" if known else "private")
-        place = self._places.get(pointer)
+        address = int.from_bytes(packed, "big")
+        place = self._networks[len(packed)].find(address)
         if place is None:
-            self._places[pointer] = place = self._read(packed)
+            record, first, last = self._look_up(packed, address)
+            place = self._read(record) if record is not None else Place(self._none, nothing="unknown")
+            self._networks[len(packed)].keep(first, last, place)
+        if place.nothing and not ipaddress.ip_address(packed).is_global:
+            return place._replace(nothing="private")
         return place
 
-    def _read(self, packed: bytes) -> Place:
-        record = self._reader.get(ipaddress.ip_address(packed))
+    def _look_up(self, packed: bytes, address: int) -> tuple[Any, int, int]:
+        """Give an address's record, and the first and the last address of its network."""
+        try:
+            record, prefix_bits = self._reader.get_with_prefix_len(ipaddress.ip_address(packed))
+        except ValueError:  # an IPv6 address, and a database of IPv4
+            return None, address, address
+        free_bits = len(packed) * 8 - prefix_bits
+        first = address >> free_bits << free_bits
+        return record, first, first + (1 << free_bits) - 1
+
+    def _read(self, record: Any) -> Place:
         texts = [self._write(_pick(record, column.path), column, convert) for column, convert in self._outputs]
         return Place(tuple(text for text, _ in texts), sum(unfit for _, unfit in texts))
 
@@ -119,44 +118,29 @@ class GeoIpDatabase:
             return None, True
 
 
-class _Tree:
-    """The search tree of a database."""
+class _Networks:
+    """The networks of one kind of address that were looked up, in order."""
 
-    def __init__(self, tree: mmap.mmap, node_count: int, record_bits: int, ip_version: int) -> None:
-        self._tree = tree
-        self._count = node_count
-        self._bits = record_bits
-        self._prefixes: dict[bytes, int] = {}
-        self._roots = {4: self._walk(0, bytes(12)) if ip_version == 6 else 0, 16: 0 if ip_version == 6 else node_count}  # noqa: PLR2004 - IPv4 addresses are the last 32 of 128 bits there
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._found: list[tuple[int, Place]] = []
+        """The last address of each, and where it is."""
 
-    def find(self, packed: bytes) -> int:
-        """Give what stands for an address's record, the same for all addresses that share it; 0 for none."""
-        # Neighbours begin alike: the first half of the way is walked once.
-        half = len(packed) // 2 if len(packed) == 4 else 4  # noqa: PLR2004 - bytes of an IPv4 address
-        prefix = packed[:half]
-        node = self._prefixes.get(prefix)
-        if node is None:
-            if len(self._prefixes) > MAX_KEPT:
-                self._prefixes.clear()
-            self._prefixes[prefix] = node = self._walk(self._roots[len(packed)], prefix)
-        if node < self._count:
-            node = self._walk(node, packed[half:])
-        return node if node > self._count else 0
+    def find(self, address: int) -> Place | None:
+        """Give what is kept for an address; None where nothing is."""
+        number = bisect_right(self._firsts, address) - 1
+        if number < 0:
+            return None
+        last, place = self._found[number]
+        return place if address <= last else None
 
-    def _walk(self, node: int, way: bytes) -> int:
-        """Follow one bit after the other; stop where the tree ends."""
-        tree, count, size = self._tree, self._count, self._bits // 4
-        bits = int.from_bytes(way, "big")
-        for shift in range(len(way) * 8 - 1, -1, -1):
-            if node >= count:
-                break
-            if bits >> shift & 1:
-                node = _WORD(tree, node * size + size - 4)[0] & ((1 << self._bits) - 1)
-            else:
-                word = _WORD(tree, node * size)[0]
-                # A left record of 28 bits has its first four in the upper half of the byte that both share.
-                node = word >> 8 | (word & 0xF0) << 20 if self._bits == 28 else word >> 32 - self._bits  # noqa: PLR2004
-        return node
+    def keep(self, first: int, last: int, place: Place) -> None:
+        """Keep where a network is."""
+        if len(self._firsts) >= MAX_KEPT:
+            self._firsts, self._found = [], []
+        number = bisect_right(self._firsts, first)
+        self._firsts.insert(number, first)
+        self._found.insert(number, (last, place))
 
 
 def _parse(text: str) -> bytes | None:
