@@ -81,6 +81,7 @@ BESIDE_THE_CODE = {
 }  # fmt: skip
 
 REDSHIFT = "arn:${AWS::Partition}:redshift:${AWS::Region}:${AWS::AccountId}"
+DATABASES = REDSHIFT + ":dbname:${Cluster}/"
 SERVERLESS = "arn:${AWS::Partition}:redshift-serverless:${AWS::Region}:${AWS::AccountId}"
 OBJECTS = "${Bucket.Arn}/${Prefix}"
 OWN = " if {'redshift-data:statement-owner-iam-userid': '${aws:userid}'}"
@@ -123,8 +124,10 @@ ALLOWED: dict[str, Allowed] = {
         ("!HasWorkgroup", REDSHIFT + ":cluster:${Cluster}"): {"redshift-data:BatchExecuteStatement"},
         ("", "*" + OWN): OWN_STATEMENTS,
         ("HasDatabaseUser", REDSHIFT + ":dbuser:${Cluster}/${DatabaseUser}"): {"redshift:GetClusterCredentials"},
-        ("HasDatabaseUser", REDSHIFT + ":dbname:${Cluster}/${Database}"): {"redshift:GetClusterCredentials"},
-        ("UsesClusterAsRole", REDSHIFT + ":dbname:${Cluster}/${Database}"): {"redshift:GetClusterCredentialsWithIAM"},
+        ("HasDatabaseUser HasDatabase", DATABASES + "${Database}"): {"redshift:GetClusterCredentials"},
+        ("HasDatabaseUser !HasDatabase", DATABASES + "*"): {"redshift:GetClusterCredentials"},
+        ("UsesClusterAsRole HasDatabase", DATABASES + "${Database}"): {"redshift:GetClusterCredentialsWithIAM"},
+        ("UsesClusterAsRole !HasDatabase", DATABASES + "*"): {"redshift:GetClusterCredentialsWithIAM"},
         ("HasSecret", "${SecretArn}"): {"secretsmanager:GetSecretValue"},
         ("HasKey", "${KmsKeyArn}"): KEY,
     },

@@ -15,6 +15,7 @@ from fastetl.config.model import Config
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.errors import ConfigError, EventError, Problem
 
+ROLE = "arn:aws:iam::123456789012:role/copy"
 GOOD = r"""
 bucket = "staging-bucket"
 ledger_table = "fastetl-ledger"
@@ -137,6 +138,45 @@ def test_the_environment_wins(good: Config) -> None:
     assert {pipeline.redshift.workgroup for pipeline in config.pipelines} == {"blue"}
 
 
+def test_the_environment_wins_over_a_pipelines_own_warehouse() -> None:
+    orders = parse_config(GOOD, {"FASTETL_REDSHIFT_DATABASE": "blue", "FASTETL_REDSHIFT_IAM_ROLE": ROLE}).pipelines[1]
+    assert (orders.redshift.database, orders.redshift.iam_role) == ("blue", ROLE)
+    assert parse_config(GOOD, {"FASTETL_REDSHIFT_DATABASE": ""}).pipelines[1].redshift.database == "other"
+
+
+CLUSTER = GOOD.replace('database = "other"', 'cluster = "c"\ndb_user = "loader"', 1)
+
+
+@pytest.mark.parametrize(
+    ("environ", "reached"),
+    [
+        ({}, ("", "c", "loader", "")),
+        ({"FASTETL_REDSHIFT_WORKGROUP": "blue"}, ("blue", "", "", "")),
+        ({"FASTETL_REDSHIFT_CLUSTER": "blue"}, ("", "blue", "loader", "")),
+        ({"FASTETL_REDSHIFT_CLUSTER": "blue", "FASTETL_REDSHIFT_DB_USER": "u"}, ("", "blue", "u", "")),
+        ({"FASTETL_REDSHIFT_SECRET_ARN": "arn"}, ("", "c", "", "arn")),
+        ({"FASTETL_REDSHIFT_WORKGROUP": "blue", "FASTETL_REDSHIFT_SECRET_ARN": "arn"}, ("blue", "", "", "arn")),
+        ({"FASTETL_REDSHIFT_CLUSTER": "b", "FASTETL_REDSHIFT_SECRET_ARN": "arn"}, ("", "b", "", "arn")),
+    ],
+)
+def test_a_warehouse_that_the_environment_names_takes_the_place_of_another(
+    environ: dict[str, str], reached: tuple[str, ...]
+) -> None:
+    target = next(
+        pipeline.redshift
+        for pipeline in parse_config(CLUSTER, environ | {"FASTETL_REDSHIFT_DATABASE": "d"}).pipelines
+        if pipeline.name == "orders"
+    )
+    assert (target.workgroup, target.cluster, target.db_user, target.secret_arn) == reached
+    assert target.database == "d"
+
+
+def test_what_the_environment_says_twice_is_a_problem() -> None:
+    environ = {"FASTETL_REDSHIFT_WORKGROUP": "w", "FASTETL_REDSHIFT_CLUSTER": "c"}
+    with pytest.raises(ConfigError, match="exactly one of workgroup and cluster"):
+        parse_config(GOOD, environ)
+
+
 BAD = [
     ('bucket = "staging-bucket"', "", "bucket: missing. Set bucket, or FASTETL_BUCKET"),
     ('prefix = "etl/"', 'prefix = "/etl"', "prefix: '/etl' is no prefix"),
@@ -176,8 +216,9 @@ BAD = [
     ("DELETE FROM public.cache", "TRUNCATE public.cache", "cannot run inside the load's transaction"),
     ("DELETE FROM public.cache", "DELETE FROM a; COMMIT", "cannot run inside the load's transaction"),
     ('database = "other"', 'database = "other"\niam_role = "admin"', "pipelines[1].redshift.iam_role: no role's ARN"),
-    ('database = "other"', 'database = "other"\ndb_user = "a"\nsecret_arn = "b"', "exclude each other"),
-    ('database = "other"', 'cluster = "c"', "pipelines[1].redshift: exactly one of workgroup and cluster"),
+    ('database = "other"', 'cluster = "c"\ndb_user = "a"\nsecret_arn = "b"', "exclude each other"),
+    ('database = "other"', 'cluster = "c"\nworkgroup = "w"', "pipelines[1].redshift: exactly one of workgroup and"),
+    ('database = "other"', 'db_user = "u"', "pipelines[1].redshift.db_user: a user of a cluster, and there is no"),
 ]
 
 

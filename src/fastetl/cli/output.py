@@ -56,7 +56,7 @@ def read_config(path: Path, *, offline: bool = False) -> Config:
     except ConfigError:
         missing = {name: value for name, value in stand_ins.items() if name not in os.environ}
         if "FASTETL_REDSHIFT_CLUSTER" in os.environ:
-            del missing["FASTETL_REDSHIFT_WORKGROUP"]
+            missing.pop("FASTETL_REDSHIFT_WORKGROUP", None)
         return parse_config(text, {**os.environ, **missing})
 
 

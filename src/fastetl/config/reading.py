@@ -51,7 +51,10 @@ _ENDS_TRANSACTION = re.compile(
 
 
 def parse_config(text: str, environ: Mapping[str, str]) -> Config:
-    """Read a configuration from TOML; what the environment says wins over `bucket`, `ledger_table` and `[redshift]`.
+    """Read a configuration from TOML.
+
+    What the environment says wins over the file wherever the file says it: over `bucket`, `ledger_table` and `prefix`,
+    and over the `[redshift]` of all pipelines and of each. A warehouse that it names takes the place of any other.
 
     Raises:
         ConfigError: with every problem, its place and its remedy.
@@ -60,32 +63,32 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((Problem("fastetl.toml", f"not TOML: {error}", "Mend the line that is named"),)) from error
-    reader = _Reader()
-    config = reader.config(Table(reader.problems, _override(document, environ), ""))
+    said = {setting: environ[variable] for setting, variable in ENVIRONMENT.items() if environ.get(variable)}
+    reader = _Reader(said)
+    config = reader.config(Table(reader.problems, {**document, **_without_section(said, "")}, ""))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return config
 
 
-def _override(document: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the environment says, over what the file says; an empty variable says nothing."""
-    document = dict(document)
-    for setting, variable in ENVIRONMENT.items():
-        if not (value := environ.get(variable)):
-            continue
-        section, _, name = setting.rpartition(".")
-        if section:
-            document[section] = {**document.get(section, {}), name: value}
-        else:
-            document[name] = value
-    return document
+def _without_section(said: Mapping[str, str], section: str) -> dict[str, str]:
+    """Give the settings of one section by their own names."""
+    parted = ((setting.rpartition("."), value) for setting, value in said.items())
+    return {name: value for (found, _, name), value in parted if found == section}
+
+
+def _override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings of a warehouse over others; a setting takes the place of those that exclude it."""
+    displaced = {name for setting in above for name in _EXCLUDES.get(setting, ()) if name not in above}
+    return {name: value for name, value in below.items() if name not in displaced} | dict(above)
 
 
 class _Reader:
-    """Walks the file and gathers what is wrong with it."""
+    """Walks the file and gathers what is wrong with it; `said` is what the environment says, by setting."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
+        self._said = said
 
     def problem(self, place: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(place, message, remedy.rstrip(".")))
@@ -302,7 +305,11 @@ class _Reader:
         return policy
 
     def _redshift(self, table: Table, shared: dict[str, Any]) -> RedshiftTarget:
-        merged = Table(self.problems, {**shared, **table.rest()}, table.place)
+        merged = Table(
+            self.problems,
+            _override(_override(shared, table.rest()), _without_section(self._said, "redshift")),
+            table.place,
+        )
         target = RedshiftTarget(
             **{name: merged.take(name, str, getattr(RedshiftTarget(), name)) for name in _TARGET_TEXTS},
             grant_to=merged.take("grant_to", tuple[str, ...], ()),
@@ -311,6 +318,9 @@ class _Reader:
         if bool(target.workgroup) == bool(target.cluster):
             remedy = "Name a workgroup (Redshift Serverless) or a cluster, or set FASTETL_REDSHIFT_WORKGROUP"
             self.problem(merged.place, "exactly one of workgroup and cluster is needed", remedy)
+        if target.db_user and not target.cluster:
+            remedy = "Name the cluster, or leave it out: a workgroup knows its callers by their role"
+            self.problem(merged.at("db_user"), "a user of a cluster, and there is no cluster", remedy)
         if target.db_user and target.secret_arn:
             self.problem(merged.at("db_user"), "db_user and secret_arn exclude each other", "Keep one")
         if target.iam_role != "default" and not re.fullmatch(
@@ -320,6 +330,11 @@ class _Reader:
         return target
 
 
+_EXCLUDES = {
+    "workgroup": ("cluster", "db_user"), "cluster": ("workgroup",), "db_user": ("secret_arn",),
+    "secret_arn": ("db_user",),
+}  # fmt: skip
+"""Settings of a warehouse, and what each takes the place of."""
 _TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role")
 
 
