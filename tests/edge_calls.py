@@ -14,16 +14,22 @@ from typing import Any
 
 import pytest
 
+from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
+from fastetl.aws.stack import Stack
+from fastetl.aws.state_machine import StateMachine
 
 EDGES = {
     "s3": (Bucket, "call"),
     "ledger": (Ledger, "_call"),
     "redshift": (Warehouse, "_call"),
     "source": (SourceTable, "_call"),
+    "function_log": (FunctionLog, "_call"),
+    "stack": (Stack, "_call"),
+    "state_machine": (StateMachine, "_call"),
 }
 
 Call = tuple[str, str, str]
@@ -64,11 +70,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def _watch(module: str, edge: Any, method: str) -> None:
     original = getattr(edge, method)
 
-    def call(self: Any, operation: str, **arguments: Any) -> Any:
+    def call(self: Any, operation: str, *more: Any, **arguments: Any) -> Any:
         # The simulation's services are not reached over HTTP.
         if type(self._client).__module__.startswith("aiobotocore"):
             _seen.add((module, sys._getframe(1).f_code.co_name, operation))
-        return original(self, operation, **arguments)
+        return original(self, operation, *more, **arguments)
 
     setattr(edge, method, call)
 

@@ -11,6 +11,7 @@ FastetlError
 ├── ExportError          an export is not what its manifests say
 ├── LedgerError          the ledger did not do what was asked, or contradicts itself
 │   └── StaleStepError   another coordinator has moved the batch on; read again
+├── StackError           CloudFormation, Step Functions or CloudWatch did not do what was asked of the stack
 └── WarehouseError       the Redshift Data API did not take a call
 ```
 
@@ -76,6 +77,10 @@ class LedgerError(FastetlError):
 
 class StaleStepError(LedgerError):
     """A condition failed because someone else has already taken this step."""
+
+
+class StackError(FastetlError):
+    """CloudFormation, Step Functions or CloudWatch did not do what was asked of a deployed stack."""
 
 
 class WarehouseError(FastetlError):

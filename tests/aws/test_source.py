@@ -83,7 +83,7 @@ async def test_reading_a_table_makes_an_export_and_goes_on_where_it_was(
     seen: list[tuple[int, int]] = []
     broken = FailingSource(source, fail_at=2)
     throttle = Throttle(10, lambda: 0.0, sleep)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(SourceError, match="throttled"):
         await scan_table(broken, bucket, "exports/scan-1", throttle, exported_at=1000, at_once=1)
     done = len([key async for key in bucket.list_keys("exports/scan-1/data/")])
     assert done == 2

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from fastetl.aws import s3
+from fastetl.aws.calls import ATTEMPTS
 from fastetl.aws.clients import SDK_ATTEMPTS
 from fastetl.aws.items import write_item
 from fastetl.load.batches import build_batch
@@ -131,7 +132,7 @@ def running_batch() -> dict[str, dict[str, Any]]:
     [
         ("ingest", {}, "GetItem", SDK_ATTEMPTS),
         ("coordinator", {}, "GetItem", SDK_ATTEMPTS),
-        ("ingest", running_batch(), "PUT", SDK_ATTEMPTS * s3.ATTEMPTS),
+        ("ingest", running_batch(), "PUT", SDK_ATTEMPTS * ATTEMPTS),
         ("coordinator", running_batch(), "DescribeStatement", SDK_ATTEMPTS),
     ],
     ids=["ingest-ledger", "coordinator-ledger", "ingest-s3", "coordinator-data-api"],

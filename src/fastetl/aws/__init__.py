@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from fastetl.aws.calls import gather
 from fastetl.aws.clients import open_clients
+from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Run, Warehouse
 from fastetl.aws.references import References, find_local
 from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket, StoredObject
 from fastetl.aws.source import Described, Item, SourceTable
+from fastetl.aws.stack import Stack
+from fastetl.aws.state_machine import StateMachine
 
 __all__ = [
     "ABORT_LIMIT_SECONDS",
     "TABLE_SCHEMA",
     "Bucket",
     "Described",
+    "FunctionLog",
     "Item",
     "Ledger",
     "References",
     "Run",
     "SourceTable",
+    "Stack",
+    "StateMachine",
     "StoredObject",
     "Warehouse",
     "find_local",
+    "gather",
     "open_clients",
 ]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aioboto3
 from aiobotocore.config import AioConfig
 
+from fastetl.aws.calls import AT_ONCE
 from fastetl.aws.s3 import prepare_uploads
-
-if TYPE_CHECKING:
-    from fastetl.config import Config
 
 CONNECT_TIMEOUT_SECONDS = 3
 
@@ -21,13 +19,18 @@ READ_TIMEOUT_SECONDS = 20
 SDK_ATTEMPTS = 4
 """Of each request, in the SDK's standard mode: exponential backoff with jitter, up to 20 seconds."""
 
-CONNECTIONS = 32
-"""Of each client at once: as many items as the ledger reads or writes at a time."""
 
+async def open_clients(*services: str, region: str = "") -> tuple[Any, ...]:
+    """Open AWS clients that live as long as this process; connections are made when they are first needed.
 
-async def open_clients(config: Config, *services: str) -> tuple[Any, ...]:
-    """Open AWS clients that live as long as this process; connections are made when they are first needed."""
-    session: Any = aioboto3.Session(region_name=config.region or None)
+    Args:
+        services: the SDK's names for them.
+        region: empty: the one that the environment names.
+
+    Returns:
+        A client for each service, in this order.
+    """
+    session: Any = aioboto3.Session(region_name=region or None)
     stack = AsyncExitStack()
     clients = {}
     for service in services:
@@ -45,7 +48,7 @@ def _client_config(service: str) -> AioConfig:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": SDK_ATTEMPTS},
         tcp_keepalive=True,
-        max_pool_connections=CONNECTIONS,
+        max_pool_connections=AT_ONCE,
         # The SDK's own is put together anew for every request, at a tenth of a small one's cost.
         user_agent="fastetl",
         **only_s3,

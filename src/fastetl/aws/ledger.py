@@ -8,23 +8,20 @@ The sparse index `pending` is a hint of what waits; only a consistent read of th
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.aws.calls import Refusal, gather, make_call
 from fastetl.aws.items import parse_item, write_item, write_value
 from fastetl.errors import LedgerError, StaleStepError
 from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, PendingFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from types_aiobotocore_dynamodb import DynamoDBClient
-
-T = TypeVar("T")
 
 INDEX = "pending"
 INDEX_BUCKETS = 16
@@ -50,7 +47,6 @@ TABLE_SCHEMA: dict[str, Any] = {
 
 _WITHOUT_TABLE = {"batch_get_item", "transact_write_items"}
 _PAGE = 1000
-_AT_ONCE = 32
 _BATCH_GET = 100
 """Keys in one BatchGetItem (DynamoDB API reference)."""
 
@@ -92,13 +88,13 @@ class Ledger:
                     found[item.file_id] = item
                 keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
 
-        await _each(chunks, read)
+        await gather(read, chunks)
         return found
 
     async def pending(self, pipeline: str) -> AsyncIterator[PendingFile]:
         """What the index shows as waiting, oldest first, read page by page as far as the caller goes on."""
         buckets = [_Pages(self, f"{pipeline}#{n}") for n in range(INDEX_BUCKETS)]
-        firsts = await _all(bucket.next() for bucket in buckets)
+        firsts = await gather(_Pages.next, buckets)
         heap = [(file.created, file.file_id, n, file) for n, file in enumerate(firsts) if file]
         heapq.heapify(heap)
         while heap:
@@ -126,7 +122,7 @@ class Ledger:
                 # by the gate. A quarantined file is in no batch.
                 return
 
-        await _each(file_ids, mark)
+        await gather(mark, file_ids)
 
     async def mark_quarantined(self, file_id: str, batch_id: str, reason: str) -> None:
         """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded."""
@@ -335,12 +331,11 @@ class Ledger:
     async def _call(self, operation: str, **arguments: Any) -> Any:
         if operation not in _WITHOUT_TABLE:
             arguments["TableName"] = self.table
-        try:
-            return await getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            raise _explained(operation, error) from error
-        except (BotoCoreError, OSError, TimeoutError) as error:
-            raise LedgerError(f"{operation}: {error}") from error
+        return await make_call(
+            lambda: getattr(self._client, operation)(**arguments),
+            lambda refusal: _explain(operation, refusal),
+            attempts=1,
+        )
 
 
 class _ConditionFailedError(StaleStepError):
@@ -351,13 +346,11 @@ class _ConditionFailedError(StaleStepError):
         super().__init__(f"{operation}: someone else was faster")
 
 
-def _explained(operation: str, error: ClientError) -> LedgerError:
-    response: Any = error.response
-    code = response["Error"].get("Code", "")
-    reasons = {reason.get("Code") for reason in response.get("CancellationReasons", [])}
-    if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
-        return _ConditionFailedError(operation, response.get("Item"))
-    return LedgerError(f"{operation}: {code}: {response['Error'].get('Message', '')}")
+def _explain(operation: str, refusal: Refusal) -> LedgerError:
+    reasons = {reason.get("Code") for reason in refusal.response.get("CancellationReasons", [])}
+    if refusal.code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
+        return _ConditionFailedError(operation, refusal.response.get("Item"))
+    return LedgerError(f"{operation}: {refusal}")
 
 
 def _if_absent() -> dict[str, str]:
@@ -384,25 +377,3 @@ class _Pages:
             page, self._start = await self._ledger.pending_page(self._q, self._start)
             self._files, self._ended = page[::-1], self._start is None
         return self._files.pop() if self._files else None
-
-
-async def _each(things: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
-    """Do something for each, a bounded number at once; the first error ends it."""
-    waiting = list(things)
-    left = iter(waiting)
-
-    async def work() -> None:
-        for thing in left:
-            await do(thing)
-
-    await _all(work() for _ in range(min(_AT_ONCE, len(waiting))))
-
-
-async def _all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all together; on an error none is left running."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -11,8 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.aws.calls import make_call
 from fastetl.errors import WarehouseError
 from fastetl.limits import MAX_STATEMENTS
 
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
     from fastetl.config import RedshiftTarget
     from fastetl.sql import Statement
-
-_TRANSIENT = {
-    "ThrottlingException", "ActiveStatementsExceededException", "ActiveSessionsExceededException",
-    "InternalServerException", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "DatabaseConnectionException",
-}  # fmt: skip
-
 
 POLL_SECONDS = 0.1
 """Between two questions of somebody who waits for statements."""
@@ -142,16 +136,11 @@ class Warehouse:
         await self._call("cancel_statement", Id=statement_id)
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
-        try:
-            return await getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            message = error.response["Error"].get("Message", "")
-            # Redshift's own throttles have been seen inside a ValidationException.
-            transient = code in _TRANSIENT or "rate exceeded" in message.lower() or "throttl" in message.lower()
-            raise WarehouseError(f"{operation}: {code}: {message}", code=code, transient=transient) from error
-        except (BotoCoreError, OSError, TimeoutError) as error:
-            raise WarehouseError(f"{operation}: {error}", transient=True) from error
+        return await make_call(
+            lambda: getattr(self._client, operation)(**arguments),
+            lambda refusal: WarehouseError(f"{operation}: {refusal}", code=refusal.code, transient=refusal.transient),
+            attempts=1,
+        )
 
 
 def _connection(target: RedshiftTarget) -> dict[str, str]:

@@ -6,18 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError
-
+from fastetl.aws.s3 import Bucket, RefusedError
 from fastetl.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from types_aiobotocore_s3 import S3Client
-
-CHUNK_BYTES = 1 << 20
-
 
 def find_local(names: Iterable[str], root: Path) -> dict[str, Path]:
     """Find those that lie on this machine; relative paths begin at `root`."""
@@ -46,23 +41,19 @@ class References:
 
     async def _fetch(self, name: str) -> bool:
         bucket, _, key = name.removeprefix("s3://").partition("/")
-        known = {"IfNoneMatch": self._etags[name]} if self._etags[name] else {}
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+        def path(etag: str) -> Path:
+            return self._folder / f"{hashlib.sha256(f'{name} {etag}'.encode()).hexdigest()[:16]}-{Path(key).name}"
+
+        known = self._etags[name]
         try:
-            answer = await self._client.get_object(Bucket=bucket, Key=key, **known)  # type: ignore[arg-type]
-            etag = answer["ETag"]
-            path = self._folder / f"{hashlib.sha256(f'{name} {etag}'.encode()).hexdigest()[:16]}-{Path(key).name}"
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                async for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
-                    file.write(chunk)
-        except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            if code in {"304", "NotModified"}:
-                return False
-            raise StorageError(f"{name}: {code}; put it there, and let the function read it") from error
-        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
-            raise StorageError(f"reading {name}: {type(error).__name__}: {error}") from error
-        if (old := self.paths.get(name)) and old != path:
-            old.unlink(missing_ok=True)
-        self._etags[name], self.paths[name] = etag, path
+            etag = await Bucket(self._client, bucket).download_changed(key, known, path)
+        except RefusedError as error:
+            raise StorageError(f"{name}: {error.code or error}; put it there, and let the function read it") from error
+        if etag == known:
+            return False
+        if known:
+            path(known).unlink(missing_ok=True)
+        self._etags[name], self.paths[name] = etag, path(etag)
         return True

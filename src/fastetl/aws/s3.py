@@ -15,32 +15,23 @@ import io
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 from isal import isal_zlib
 
+from fastetl.aws.calls import Refusal, make_call, task_group
 from fastetl.errors import StorageError
 from fastetl.limits import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from types_aiobotocore_s3 import S3Client
 
-ATTEMPTS = 3
-"""Of each call, on top of the SDK's own."""
-FIRST_DELAY_SECONDS = 0.2
 
 ABORT_LIMIT_SECONDS = 5.0
 """An upload that cannot be aborted in this time is left to the bucket's lifecycle rule."""
-
-_TRANSIENT = {
-    "ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable",
-    "SlowDown", "Throttling", "ThrottlingException", "500", "502", "503", "504",
-}  # fmt: skip
 
 _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchUpload"}
 """Answers to a conditional write that an object of this name may explain: an earlier attempt's, or one's own whose
@@ -70,10 +61,10 @@ class StoredObject(msgspec.Struct, frozen=True):
     """False: it was there before."""
 
 
-class _RefusedError(StorageError):
+class RefusedError(StorageError):
     """S3 answered with an error; `code` is its own, empty where no answer came."""
 
-    def __init__(self, message: str, code: str = "") -> None:
+    def __init__(self, message: str, code: str) -> None:
         self.code = code
         super().__init__(message)
 
@@ -126,7 +117,7 @@ class Bucket:
             if first_two[1:]:
                 return await _Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
             return await self._put_whole(key, b"".join(first_two), metadata)
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code in _PERHAPS_THERE and (there := await self.head(key)):
                 return there
             raise
@@ -139,7 +130,7 @@ class Bucket:
         """Tell of an object without reading it; None where there is none."""
         try:
             answer = await self.call("head_object", Key=key, ChecksumMode="ENABLED")
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code in {"404", "NoSuchKey"}:
                 return None
             raise
@@ -148,31 +139,45 @@ class Bucket:
 
     async def get(self, key: str) -> bytes:
         """Read a whole object; the SDK compares it with its checksum."""
-        try:
-            answer = await self.call("get_object", Key=key)
+
+        async def read(answer: Any) -> bytes:
             async with answer["Body"] as body:
                 content: bytes = await body.read()
-        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
-            raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
+            return content
+
+        content: bytes = await self.call("get_object", read, Key=key)
         return content
 
     async def download(self, key: str, into: Path) -> bytes:
         """Copy an object into a file, a piece at a time; give its MD5."""
-        md5 = hashlib.md5(usedforsecurity=False)  # as DynamoDB's exports have it
+        md5: bytes = await self.call("get_object", lambda answer: _write(answer, into), Key=key)
+        return md5
+
+    async def download_changed(self, key: str, etag: str, into: Callable[[str], Path]) -> str:
+        """Copy an object into a file unless its ETag is still `etag`, which may be empty; give its ETag.
+
+        Args:
+            key: the object's.
+            etag: what is known already.
+            into: gives the file for a new ETag.
+        """
+
+        async def read(answer: Any) -> str:
+            await _write(answer, into(answer["ETag"]))
+            return str(answer["ETag"])
+
+        known: dict[str, Any] = {"IfNoneMatch": etag} if etag else {}
         try:
-            answer = await self.call("get_object", Key=key)
-            async with answer["Body"] as body:
-                with into.open("wb") as file:
-                    async for piece in body.content.iter_chunked(DOWNLOAD_BYTES):
-                        md5.update(piece)
-                        file.write(piece)
-        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
-            raise StorageError(f"reading s3://{self._name}/{key}: {type(error).__name__}: {error}") from error
-        return md5.digest()
+            found: str = await self.call("get_object", read, Key=key, **known)
+        except RefusedError as error:
+            if error.code in {"304", "NotModified"}:
+                return etag
+            raise
+        return found
 
     async def list_keys(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin so, in the order of their UTF-8 bytes."""
-        page: dict[str, str] = {}
+        page: dict[str, Any] = {}
         while True:
             answer = await self.call("list_objects_v2", Prefix=prefix, **page)
             for entry in answer.get("Contents", []):
@@ -196,23 +201,23 @@ class Bucket:
         """Delete an object; that there is none is no error."""
         await self.call("delete_object", Key=key)
 
-    async def call(self, operation: str, **arguments: Any) -> Any:
-        """Make one S3 call, again where that may help: every operation used here may be repeated."""
-        for attempt in range(ATTEMPTS):
-            try:
-                return await getattr(self._client, operation)(Bucket=self._name, **arguments)
-            except ClientError as error:
-                code = error.response["Error"].get("Code", "")
-                message = error.response["Error"].get("Message", "")
-                failure, transient = error, code in _TRANSIENT
-                refused = _RefusedError(f"{operation} {self._where(arguments)}: {code}: {message}", code)
-            except (BotoCoreError, OSError, TimeoutError) as error:
-                failure, transient = error, True  # type: ignore[assignment]
-                refused = _RefusedError(f"{operation} {self._where(arguments)}: {type(error).__name__}: {error}")
-            if not transient or attempt == ATTEMPTS - 1:
-                raise refused from failure
-            await asyncio.sleep(FIRST_DELAY_SECONDS * 2**attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+    async def call(self, operation: str, read: Callable[[Any], Awaitable[Any]] | None = None, **arguments: Any) -> Any:
+        """Make one S3 call, again where that may help: every operation used here may be repeated.
+
+        Args:
+            operation: the client's method.
+            read: takes the answer's body, which may break off as well; what it gives is the result then.
+            arguments: the operation's.
+        """
+
+        async def request() -> Any:
+            answer = await getattr(self._client, operation)(Bucket=self._name, **arguments)
+            return await read(answer) if read else answer
+
+        def refuse(refusal: Refusal) -> RefusedError:
+            return RefusedError(f"{operation} {self._where(arguments)}: {refusal}", refusal.code)
+
+        return await make_call(request, refuse)
 
     async def _put_whole(self, key: str, body: bytes, metadata: Mapping[str, str]) -> StoredObject:
         checksum = _base64(isal_zlib.crc32(body))
@@ -247,14 +252,12 @@ class _Upload:
         try:
             await self._send(upload_id, first_two, tail)
             return await self._complete(upload_id)
-        except BaseException as error:
+        except BaseException:
             await self._abort(upload_id)
-            if isinstance(error, BaseExceptionGroup):
-                raise error.exceptions[0] from error.exceptions[0].__cause__
             raise
 
     async def _send(self, upload_id: str, waiting: list[bytes], tail: Iterator[bytes]) -> None:
-        async with asyncio.TaskGroup() as parts:
+        async with task_group() as parts:
             part_number = 0
             piece: bytes | None = waiting.pop(0)
             while piece is not None:
@@ -313,6 +316,17 @@ def check_part(part_number: int, size_bytes: int, *, last: bool) -> None:
         raise StorageError(f"part {part_number}: {size_bytes} bytes, at most {MAX_PART_BYTES}; lower part_size")
     if size_bytes < MIN_PART_BYTES and not last:
         raise StorageError(f"part {part_number}: {size_bytes} bytes, at least {MIN_PART_BYTES}; raise part_size")
+
+
+async def _write(answer: Any, into: Path) -> bytes:
+    """Write an answer's body into a file, a piece at a time; give its MD5."""
+    md5 = hashlib.md5(usedforsecurity=False)  # as DynamoDB's exports have it
+    async with answer["Body"] as body:
+        with into.open("wb") as file:
+            async for piece in body.content.iter_chunked(DOWNLOAD_BYTES):
+                md5.update(piece)
+                file.write(piece)
+    return md5.digest()
 
 
 def _base64(crc32: int) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
-from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.aws.calls import Refusal, make_call
 from fastetl.errors import SourceError
 
 if TYPE_CHECKING:
@@ -137,14 +137,12 @@ class SourceTable:
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         client: Any = self._streams if operation == "describe_stream" else self._client
-        try:
-            return await getattr(client, operation)(**arguments)
-        except ClientError as error:
-            code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
-            remedy = "; enable it, or read the table itself with --scan" if code == _NO_RECOVERY else ""
-            raise SourceError(f"{operation} {self.name}: {code}: {message}{remedy}") from error
-        except (BotoCoreError, OSError, TimeoutError) as error:
-            raise SourceError(f"{operation} {self.name}: {type(error).__name__}: {error}") from error
+
+        def refuse(refusal: Refusal) -> SourceError:
+            remedy = "; enable it, or read the table itself with --scan" if refusal.code == _NO_RECOVERY else ""
+            return SourceError(f"{operation} {self.name}: {refusal}{remedy}")
+
+        return await make_call(lambda: getattr(client, operation)(**arguments), refuse)
 
 
 def as_written(item: Item) -> Item:

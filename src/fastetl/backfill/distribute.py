@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import aioboto3
-import orjson
-from botocore.exceptions import BotoCoreError, ClientError
-
-from fastetl.aws import Ledger
+from fastetl.aws import Ledger, StateMachine
 from fastetl.backfill.export_format import DataFile, Export
 from fastetl.errors import ExportError
 from fastetl.model import Backfill
@@ -28,35 +23,38 @@ def build_input(backfill: Backfill, export: Export) -> dict[str, Any]:
 
 
 async def convert_on_lambda(
-    state_machine: str, backfill: Backfill, export: Export, files: Sequence[DataFile], ledger: Ledger, region: str
+    machine: StateMachine,
+    backfill: Backfill,
+    export: Export,
+    files: Sequence[DataFile],
+    ledger: Ledger,
+    *,
+    started_at: float,
+    poll_seconds: float = POLL_SECONDS,
 ) -> AsyncIterator[DataFile]:
     """Start the state machine, and give each data file as the ledger says that it is done.
 
+    Args:
+        machine: the stack's.
+        backfill: what is carried over.
+        export: its export.
+        files: those that are not done.
+        ledger: where the functions write down what they have done.
+        started_at: Unix seconds, now; names the execution.
+        poll_seconds: between two looks.
+
     Raises:
         ExportError: the execution failed; starting it again goes on.
+        StackError: Step Functions did not take a call.
     """
-    session: Any = aioboto3.Session(region_name=region or None)
     left = {file.name: file for file in files}
-    async with session.client("stepfunctions") as client:
-        execution = await _call(
-            client.start_execution(
-                stateMachineArn=state_machine,
-                name=f"{backfill.pipeline}-{backfill.epoch}-{int(time.time())}",
-                input=orjson.dumps(build_input(backfill, export)).decode(),
-            )
-        )
-        status = "RUNNING"
-        while status == "RUNNING":
-            await asyncio.sleep(POLL_SECONDS)
-            status = (await _call(client.describe_execution(executionArn=execution["executionArn"])))["status"]
-            for name in left.keys() & (await ledger.converted(backfill)).keys():
-                yield left.pop(name)
+    name = f"{backfill.pipeline}-{backfill.epoch}-{int(started_at)}"
+    execution = await machine.start(name, build_input(backfill, export))
+    status = "RUNNING"
+    while status == "RUNNING":
+        await asyncio.sleep(poll_seconds)
+        status = await machine.status(execution)
+        for done in left.keys() & (await ledger.converted(backfill)).keys():
+            yield left.pop(done)
     if left or status != "SUCCEEDED":
-        raise ExportError(f"{execution['executionArn']}: {status}, {len(left)} data files are not done; start again")
-
-
-async def _call(call: Any) -> Any:
-    try:
-        return await call
-    except (ClientError, BotoCoreError) as error:
-        raise ExportError(f"Step Functions: {error}") from error
+        raise ExportError(f"{execution}: {status}, {len(left)} data files are not done; start again")

@@ -7,14 +7,11 @@ import base64
 import hashlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastetl.aws import Bucket
 from fastetl.backfill.export_format import DataFile, Export, parse_files, parse_summary
 from fastetl.errors import ExportError
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
 
 COPY_BYTES = 1024 * 1024
 
@@ -22,7 +19,7 @@ COPY_BYTES = 1024 * 1024
 class ExportFolder:
     """An export's folder. Raises `ExportError`, or `StorageError` where S3 does not do what was asked."""
 
-    def __init__(self, client: S3Client, location: str) -> None:
+    def __init__(self, client: Any, location: str) -> None:
         self._location = location.rstrip("/")
         self._bucket: Bucket | None = None
         if location.startswith("s3://"):

@@ -6,7 +6,6 @@ file; one that is there already is not read again.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import msgspec
 import orjson
 from isal import isal_zlib
 
+from fastetl.aws import gather
 from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
 
 if TYPE_CHECKING:
@@ -85,19 +85,17 @@ async def scan_table(
     segments = max(1, min(MAX_SEGMENTS, table.bytes // SEGMENT_BYTES))
     await bucket.put(f"{folder}/_started", iter([msgspec.json.encode(Began(exported_at, segments))]), {})
     began = msgspec.json.decode(await bucket.get(f"{folder}/_started"), type=Began)
-    files: dict[int, DataFile] = {}
-    left = iter(range(began.segments))
+    done = 0
 
-    async def work() -> None:
-        for segment in left:
-            key = f"{folder}/data/{segment:06d}.json.gz"
-            files[segment] = await _read_segment(source, bucket, key, segment, began.segments, throttle)
-            on_segment(len(files), began.segments)
+    async def read(segment: int) -> DataFile:
+        nonlocal done
+        key = f"{folder}/data/{segment:06d}.json.gz"
+        file = await _read_segment(source, bucket, key, segment, began.segments, throttle)
+        done += 1
+        on_segment(done, began.segments)
+        return file
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, began.segments)):
-            group.create_task(work())
-    listed = [files[segment] for segment in range(began.segments)]
+    listed = await gather(read, range(began.segments), at_once=at_once)
     files_key = f"{folder}/manifest-files.json"
     await bucket.replace(files_key, write_files(listed))
     items = sum(file.items for file in listed)

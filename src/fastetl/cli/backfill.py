@@ -16,6 +16,7 @@ import orjson
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from fastetl.aws import StateMachine, open_clients
 from fastetl.backfill import (
     Backfiller,
     DataFile,
@@ -26,7 +27,16 @@ from fastetl.backfill import (
     convert_on_lambda,
     scan_table,
 )
-from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, choose_pipeline, echo_json, problems
+from fastetl.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigPath,
+    Since,
+    Until,
+    choose_pipeline,
+    echo_json,
+    parse_hours,
+    problems,
+)
 from fastetl.cli.reach import Reach, run
 from fastetl.config import Pipeline
 from fastetl.errors import ExportError, SourceError, StaleStepError
@@ -113,12 +123,12 @@ def reload(
     into: Annotated[str, typer.Option(help="schema.table; not the pipeline's own.")],
     pipeline: Which = "",
     config: ConfigPath = DEFAULT_CONFIG,
-    since: Annotated[str, typer.Option("--from", help="First hour, UTC: 2026-01-31T00.")] = "",
-    until: Annotated[str, typer.Option("--to", help="The hour after the last.")] = "",
+    since: Since = "",
+    until: Until = "",
 ) -> None:
     """Make a table anew from the files on S3, beside the running pipeline. Started again, it goes on."""
     schema, _, target = into.partition(".")
-    hours = [hour.replace("-", "/").replace("T", "/") for hour in (since, until)]
+    hours = parse_hours(since, until)
 
     async def work(reach: Reach) -> Reloaded:
         reloader = reach.reloader(choose_pipeline(reach.config, pipeline), (schema, target))
@@ -129,7 +139,7 @@ def reload(
                 what = f"{done.restoring} files come from the archive" if done.restoring else "files loaded"
                 progress.update(task, completed=done.loaded, total=done.files, description=what)
 
-            return await reloader.reload(hours[0], hours[1] or "~", show)
+            return await reloader.reload(*hours, show)
 
     echo_json(run(config, work))
 
@@ -209,9 +219,11 @@ async def _convert(
     if not files:
         return
     if options.distributed:
-        region = reach.config.region
-        async for file in convert_on_lambda(options.distributed, backfill, export, files, reach.ledger, region):
-            yield file, ""
+        (client,) = await open_clients("stepfunctions", region=reach.config.region)
+        async with client:
+            machine = StateMachine(client, options.distributed)
+            async for file in convert_on_lambda(machine, backfill, export, files, reach.ledger, started_at=time.time()):
+                yield file, ""
         return
     config = options.config.resolve()
     os.environ |= {"FASTETL_CONFIG": str(config), "LAMBDA_TASK_ROOT": str(config.parent)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +51,7 @@ def check(
     checked = read_config(config, offline=True)
     for pipeline in checked.pipelines:
         if not no_enrichments:
-            build_enricher(checked, pipeline, config)
+            asyncio.run(build_enricher(checked, pipeline, config))
     described = [
         {
             "pipeline": pipeline.name,

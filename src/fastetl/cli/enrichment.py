@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from fastetl.config import Config, Pipeline
 
 
-def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:
+async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:
     """Build a pipeline's enrichments; objects on S3 that they name are fetched.
 
     Functions are looked for in the working directory, files beside the configuration.
@@ -27,16 +26,17 @@ def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enr
     """
     if not pipeline.enrichments:
         return Enricher(pipeline)
-    sys.path.insert(0, str(Path.cwd()))
-    root, names = config_path.parent, config.references
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    root, names = config_path.parent, pipeline.references
     found = find_local(names, root)
     if len(found) < len(names):
-        found = asyncio.run(_fetch(config, names, root))
+        found = await _fetch(config, names, root)
     return Enricher(pipeline, os.environ, found)
 
 
 async def _fetch(config: Config, names: tuple[str, ...], root: Path) -> dict[str, Path]:
-    (s3,) = await open_clients(config, "s3")
+    (s3,) = await open_clients("s3", region=config.region)
     async with s3:
         references = References(s3, names, root=root, folder=Path(tempfile.gettempdir(), "fastetl-references"))
         await references.refresh()

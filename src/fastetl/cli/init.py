@@ -11,7 +11,7 @@ import typer
 
 from fastetl.aws import Described, Item, SourceTable, open_clients
 from fastetl.cli.output import problems
-from fastetl.config import Config, parse_config
+from fastetl.config import parse_config
 from fastetl.errors import ConfigError, Problem
 from fastetl.operate import Proposal, propose_columns, quote_toml
 
@@ -119,7 +119,7 @@ def write_config(
 
 
 async def _look(table: str) -> tuple[Described, list[Item]]:
-    (client,) = await open_clients(Config("", "", ()), "dynamodb")
+    (client,) = await open_clients("dynamodb")
     async with client:
         source = SourceTable(client, table)
         return await source.describe(), await source.sample(SAMPLE)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import time
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from fastetl.cli.output import AsJson, problems, read_text, results
-from fastetl.errors import ConfigError, WarehouseError
+from fastetl.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastetl.local.stack import Embedded
@@ -102,26 +100,12 @@ def sql(
     ] = f"http://127.0.0.1:{DATA_API_PORT}",
 ) -> None:
     """Ask the warehouse of a running `fastetl local`."""
-    import boto3  # noqa: PLC0415 - slow to import
+    from fastetl.local.warehouse import query as ask  # noqa: PLC0415 - the `local` extra
 
-    client = boto3.client(
-        "redshift-data",
-        endpoint_url=endpoint_url,
-        region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - nobody checks it
-    )
-    started = client.execute_statement(Sql=query, WorkgroupName="local", Database="dev")
-    while (described := client.describe_statement(Id=started["Id"]))["Status"] not in {"FINISHED", "FAILED", "ABORTED"}:
-        time.sleep(0.05)
-    if described["Status"] != "FINISHED":
-        raise WarehouseError(described.get("Error", described["Status"]))
-    if not described.get("HasResultSet"):
+    names, rows = ask(query, endpoint_url)
+    if not names:
         problems.print("done", style="dim")
         return
-    answer = client.get_statement_result(Id=started["Id"])
-    names = [column["name"] for column in answer["ColumnMetadata"]]
-    rows = [[None if field.get("isNull") else next(iter(field.values())) for field in row] for row in answer["Records"]]
     if as_json:
         typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
         return

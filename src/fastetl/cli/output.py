@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +23,8 @@ ConfigPath = Annotated[
 ]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="Which pipeline, where there are several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+Since = Annotated[str, typer.Option("--from", help="First hour, UTC: 2026-01-31T00.")]
+Until = Annotated[str, typer.Option("--to", help="The hour after the last, UTC.")]
 
 DEFAULT_CONFIG = Path("fastetl.toml")
 
@@ -73,6 +77,31 @@ def choose_pipeline(config: Config, name: str) -> Pipeline:
         remedy = f"Name one of {', '.join(names)}"
         raise ConfigError((Problem("--pipeline", f"{name!r} is no pipeline" if name else "there are several", remedy),))
     return config.pipeline(name)
+
+
+def parse_hours(since: str, until: str) -> tuple[str, str]:
+    """Read `--from` and `--to`, an hour or a day each, as the hours that keys on S3 hold: `2026/01/31/23`.
+
+    Returns:
+        The first hour and the one after the last; an option that is left out sets no bound.
+
+    Raises:
+        ConfigError: one is no hour, or no hour is between them.
+    """
+    first, last = _parse_hour("--from", since, ""), _parse_hour("--to", until, "~")
+    if first >= last:
+        remedy = "Name a later hour; it is the one after the last that is looked at"
+        raise ConfigError((Problem("--to", f"{until} is not after {since}", remedy),))
+    return first, last
+
+
+def _parse_hour(option: str, text: str, absent: str) -> str:
+    if not text:
+        return absent
+    for form in ("%Y-%m-%dT%H", "%Y-%m-%d"):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC).strftime("%Y/%m/%d/%H")
+    raise ConfigError((Problem(option, f"{text!r} is no hour", "Write it as 2026-01-31T00, or a day as 2026-01-31"),))
 
 
 def echo_json(value: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
+from fastetl.aws import Stack, open_clients
 from fastetl.cli.output import problems
-from fastetl.errors import ConfigError, Problem
+from fastetl.errors import ConfigError, Problem, StackError
 
 PARAMETERS = {
     "Prefix": "FASTETL_PREFIX",
@@ -34,35 +37,31 @@ def register(app: typer.Typer) -> None:
 
 def outputs(stack: Annotated[str, typer.Argument(help="The name that `make deploy` asked for.")]) -> None:
     """Print a stack's bucket, ledger and warehouse as variables that the other commands read."""
-    for name, value in variables(describe(stack)).items():
+    for name, value in variables(*asyncio.run(describe(stack))).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     problems.print(f'For this terminal: eval "$(fastetl outputs {stack})"', style="dim", markup=False, highlight=False)
 
 
-def describe(stack: str) -> dict[str, Any]:
-    """Ask CloudFormation.
+async def describe(stack: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Ask CloudFormation for a stack's parameters and outputs.
 
     Raises:
         ConfigError: there is no such stack in this account and region, or it may not be seen.
     """
-    import boto3  # noqa: PLC0415 - slow to import
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
     try:
-        answer = boto3.client("cloudformation").describe_stacks(StackName=stack)
-    except (ClientError, BotoCoreError) as error:
+        (client,) = await open_clients("cloudformation")
+        async with client:
+            return await Stack(client, stack).describe()
+    except StackError as error:
         remedy = "Look at the name, the region and the credentials"
         raise ConfigError((Problem(stack, f"no stack that can be seen: {error}", remedy),)) from error
-    described: dict[str, Any] = answer["Stacks"][0]
-    return described
 
 
-def variables(described: dict[str, Any]) -> dict[str, str]:
-    """Name what a stack says; what it leaves empty has no variable."""
+def variables(parameters: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, str]:
+    """Name what a stack says as environment variables; what it leaves empty has none."""
     found: dict[str, str] = {}
-    for kind, names in (("Parameter", PARAMETERS), ("Output", OUTPUTS)):
-        for each in described.get(f"{kind}s", []):
-            variable, value = names.get(each[f"{kind}Key"]), each[f"{kind}Value"]
-            if variable and value:
-                found[variable] = value
+    for values, names in ((parameters, PARAMETERS), (outputs, OUTPUTS)):
+        for key, value in values.items():
+            if value and key in names:
+                found[names[key]] = value
     return found

@@ -16,6 +16,8 @@ from fastetl.cli.output import choose_pipeline, read_config
 from fastetl.config import Config, Pipeline
 from fastetl.operate import Deployed, Operator, Reconciler, Reloader, SchemaReader, Verifier
 
+SERVICES = ("s3", "dynamodb", "redshift-data", "dynamodbstreams")
+
 T = TypeVar("T")
 
 
@@ -81,7 +83,7 @@ def run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
 
     async def run() -> T:
         async with AsyncExitStack() as stack:
-            clients = await open_clients(config, "s3", "dynamodb", "redshift-data", "dynamodbstreams")
+            clients = await open_clients(*SERVICES, region=config.region)
             for client in clients:
                 stack.push_async_callback(client.close)
             return await work(Reach(config, *clients))

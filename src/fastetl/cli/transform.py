@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,7 @@ def transform(
     except EventError:
         chosen = choose_pipeline(read, pipeline)
     changes = Decoder(chosen).decode(content)
-    enriched = build_enricher(read, chosen, config).apply(changes.frame)
+    enriched = asyncio.run(build_enricher(read, chosen, config)).apply(changes.frame)
     layout = msgspec.structs.replace(chosen.layout, compression="none")
     typer.echo(layout.delimiter.join(name for name, _ in layout.columns))
     for piece in encode_frames([enriched.frame], layout, 1 << 20):

@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import time
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ import msgspec
 import typer
 from rich.progress import Progress
 
-from fastetl.aws import SourceTable, open_clients
+from fastetl.aws import FunctionLog, SourceTable, open_clients
 from fastetl.cli.output import (
     DEFAULT_CONFIG,
     AsJson,
@@ -293,9 +292,7 @@ def _records(pipeline: Pipeline, event: Path | None, table: str) -> list[Record]
         return records_of_items(pipeline, make_up_items(pipeline))
 
     async def sample() -> list[Record]:
-        from fastetl.config import Config  # noqa: PLC0415
-
-        (client,) = await open_clients(Config("", "", ()), "dynamodb")
+        (client,) = await open_clients("dynamodb")
         async with client:
             return await SourceTable(client, table).sample(SAMPLED)
 
@@ -317,10 +314,8 @@ def _calibrate(log_group: str, measured: Measured, book: Book) -> Calibration | 
 
 
 async def _read_log(log_group: str) -> list[str]:
-    from fastetl.config import Config  # noqa: PLC0415
-    from fastetl.tune import read_latest_lines  # noqa: PLC0415
+    from fastetl.tune import LOG_FILTER  # noqa: PLC0415
 
-    async with AsyncExitStack() as stack:
-        (client,) = await open_clients(Config("", "", ()), "logs")
-        await stack.enter_async_context(client)
-        return await read_latest_lines(client, log_group, clock=time.time)
+    (client,) = await open_clients("logs")
+    async with client:
+        return await FunctionLog(client, log_group).latest_lines(LOG_FILTER, clock=time.time)

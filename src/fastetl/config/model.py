@@ -115,6 +115,12 @@ class Pipeline(msgspec.Struct, frozen=True):
         file = self.file
         return Layout(tuple(columns.items()), file.delimiter, file.compression, file.null_marker, ENCODER)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The files that this pipeline's enrichments read, each once: paths, and `s3://bucket/key`."""
+        every = (enrichment.options for enrichment in self.enrichments)
+        return tuple(dict.fromkeys(each.source for each in every if isinstance(each, GeoIp | Lookup)))
+
 
 class Config(msgspec.Struct, frozen=True):
     """Everything one deployment does."""
@@ -128,9 +134,8 @@ class Config(msgspec.Struct, frozen=True):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The files that enrichments read, each once: paths, and `s3://bucket/key`."""
-        every = (enrichment.options for pipeline in self.pipelines for enrichment in pipeline.enrichments)
-        return tuple(dict.fromkeys(each.source for each in every if isinstance(each, GeoIp | Lookup)))
+        """The files that any pipeline's enrichments read, each once."""
+        return tuple(dict.fromkeys(name for pipeline in self.pipelines for name in pipeline.references))
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of this name.

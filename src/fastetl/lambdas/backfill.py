@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, limit_threads, read_config
+
+limit_threads()
+
 from fastetl.aws import Bucket, Ledger, References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder
 from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
 from fastetl.ingest import FileStore
-from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, read_config
 from fastetl.model import Backfill, Converted
 from fastetl.versions import EpochStart
 
@@ -48,7 +51,7 @@ class _Opened(msgspec.Struct, frozen=True):
 
 _config = read_config()
 _runner = asyncio.Runner()
-_s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
+_s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")

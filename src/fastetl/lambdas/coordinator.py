@@ -38,7 +38,7 @@ metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 
 _config = read_config()
 _runner = asyncio.Runner()
-_s3, _dynamodb, _redshift = _runner.run(open_clients(_config, "s3", "dynamodb", "redshift-data"))
+_s3, _dynamodb, _redshift = _runner.run(open_clients("s3", "dynamodb", "redshift-data", region=_config.region))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _loaders = {
     pipeline.name: Loader(

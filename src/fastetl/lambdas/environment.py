@@ -1,8 +1,8 @@
-"""What both functions find around them: the configuration and the AWS clients. Only this module reads `os.environ`.
+"""What the functions read from their environment; only this module reads `os.environ`.
 
 `FASTETL_CONFIG` is the path of the configuration (default: `fastetl.toml` in the function's own folder);
 `FASTETL_TRACING=true` asks for X-Ray; what else the configuration takes from the environment is listed in
-`config_reading.ENVIRONMENT`. Endpoints, credentials and the region are the SDK's own variables.
+`config.reading.ENVIRONMENT`. Endpoints, credentials and the region are the SDK's own variables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastetl.config import Config, parse_config
 from fastetl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
 ENVIRON: Mapping[str, str] = os.environ
 """Where enrichments find the secrets that the configuration names."""
@@ -28,6 +28,20 @@ TRACING_VARIABLE = "FASTETL_TRACING"
 
 METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
 """Of every metric; the template sets it to the stack's name."""
+
+
+MEMORY_MB_PER_CPU = 1_769
+"""The memory at which a function has one processor (AWS Lambda Developer Guide, "Configure Lambda function memory")."""
+
+
+def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have Polars start one thread for each processor that the function's memory buys, unless told otherwise.
+
+    By itself it starts one for each processor that it sees, and Lambda shows two or more however small the function's
+    share of them is. Polars reads the variable when it is imported.
+    """
+    memory_mb = int(environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or MEMORY_MB_PER_CPU)
+    environ.setdefault("POLARS_MAX_THREADS", str(max(1, memory_mb // MEMORY_MB_PER_CPU)))
 
 
 def read_config(environ: Mapping[str, str] = os.environ) -> Config:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
+from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, limit_threads, read_config, trace
+
+limit_threads()
+
 from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients
 from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
-from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, read_config, trace
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import follows_gap
 
@@ -43,7 +46,7 @@ metrics = Metrics(service="ingest", namespace=METRICS_NAMESPACE)
 _raw_events = install_raw_events()
 _config = read_config()
 _runner = asyncio.Runner()
-_s3, _dynamodb = _runner.run(open_clients(_config, "s3", "dynamodb"))
+_s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
 _bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")

@@ -7,6 +7,11 @@ import contextlib
 import socket
 import sys
 import time
+from typing import Any
+
+import aioboto3
+
+from fastetl.aws import TABLE_SCHEMA
 
 START_LIMIT_SECONDS = 30.0
 
@@ -41,6 +46,17 @@ class MotoProcess:
                 return
             await asyncio.sleep(0.05)
         raise RuntimeError(f"moto does not listen on port {self._port}; is something else there?")
+
+    async def create_bucket_and_ledger(self, bucket: str, ledger_table: str) -> None:
+        """Create what the functions write to."""
+        keys: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
+        session: Any = aioboto3.Session(**keys)
+        async with (
+            session.client("s3", endpoint_url=self.endpoint_url) as s3,
+            session.client("dynamodb", endpoint_url=self.endpoint_url) as dynamodb,
+        ):
+            await s3.create_bucket(Bucket=bucket)
+            await dynamodb.create_table(TableName=ledger_table, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
 
     async def stop(self) -> None:
         """End the server; what it held is gone."""

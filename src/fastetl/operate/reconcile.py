@@ -6,13 +6,12 @@ says what it holds, a FILE item, and, once loaded, a row in `load_files` with th
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.errors import StorageError
+from fastetl.aws import gather
 from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.model import FileItem
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
     from fastetl.aws import Bucket, Ledger, StoredObject, Warehouse
     from fastetl.config import Config, Pipeline
-
-HEADS_AT_ONCE = 16
-POLL_SECONDS = 0.5
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -155,20 +151,13 @@ class Reconciler:
 
     async def objects(self, since: str, until: str) -> dict[str, StoredObject]:
         """Find the files of some hours on S3, by their ids."""
-        found: dict[str, StoredObject] = {}
-        slots = asyncio.Semaphore(HEADS_AT_ONCE)
-
-        async def head(key: str, file_id: str) -> None:
-            async with slots:
-                if stored := await self._bucket.head(key):
-                    found[file_id] = stored
-
-        async with asyncio.TaskGroup() as heads:
-            async for key in self._bucket.list_keys(data_prefix(self._config.prefix, self._pipeline.name)):
-                hour, file_id = parse_data_key(key)
-                if since <= hour < until:
-                    heads.create_task(head(key, file_id))
-        return found
+        keys: dict[str, str] = {}
+        async for key in self._bucket.list_keys(data_prefix(self._config.prefix, self._pipeline.name)):
+            hour, file_id = parse_data_key(key)
+            if since <= hour < until:
+                keys[file_id] = key
+        found = await gather(self._bucket.head, keys.values())
+        return {file_id: stored for file_id, stored in zip(keys, found, strict=True) if stored}
 
     async def _check_rejects(self, objects: dict[str, StoredObject], items: dict[str, FileItem]) -> list[Difference]:
         expected = {file_id: (item.rejects_key, item.rejects) for file_id, item in items.items()}
@@ -183,10 +172,9 @@ class Reconciler:
         return differences
 
     async def _count_lines(self, key: str) -> int:
-        try:
-            return len(gzip.decompress(await self._bucket.get(key)).splitlines())
-        except StorageError:
+        if await self._bucket.head(key) is None:
             return 0
+        return len(gzip.decompress(await self._bucket.get(key)).splitlines())
 
 
 def _compare(

@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 from fastetl.tune.answer import Answer, build_answer, current_settings
-from fastetl.tune.calibrate import LEAST_INVOCATIONS, Calibration, build_calibration, read_invocations
-from fastetl.tune.logs import read_latest_lines
+from fastetl.tune.calibrate import LEAST_INVOCATIONS, LOG_FILTER, Calibration, build_calibration, read_invocations
 from fastetl.tune.measure import STAND_INS, Bench, measure_pipeline, with_compression
 from fastetl.tune.model import Measured, Workload
 from fastetl.tune.prediction import DAYS_PER_MONTH, Prediction, predict
@@ -23,6 +22,7 @@ from fastetl.tune.terminal import show_answer, show_money
 __all__ = [
     "DAYS_PER_MONTH",
     "LEAST_INVOCATIONS",
+    "LOG_FILTER",
     "SHAPES",
     "STAND_INS",
     "Answer",
@@ -48,7 +48,6 @@ __all__ = [
     "predict",
     "read_book",
     "read_invocations",
-    "read_latest_lines",
     "read_records",
     "read_saved",
     "records_of_items",

@@ -16,10 +16,8 @@ from statistics import median, quantiles
 from types import TracebackType
 from typing import Any, Self
 
-import aioboto3
 import msgspec
 
-from fastetl.aws import TABLE_SCHEMA
 from fastetl.config import Config, Pipeline, parse_config
 from fastetl.decode import Decoder
 from fastetl.errors import FastetlError
@@ -113,15 +111,7 @@ class Bench:
         moto = MotoProcess()
         self._stack.push_async_callback(moto.stop)
         await moto.start()
-        keys: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
-        session: Any = aioboto3.Session(**keys)
-        async with (
-            session.client("s3", endpoint_url=moto.endpoint_url) as s3,
-            session.client("dynamodb", endpoint_url=moto.endpoint_url) as dynamodb,
-        ):
-            await s3.create_bucket(Bucket=self.config.bucket)
-            schema: Any = TABLE_SCHEMA
-            await dynamodb.create_table(TableName=self.config.ledger_table, BillingMode="PAY_PER_REQUEST", **schema)
+        await moto.create_bucket_and_ledger(self.config.bucket, self.config.ledger_table)
         path = directory / "fastetl.toml"
         path.write_text(self._config_text, encoding="utf-8")
         # Enrichments find their secrets where the user has put them; AWS is nobody's but the bench's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastetl.local.warehouse.client import query
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.engine import Engine
@@ -12,4 +13,5 @@ __all__ = [
     "Engine",
     "PostgresEngine",
     "WarehouseServer",
+    "query",
 ]

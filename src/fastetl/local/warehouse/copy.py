@@ -15,8 +15,6 @@ from fastetl.local.warehouse.copy_source import S3Client, UnreadableObjectError,
 from fastetl.local.warehouse.copy_values import FieldError, convert_column
 from fastetl.local.warehouse.engine import Session, SqlError
 
-# The csv module's own limit is the process's, and lower.
-csv.field_size_limit(2 * MAX_COPY_ROW_BYTES)
 
 
 class LoadError(msgspec.Struct, frozen=True):
@@ -134,6 +132,8 @@ def _read_row_by_row(
 
 def _lines(text: str, url: str, command: CopyCommand, errors: list[LoadError]) -> Iterator[tuple[int, list[str]]]:
     """Yield rows with the number of the line that they begin on; what is no CSV ends the file with an error."""
+    # The csv module's own limit is the process's, and lower.
+    csv.field_size_limit(2 * MAX_COPY_ROW_BYTES)
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=command.delimiter, quotechar=command.quote, strict=True)
     begins = 1
