@@ -16,6 +16,7 @@ import boto3
 import pytest
 import sqlfluff
 
+from fastetl.cli.output import parse_hours
 from fastetl.local.flights import read_flights
 
 CONFIG = """
@@ -124,6 +125,38 @@ def test_every_problem_of_a_configuration_is_told_at_once(folder: Path) -> None:
 def test_a_configuration_that_is_not_there_is_a_problem_like_any_other(folder: Path) -> None:
     done = run("check", "--config", "none.toml", cwd=folder)
     assert (done.returncode, "none.toml: cannot be read" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("hours", "problem"),
+    [
+        (("--from", "31.01.2026T00"), "--from: '31.01.2026T00' is no hour. Write it as 2026-01-31T00"),
+        (("--to", "2026-02-30T00"), "--to: '2026-02-30T00' is no hour"),
+        (("--from", "2026-01-31T00:00"), "--from: '2026-01-31T00:00' is no hour"),
+        (("--from", "2026-02-01", "--to", "2026-01-31"), "--to: 2026-01-31 is not after 2026-02-01"),
+        (("--from", "2026-02-01T05", "--to", "2026-02-01T05"), "--to: 2026-02-01T05 is not after 2026-02-01T05"),
+    ],
+)
+@pytest.mark.parametrize("command", [("reconcile",), ("reload", "--into", "public.again")])
+def test_an_hour_that_names_nothing_is_a_problem(
+    folder: Path, command: tuple[str, ...], hours: tuple[str, ...], problem: str
+) -> None:
+    done = run(*command, *hours, cwd=folder)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("", ""), ("", "~")),
+        (("2026-01-31T07", ""), ("2026/01/31/07", "~")),
+        (("", "2026-01-31"), ("", "2026/01/31/00")),
+        (("2026-01-31", "2026-02-01T00"), ("2026/01/31/00", "2026/02/01/00")),
+    ],
+)
+def test_hours_are_read_as_keys_write_them(given: tuple[str, str], expected: tuple[str, str]) -> None:
+    assert parse_hours(*given) == expected
 
 
 def test_ddl_is_sql_for_redshift(folder: Path) -> None:

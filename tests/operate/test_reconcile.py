@@ -187,9 +187,13 @@ async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make
     ingest = new_ingest(plant)
     failed = orjson.dumps({"version": "1.0", "payload": make_event(1, 2).decode()})
     await plant.bucket.replace(f"{FAILURES_PREFIX}mapping/shard/one", failed)
-    (replayed,) = await replay_failures(plant.config, plant.bucket, lambda _: ingest)
+
+    async def ingest_for(_: str) -> Ingest:
+        return ingest
+
+    (replayed,) = await replay_failures(plant.config, plant.bucket, ingest_for)
     assert (replayed.records, replayed.rejects) == (2, 0)
-    assert await replay_failures(plant.config, plant.bucket, lambda _: ingest) == []
+    assert await replay_failures(plant.config, plant.bucket, ingest_for) == []
     refused = (await ingest.ingest(make_event(3, note="x" * 21))).file
     rejects = await new_operator(plant).rejects(refused.rejects_key)
     (again,) = await replay_rejects(refused.rejects_key, rejects, ingest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,8 +15,11 @@ from fastetl.cli.output import (
     AsJson,
     ConfigPath,
     PipelineName,
+    Since,
+    Until,
     choose_pipeline,
     echo_json,
+    parse_hours,
     problems,
     results,
 )
@@ -194,7 +196,7 @@ def rejects_replay(key: Key, config: ConfigPath = DEFAULT_CONFIG, pipeline: Pipe
     async def work(reach: Reach) -> Any:
         one = choose_pipeline(reach.config, pipeline)
         rejects = await reach.operator(one).rejects(key)
-        return await replay_rejects(key, rejects, _build_ingest(reach, one, config))
+        return await replay_rejects(key, rejects, await _build_ingest(reach, one, config))
 
     echo_json(run(config, work))
 
@@ -204,11 +206,14 @@ def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
     from fastetl.operate import replay_failures  # noqa: PLC0415 - brings in Polars
 
     async def work(reach: Reach) -> Any:
-        return await replay_failures(
-            reach.config,
-            reach.bucket,
-            lambda name: _build_ingest(reach, reach.config.pipeline(name), config),
-        )
+        built: dict[str, Any] = {}
+
+        async def ingest_for(name: str) -> Any:
+            if name not in built:
+                built[name] = await _build_ingest(reach, reach.config.pipeline(name), config)
+            return built[name]
+
+        return await replay_failures(reach.config, reach.bucket, ingest_for)
 
     echo_json(run(config, work))
 
@@ -216,12 +221,12 @@ def replay(config: ConfigPath = DEFAULT_CONFIG) -> None:
 def reconcile(
     config: ConfigPath = DEFAULT_CONFIG,
     pipeline: PipelineName = "",
-    since: Annotated[str, typer.Option("--from", help="First hour, UTC: 2026-01-31T00.")] = "",
-    until: Annotated[str, typer.Option("--to", help="The hour after the last.")] = "~",
+    since: Since = "",
+    until: Until = "",
     as_json: AsJson = False,
 ) -> None:
     """Hold bucket, ledger and warehouse against each other; exit code 1 if anything differs."""
-    hours = [hour.replace("-", "/").replace("T", "/") for hour in (since, until)]
+    hours = parse_hours(since, until)
 
     async def compare(reach: Reach) -> Any:
         return [await reach.reconciler(each).reconcile(*hours) for each in chosen(reach.config, pipeline)]
@@ -250,10 +255,9 @@ def rebuild_ledger(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName =
     echo_json(run(config, rebuild))
 
 
-def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:
+async def _build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Any:
     from fastetl.cli.enrichment import build_enricher  # noqa: PLC0415 - brings in Polars
     from fastetl.ingest import Ingest  # noqa: PLC0415
 
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    enricher = build_enricher(reach.config, pipeline, config_path)
+    enricher = await build_enricher(reach.config, pipeline, config_path)
     return Ingest(reach.config, pipeline, reach.bucket, reach.ledger, enricher, clock=time.time)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.errors import LedgerError
+from fastetl.errors import LedgerError, StaleStepError
 from fastetl.keys import rejects_prefix
 from fastetl.model import FileItem, Head, Reject, follows_gap
 
@@ -154,7 +154,7 @@ class Operator:
                 )
             try:
                 await self._ledger.change_head(head, **changes)
-            except LedgerError:
+            except StaleStepError:
                 continue
             return
         raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")

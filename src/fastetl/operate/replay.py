@@ -15,7 +15,7 @@ from fastetl.decode import parse_source_arn
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fastetl.aws import Bucket
     from fastetl.config import Config
@@ -39,7 +39,9 @@ class Replayed(msgspec.Struct, frozen=True):
     file_id: str
 
 
-async def replay_failures(config: Config, bucket: Bucket, ingest_for: Callable[[str], Ingest]) -> list[Replayed]:
+async def replay_failures(
+    config: Config, bucket: Bucket, ingest_for: Callable[[str], Awaitable[Ingest]]
+) -> list[Replayed]:
     """Ingest every event that Lambda gave up on, and delete the object that held it once its changes are registered.
 
     Raises:
@@ -49,7 +51,8 @@ async def replay_failures(config: Config, bucket: Bucket, ingest_for: Callable[[
     async for key in bucket.list_keys(FAILURES_PREFIX):
         event = parse_failure(await bucket.get(key), key)
         pipeline = config.pipeline_for(parse_source_arn(event))
-        outcome = await ingest_for(pipeline.name).ingest(event)
+        ingest = await ingest_for(pipeline.name)
+        outcome = await ingest.ingest(event)
         await bucket.delete(key)
         done.append(_replayed(key, outcome))
     return done
