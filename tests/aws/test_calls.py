@@ -19,7 +19,8 @@ def _no_waiting(monkeypatch):
 
 
 def refused(code: str, message: str = "", **more: Any) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}, **more}, "AnyOperation")  # type: ignore[arg-type]
+    response: Any = {"Error": {"Code": code, "Message": message}, **more}
+    return ClientError(response, "AnyOperation")
 
 
 class Failing:

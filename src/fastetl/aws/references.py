@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3 import S3Client
 
+
 def find_local(names: Iterable[str], root: Path) -> dict[str, Path]:
     """Find those that lie on this machine; relative paths begin at `root`."""
     found = {name: root / name for name in names if not name.startswith("s3://")}

@@ -16,7 +16,6 @@ from fastetl.local.warehouse.copy_values import FieldError, convert_column
 from fastetl.local.warehouse.engine import Session, SqlError
 
 
-
 class LoadError(msgspec.Struct, frozen=True):
     """One line of SYS_LOAD_ERROR_DETAIL, as far as COPY knows it."""
 
