@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ENVIRONMENT := $(VENV)/.environment
 INSTALLED := $(VENV)/.installed
 TEMPLATE_LINTERS := .venv-templates/.installed
 CHECKOV := .venv-checkov/.installed
@@ -14,6 +15,8 @@ CODE ?=
 ARCH ?= arm64
 PLATFORM_arm64 := aarch64-manylinux_2_28
 PLATFORM_x86_64 := x86_64-manylinux_2_28
+MACHINE_arm64 := aarch64
+MACHINE_x86_64 := x86_64
 PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)))
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
@@ -24,11 +27,16 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv installs several times faster than pip; it comes with hashes itself.
-$(INSTALLED): requirements/dev.txt requirements/uv.txt pyproject.toml
+$(ENVIRONMENT): requirements/dev.txt requirements/uv.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# The native pass for this machine.
+$(INSTALLED): $(ENVIRONMENT) native/build.py $(wildcard native/src/*.zig)
+	$(BIN)/python native/build.py
 	touch $@
 
 install: $(INSTALLED) ## Create .venv from the locked requirements
@@ -40,8 +48,9 @@ test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) lint-templates lint-secrets ## Check style, types, the floors, the template, and that no secret is in a file
-	$(BIN)/ruff check src tests benchmarks packaging examples
-	$(BIN)/ruff format --check src tests benchmarks packaging examples
+	$(BIN)/ruff check src tests benchmarks packaging examples native
+	$(BIN)/ruff format --check src tests benchmarks packaging examples native
+	$(BIN)/python -m ziglang fmt --check native
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

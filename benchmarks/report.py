@@ -57,7 +57,6 @@ def build_tables(measured: dict[str, Any]) -> str:
         build_invocation_table(measured),
         build_import_table(of(measured, "test_imports")),
         build_stage_table(of(measured, "test_stage")),
-        build_piece_table(of(measured, "test_pieces")),
         build_parser_table(of(measured, "test_parser")),
         build_compressor_table(of(measured, "test_compressor")),
         build_upload_table(of(measured, "test_upload")),
@@ -248,13 +247,6 @@ def build_stage_table(benchmarks: Benchmarks) -> list[str]:
         [stage, *(milliseconds(taken[stage, shape]) for shape in shapes)] for stage in distinct(benchmarks, "stage")
     ]
     return write_table(["stages of the raw path, CPU ms", *shapes], rows) if rows else []
-
-
-def build_piece_table(benchmarks: Benchmarks) -> list[str]:
-    """The raw path by the size of the pieces in which it takes an event apart."""
-    taken = medians(benchmarks, "piece_bytes")
-    rows = [[f"{size:,}", milliseconds(seconds)] for (size,), seconds in taken.items()]
-    return write_table(["flat event, in pieces of so many bytes", "CPU ms"], rows) if rows else []
 
 
 def build_parser_table(benchmarks: Benchmarks) -> list[str]:

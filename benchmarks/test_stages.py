@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import zlib
-from copy import copy
 from functools import cache
 from io import BytesIO
 
@@ -17,21 +16,17 @@ import simplejson
 from backports import zstd
 from isal import igzip, isal_zlib
 
-from benchmarks.candidates import _Skipped, build_raw_path
+from benchmarks.candidates import _Skipped
 from benchmarks.events import SHAPES, STREAM_ARN
-from fastetl.decode.decoder import Decoder
-from fastetl.decode.event import Tally
-from fastetl.decode.fast import fields as decode_fields
-from fastetl.decode.fast.fields import cut
-from fastetl.decode.fast.typed import TypedRows
+from fastetl.decode.decoder import Decoder, _Left
 from fastetl.ingest.encode import _csv
 
 TURNS, ROUNDS = 3, 3
-STAGES = (
-    "find the records", "find the values", "find the values and join them by the column",
-    "cut values apart, check and write columns", "frame and file id", "CSV", "gzip", "CRC32",
+STAGES = ("native pass", "frame and file id", "CSV", "gzip", "CRC32")
+PARSERS = (
+    "json", "simplejson", "orjson", "msgspec, untyped", "msgspec, the records' bounds alone", "Polars",
+    "fastetl's native pass",
 )  # fmt: skip
-PARSERS = ("json", "simplejson", "orjson", "msgspec, untyped", "Polars", "fastetl's structs")
 COMPRESSORS = {
     "zlib 1": lambda text: zlib.compress(text, 1, 31),
     "zlib 6": lambda text: zlib.compress(text, 6, 31),
@@ -46,39 +41,20 @@ COMPRESSORS = {
 }
 
 
-def warm_decoder(shape):
-    """Give a decoder that has learned which undeclared attributes there are, as a warm function's has."""
-    decoder = Decoder(shape.pipeline)
-    decoder.decode(shape.event)
-    return decoder
-
-
-def find_values(typed, event):
-    """Take an event apart, and drop each piece's objects before the next."""
-    for piece in cut(event):
-        typed._reader._shape.records.decode(piece)
-
-
 @cache
 def build_stages(name):
     """Build each stage, given what the ones before it made."""
     shape = SHAPES[name]()
-    decoder = warm_decoder(shape)
+    decoder = Decoder(shape.pipeline)
     changes = decoder.decode(shape.event)
-    assert changes.decoded_general == 0
-    typed = decoder._typed
-    fields = typed._reader.read(shape.event)
-    done = typed.decode(shape.event, STREAM_ARN, (), Tally())
+    assert (changes.decoded_general, decoder.native_missing) == (0, "")
+    native = decoder._native
+    rows = native.decode(shape.event, STREAM_ARN, ())
     text = b"".join(_csv(changes.frame, shape.pipeline.layout))
     file = igzip.compress(text, 1)
     return {
-        "find the records": lambda: msgspec.json.decode(shape.event, type=_Skipped),
-        "find the values": lambda: find_values(typed, shape.event),
-        "find the values and join them by the column": lambda: typed._reader.read(shape.event),
-        "cut values apart, check and write columns": lambda: typed._build_columns(
-            TypedRows(fields.received), copy(fields), STREAM_ARN, (), Tally()
-        ),
-        "frame and file id": lambda: decoder._convert(done, STREAM_ARN, (), Tally()),
+        "native pass": lambda: native.decode(shape.event, STREAM_ARN, ()),
+        "frame and file id": lambda: decoder._complete(rows, _Left((), decoder._general, STREAM_ARN, ()), STREAM_ARN),
         "CSV": lambda: b"".join(_csv(changes.frame, shape.pipeline.layout)),
         "gzip": lambda: igzip.compress(text, 1),
         "CRC32": lambda: isal_zlib.crc32(file),
@@ -89,14 +65,15 @@ def build_stages(name):
 def build_parsers(name):
     """Build what reads the same event's bytes."""
     shape = SHAPES[name]()
-    typed = warm_decoder(shape)._typed
+    native = Decoder(shape.pipeline)._native
     return {
         "json": lambda: json.loads(shape.event),
         "simplejson": lambda: simplejson.loads(shape.event),
         "orjson": lambda: orjson.loads(shape.event),
         "msgspec, untyped": lambda: msgspec.json.decode(shape.event),
+        "msgspec, the records' bounds alone": lambda: msgspec.json.decode(shape.event, type=_Skipped),
         "Polars": lambda: pl.read_json(BytesIO(shape.event)),
-        "fastetl's structs": lambda: find_values(typed, shape.event),
+        "fastetl's native pass": lambda: native.decode(shape.event, STREAM_ARN, ()),
     }
 
 
@@ -124,16 +101,6 @@ def test_stage(benchmark, turn, shape, stage):
 @pytest.mark.parametrize("turn", range(TURNS))
 def test_parser(benchmark, turn, shape, parser):
     measure(benchmark, build_parsers(shape)[parser])
-
-
-@pytest.mark.parametrize("piece_bytes", [25_000, 100_000, 1_000_000, 6_000_000])
-@pytest.mark.parametrize("turn", range(TURNS))
-def test_pieces(benchmark, monkeypatch, turn, piece_bytes):
-    """The whole raw path, as events are taken apart in larger and larger pieces."""
-    monkeypatch.setattr(decode_fields, "PIECE_BYTES", piece_bytes)
-    shape = SHAPES["flat"]()
-    transform = build_raw_path(shape.pipeline)
-    measure(benchmark, lambda: transform(shape.event))
 
 
 @cache

@@ -29,6 +29,9 @@ ELF_MAGIC = b"\x7fELF"
 MACHINES = {"arm64": 183, "x86_64": 62}
 """e_machine, two bytes from an ELF header's byte 18 on (System V ABI: EM_AARCH64, EM_X86_64)."""
 
+NATIVE = {"arm64": "native.aarch64.so", "x86_64": "native.x86_64.so"}
+"""The native pass of each architecture, as `native/build.py` names it."""
+
 
 def main(folder: Path, architecture: str) -> int:
     """Finish the folder; the exit code says whether it may be deployed."""
@@ -61,6 +64,9 @@ def find_problems(folder: Path, architecture: str, size: int, *, compiled: bool)
     foreign = find_foreign(folder, architecture)
     if foreign:
         yield f"not for {architecture}: {', '.join(foreign)}; build for the other, or leave them out"
+    native = folder / "fastetl/decode" / NATIVE[architecture]
+    if native.parent.exists() and not native.exists():
+        yield f"no native pass: {native.relative_to(folder)} is missing; build it with native/build.py"
     if not compiled and os.environ.get(ALLOW_UNCOMPILED) != "1":
         yield (
             f"Lambda's Python {RUNTIME} is not on this machine, and only it can compile what Lambda runs. Install it "

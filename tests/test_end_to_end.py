@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Context, Decimal
 from typing import Any
@@ -29,7 +29,6 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
-from fastetl.decode import decoder
 from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.load.loader import Loader
 from fastetl.local.functions.event_source import EventSource, MappingSettings
@@ -312,14 +311,6 @@ async def client(aws: Aws) -> AsyncIterator[tuple[Any, Any]]:
     yield await aws.client("redshift-data", endpoint_url=server.endpoint_url), blocking
     await server.stop()
     blocking.close()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_event_is_small() -> Iterator[None]:
-    """The columns' ways are those with more to go wrong."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "SMALL_EVENT_BYTES", 0)
-        yield
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -53,6 +53,26 @@ def test_binaries_for_another_machine_are_found(
     assert problem.startswith(f"not for {architecture}: {', '.join(foreign)};")
 
 
+@pytest.mark.parametrize(("architecture", "machine", "other"), [("arm64", 183, "x86_64"), ("x86_64", 62, "arm64")])
+def test_a_package_has_the_native_pass_of_its_architecture(
+    finish: Any, tmp_path: Path, architecture: str, machine: int, other: str
+) -> None:
+    decode = tmp_path / "fastetl/decode"
+    decode.mkdir(parents=True)
+    (problem,) = finish.find_problems(tmp_path, architecture, 0, compiled=True)
+    assert problem.startswith(f"no native pass: fastetl/decode/{finish.NATIVE[architecture]} is missing")
+    native = decode / finish.NATIVE[architecture]
+    native.write_bytes(make_elf(machine))
+    assert list(finish.find_problems(tmp_path, architecture, 0, compiled=True)) == []
+    (decode / finish.NATIVE[other]).write_bytes(make_elf(finish.MACHINES[other]))
+    (problem,) = finish.find_problems(tmp_path, architecture, 0, compiled=True)
+    assert problem.startswith(f"not for {architecture}: fastetl/decode/{finish.NATIVE[other]};")
+    (decode / finish.NATIVE[other]).unlink()
+    native.write_bytes(make_elf(finish.MACHINES[other]))
+    (problem,) = finish.find_problems(tmp_path, architecture, 0, compiled=True)
+    assert problem.startswith(f"not for {architecture}: fastetl/decode/{finish.NATIVE[architecture]};")
+
+
 def test_the_interpreter_of_this_machine_is_read_as_such(finish: Any) -> None:
     assert finish.read_machine(Path(sys.executable).resolve()) in finish.MACHINES.values()
 
@@ -103,6 +123,13 @@ def test_packages_are_built_and_checked_for_both_architectures() -> None:
         (f"{machine}-manylinux_2_28", function)
         for machine in ("aarch64", "x86_64")
         for function in ("ingest", "coordinator")
+    ]
+    assert re.findall(r"native/build\.py (\S+) \S+\n", done.stdout) == ["aarch64", "aarch64", "x86_64", "x86_64"]
+    assert re.findall(r"cp \S+/native\.(\S+)\.so build/(\S+)/fastetl/decode/", done.stdout) == [
+        ("aarch64", "arm64/ingest"),
+        ("aarch64", "arm64/coordinator"),
+        ("x86_64", "x86_64/ingest"),
+        ("x86_64", "x86_64/coordinator"),
     ]
     assert re.findall(r"packaging/finish\.py (\S+) (\S+)", done.stdout) == [
         (f"build/{architecture}/{function}", architecture)

@@ -244,7 +244,7 @@ async def test_a_file_is_cut_where_its_size_says_and_rejects_are_kept(flow: Flow
     assert len(await flow.notes()) == 19_998
     (file, *_) = [file async for file in flow.plant.ledger.all_files("orders") if file.rejects]
     rejects = [json.loads(line) for line in gzip.decompress(await flow.plant.bucket.get(file.rejects_key)).splitlines()]
-    assert [(each["column"], each["reason"]) for each in rejects] == [("", "malformed"), ("note", "too_long")]
+    assert [(each["column"], each["reason"]) for each in rejects] == [("note", "too_long"), ("", "malformed")]
     assert file.drift == {"reject//malformed": 1, "reject/note/too_long": 1}
     assert (await flow.backfiller.unfinished(msgspec.structs.replace(backfill, resync=True))).rejected == 2
 

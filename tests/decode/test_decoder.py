@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,20 +14,11 @@ from polars.testing import assert_frame_equal
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
-from fastetl.decode import decoder
 from fastetl.decode.decoder import Decoder, parse_source_arn
 from fastetl.errors import EventError, MisfitError
 from fastetl.versions import EpochStart
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_event_is_small() -> Iterator[None]:
-    """What is tried here are the columns' ways; records are few, so that hypothesis finds the shortest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "SMALL_EVENT_BYTES", 0)
-        yield
 
 
 def column(name: str, kind: str, *path: str | int, **changes: Any) -> Column:
@@ -101,7 +91,7 @@ def test_system_columns() -> None:
         "N=1;", f"0003#2026-01-01T00:00:00.000#{101:040d}", "INSERT", "e1", "2026-01-01 00:00:00.000000", "false",
         changes.file_id, "1", "x",
     )  # fmt: skip
-    assert (changes.received, changes.decoded_fast, changes.decoded_general) == (1, 1, 0)
+    assert (changes.received, changes.decoded_native, changes.decoded_general) == (1, 1, 0)
     assert changes.changed_min == changes.changed_max == "2026-01-01 00:00:00.000000"
 
 
@@ -174,21 +164,18 @@ def test_what_happens_to_a_misfit(policy: Any) -> None:
 def test_undeclared_attributes() -> None:
     event = as_bytes(make_record(1, {"b": {"N": "1.50"}, "a": {"SS": ["y", "x"]}}), make_record(2))
     ignored = Decoder(make_pipeline(ID))
-    for _ in range(2):  # at first on the general way, then as a field that is known
-        assert ignored.decode(event).ignored == {"a": 1, "b": 1}
-    assert ignored.decode(event).decoded_fast == 2
-    extra = Decoder(make_pipeline(ID, undeclared="extra"))
-    for _ in range(2):
-        assert extra.decode(event).frame["_extra"].to_list() == ['{"a":["x","y"],"b":1.5}', None]
+    assert ignored.decode(event).ignored == {"a": 1, "b": 1}
+    assert ignored.decode(event).decoded_native == 2
+    extra = Decoder(make_pipeline(ID, undeclared="extra")).decode(event)
+    assert extra.frame["_extra"].to_list() == ['{"a":["x","y"],"b":1.5}', None]
+    assert extra.decoded_native == 2
     assert reasons_of(make_pipeline(ID, undeclared="reject"), make_record(1, {"a": {"S": ""}})) == [("", "undeclared")]
 
 
-def test_a_name_that_no_utf8_has_is_not_learned() -> None:
-    decoder = Decoder(make_pipeline(ID))
+def test_a_name_that_no_utf8_has_is_counted() -> None:
     event = as_lambda_writes(make_record(1, {"\ud800": {"S": "x"}, "b": {"S": "y"}}), make_record(2))
-    for _ in range(2):
-        changes = decoder.decode(event)
-        assert (changes.frame["id"].to_list(), changes.ignored) == (["1", "2"], {"\ud800": 1, "b": 1})
+    changes = Decoder(make_pipeline(ID)).decode(event)
+    assert (changes.frame["id"].to_list(), changes.ignored) == (["1", "2"], {"\ud800": 1, "b": 1})
 
 
 def test_paths() -> None:
@@ -208,7 +195,7 @@ def test_paths() -> None:
     assert reasons_of(pipeline, make_record(1, {"address": {"S": "flat"}})) == [("street", "type")]
 
 
-def test_only_the_records_that_do_not_fit_leave_the_fast_way() -> None:
+def test_only_the_records_that_do_not_fit_are_left() -> None:
     pipeline = make_pipeline(ID, column("amount", "DECIMAL(10,2)"))
     amounts = ["1.5", "1E1", "1.50", "x", "2"]
     records = [make_record(number, {"amount": {"N": amount}}) for number, amount in enumerate(amounts)]
@@ -218,7 +205,7 @@ def test_only_the_records_that_do_not_fit_leave_the_fast_way() -> None:
     assert [(reject.event_id, reject.reason) for reject in changes.rejects] == [
         ("e3", "malformed"), ("broken", "malformed"),
     ]  # fmt: skip
-    assert (changes.decoded_fast, changes.decoded_general) == (4, 2)
+    assert (changes.decoded_native, changes.decoded_general) == (4, 2)
 
 
 def test_broken_text_costs_one_record_only() -> None:
@@ -421,21 +408,10 @@ def test_both_ways_give_the_same(
         for field in ("file_id", "misfits", "ignored", "received", "changed_min", "version_max"):
             assert getattr(found, field) == getattr(expected, field), field
         assert all(dtype == pl.String for dtype in found.frame.dtypes)
-        assert found.decoded_fast + found.decoded_general + found.decoded_small == found.received == len(each)
+        assert found.decoded_native + found.decoded_general == found.received == len(each)
 
 
-def test_of_few_records_each_is_looked_at_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = as_lambda_writes(*(make_record(number) for number in range(3)))
-    monkeypatch.setattr(decoder, "SMALL_EVENT_BYTES", len(event) + 1)
-    small = Decoder(make_pipeline(ID)).decode(event)
-    monkeypatch.setattr(decoder, "SMALL_EVENT_BYTES", len(event))
-    large = Decoder(make_pipeline(ID)).decode(event)
-    assert (small.decoded_small, small.decoded_fast, small.decoded_general) == (3, 0, 0)
-    assert (large.decoded_small, large.decoded_fast, large.decoded_general) == (0, 3, 0)
-    assert_frame_equal(small.frame, large.frame)
-
-
-def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
+def test_what_fits_goes_the_native_way_whatever_its_type() -> None:
     image = {
         "text": {"S": "x"}, "short": {"S": "abc"}, "small": {"N": "1"}, "whole": {"N": "-5"}, "amount": {"N": "1.25"},
         "cents": {"N": "9.99"}, "real": {"N": "0.5"}, "double": {"N": "1E2"}, "flag": {"BOOL": True},
@@ -447,9 +423,8 @@ def test_what_fits_goes_the_fast_way_whatever_its_type() -> None:
     }  # fmt: skip
     decoder = Decoder(make_pipeline(*COLUMNS, undeclared="extra", outputs=frozenset({"log"})))
     event = as_bytes(make_record(1, {**image, "more": {"N": "1"}}), make_remove(2, image), make_remove(3))
-    decoder.decode(event)  # learns of `more`
     changes = decoder.decode(event)
-    assert (changes.decoded_fast, changes.decoded_general) == (3, 0)
+    assert (changes.decoded_native, changes.decoded_general) == (3, 0)
     values = changes.frame.select([column.name for column in COLUMNS])
     assert values.row(0) == values.row(1) == (
         "x", "abc", "1", "-5", "1.25", "9.99", "0.5", "100", "true", "00", "2026-01-01", "2026-01-01 00:00:00+00",
@@ -468,4 +443,4 @@ def test_a_key_is_written_the_same_whatever_column_takes_it(kind: str) -> None:
     changes = Decoder(pipeline).decode(as_lambda_writes(*records))
     assert changes.frame["_key"].to_list() == [f"N={number};S=a\\;{number};" for number in range(3)]
     assert changes.frame["text"].to_list() == [f"a;{number}" for number in range(3)]
-    assert changes.decoded_fast == 3
+    assert changes.decoded_native == 3

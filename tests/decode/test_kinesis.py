@@ -51,7 +51,7 @@ def test_changes_are_the_streams_own_but_for_number_and_id() -> None:
     assert versions == sorted(versions)
     assert {len(version.rpartition("#")[2]) for version in versions} == {40}
     assert frame["_changed_at"].to_list()[0] == "2026-01-01 00:00:00.000001"
-    assert (changes.decoded_small, changes.rejects, changes.ties) == (3, (), 0)
+    assert (changes.decoded_native, changes.rejects, changes.ties) == (3, (), 0)
 
 
 def test_a_change_has_one_version_however_often_and_with_whom_it_comes() -> None:

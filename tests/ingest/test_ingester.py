@@ -114,7 +114,7 @@ async def test_an_event_becomes_an_object_and_an_item(plant: Plant) -> None:
     assert file.checksum == base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     assert (file.changed_min, file.changed_max) == ("2026-01-01 00:00:00.000000", "2026-01-01 00:00:02.000000")
     assert msgspec.json.decode(await plant.bucket.get(layout_key), type=Layout) == layout
-    assert (outcome.records, outcome.decoded_small, outcome.already_there) == (3, 3, False)
+    assert (outcome.records, outcome.decoded_native, outcome.already_there) == (3, 3, False)
     assert outcome.enrichment == {"seen": 3}
 
 

@@ -93,7 +93,7 @@ async def test_whatever_is_delivered_twice_cut_anew_or_late() -> None:
         async with asyncio.timeout(60):  # the last load is in the ledger before it is in the log
             while (metrics := stack.metrics()).get("LoadedRows", 0) < 10:
                 await asyncio.sleep(0.1)
-        assert (metrics["Records"], metrics["AlreadyThere"], metrics["DecodedSmall"]) == (13, 1, 13)
+        assert (metrics["Records"], metrics["AlreadyThere"], metrics["DecodedNative"]) == (13, 1, 13)
         assert (metrics["Files"], metrics["LoadedRows"]) == (6, 10)
         # Nothing failed here; see below.
         assert watched_metrics(read_template()) - metrics.keys() == {"Failed", "Quarantined"}

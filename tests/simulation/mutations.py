@@ -30,7 +30,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller, Unfinished
 from fastetl.decode import general as decode_general
-from fastetl.decode.fast import typed as decode_typed
+from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import batches, loader
@@ -94,12 +94,13 @@ def unpadded_versions() -> AbstractContextManager[Any]:
         head, _, number = version.rpartition("#")
         return f"{head}#{number.lstrip('0')}"
 
-    built, one = decode_typed.build_versions, decode_general.build_version
+    def with_short_versions(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(pl.col("_version").map_elements(shortened, return_dtype=pl.String))
+
+    native, one = decode_native.NativeRows.frame, decode_general.build_version
     patches = ExitStack()
     patches.enter_context(
-        patch.object(
-            decode_typed, "build_versions", lambda *each: built(*each).map_elements(shortened, return_dtype=pl.String)
-        )
+        patch.object(decode_native.NativeRows, "frame", lambda *each: with_short_versions(native(*each)))
     )
     patches.enter_context(patch.object(decode_general, "build_version", lambda *each: shortened(one(*each))))
     return patches

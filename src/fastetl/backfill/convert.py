@@ -22,7 +22,7 @@ from fastetl.model import Converted, Reject
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fastetl.backfill.export_format import DataFile, Export
@@ -62,12 +62,12 @@ class Converter:
             ExportError: it is not what the manifest says.
             StorageError, LedgerError: not everything is there; repeating it completes it.
         """
-        reader = ExportReader(export, self._pipeline.keys)
+        reader = ExportReader(export, self._pipeline.keys, file.key)
         lines = _Lines(path, file)
         totals = Converted(file.name, 0, 0, 0, 0)
         with lines:
             for number in itertools.count():
-                part = _Part(export, file, number, split_bytes)
+                part = _Part(export, file, number, split_bytes, totals.items)
                 with tempfile.TemporaryFile() as spool:
                     # Metadata goes before content, so that the content waits on the disk until it is known.
                     await asyncio.to_thread(self._write, part, lines.take(split_bytes), reader, epochs, spool)
@@ -83,7 +83,7 @@ class Converter:
     def _write(
         self,
         part: _Part,
-        chunks: Iterator[tuple[int, list[bytes]]],
+        chunks: Iterator[bytes],
         reader: ExportReader,
         epochs: tuple[EpochStart, ...],
         spool: IO[bytes],
@@ -91,15 +91,11 @@ class Converter:
         """Decode, enrich and encode a part's lines, a chunk after the other."""
 
         def frames() -> Iterator[pl.DataFrame]:
-            for first_line, lines in chunks:
-                event, bad = reader.build_event(lines, part.file.key, first_line)
-                part.count(len(lines), bad)
-                if len(bad) == len(lines):
-                    continue
-                changes = self._decoder.decode(event, epochs)
+            for text in chunks:
+                changes = self._decoder.decode_lines(text, reader, part.first_line + part.items, epochs, part.file_id)
                 frame = self._enricher.apply(changes.frame).frame
                 part.add(changes, frame.height)
-                yield frame.with_columns(_file=part.file_column(frame.height))
+                yield frame
 
         for piece in encode_frames(frames(), self._pipeline.layout, READ_BYTES):
             spool.write(piece)
@@ -108,9 +104,10 @@ class Converter:
 class _Part:
     """What goes into one file, and what is counted on the way."""
 
-    def __init__(self, export: Export, file: DataFile, number: int, split_bytes: int) -> None:
+    def __init__(self, export: Export, file: DataFile, number: int, split_bytes: int, first_line: int) -> None:
         self.export = export
         self.file = file
+        self.first_line = first_line
         # The size is in the name: with another one, the same number would be other lines.
         name = f"{export.export_id}\n{file.key}\n{file.md5}\n{split_bytes}\n{number}"
         self.file_id = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
@@ -122,23 +119,15 @@ class _Part:
         self._versions: set[str] = set()
         self._times: set[str] = set()
 
-    def count(self, items: int, bad: Sequence[Reject]) -> None:
-        """Count lines, and those that are no items."""
-        self.items += items
-        self.rejects += bad
-
     def add(self, changes: Changes, rows: int) -> None:
         """Count what a chunk has become."""
+        self.items += changes.received
         self.rows += rows
         self.rejects += changes.rejects
         self._misfits.update(changes.misfits)
         self._ignored.update(changes.ignored)
         self._versions |= {changes.version_min, changes.version_max} - {""}
         self._times |= {changes.changed_min, changes.changed_max} - {""}
-
-    def file_column(self, rows: int) -> pl.Series:
-        """Build the column that says which file a row is from."""
-        return pl.Series("_file", [self.file_id], dtype=pl.String).new_from_index(0, rows)
 
     def describe(self) -> Contents:
         """Say what the file holds."""
@@ -175,7 +164,6 @@ class _Lines:
     def __init__(self, path: Path, file: DataFile) -> None:
         self._stream = cast("IO[bytes]", igzip.open(path))  # type: ignore[no-untyped-call]
         self._file = file
-        self._next_line = 0
 
     def __enter__(self) -> None:
         return None
@@ -183,19 +171,20 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
 
-    def take(self, most_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the next lines with the first one's number, chunk by chunk, until they have so many bytes."""
+    def take(self, most_bytes: int) -> Iterator[bytes]:
+        """Yield the next lines, chunk by chunk, until they have that many bytes."""
         taken = 0
         while taken < most_bytes:
             try:
-                lines = self._stream.readlines(min(CHUNK_BYTES, most_bytes - taken))
+                text = self._stream.read(min(CHUNK_BYTES, most_bytes - taken))
+                if text and not text.endswith(b"\n"):
+                    text += self._stream.readline()
             except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
                 raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; export anew") from error
-            if not lines:
+            if not text:
                 return
-            yield self._next_line, lines
-            self._next_line += len(lines)
-            taken += sum(map(len, lines))
+            yield text
+            taken += len(text)
 
 
 def _pieces(spool: IO[bytes], size: int) -> Iterator[bytes]:

@@ -16,16 +16,19 @@ microsecond in which the item was written.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
-from fastetl.errors import ExportError
+from fastetl.decode import LinesOf, parse_record
+from fastetl.errors import EventError, ExportError
 from fastetl.model import Reject
 from fastetl.versions import EXPORT_LABEL
 
+_MICROS = re.compile(r"[0-9]{1,40}")
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 _KINDS: dict[str, Literal["full", "incremental"]] = {"FULL_EXPORT": "full", "INCREMENTAL_EXPORT": "incremental"}
 
@@ -66,25 +69,6 @@ class _Summary(msgspec.Struct, rename="camel"):
     item_count: int = 0
     output_format: str = "DYNAMODB_JSON"
     export_type: str = "FULL_EXPORT"
-
-
-class _Number(msgspec.Struct):
-    N: str
-
-
-class _Metadata(msgspec.Struct):
-    WriteTimestampMicros: _Number
-
-
-class _FullLine(msgspec.Struct):
-    Item: msgspec.Raw
-
-
-class _IncrementalLine(msgspec.Struct):
-    Metadata: _Metadata
-    Keys: msgspec.Raw
-    NewImage: msgspec.Raw = msgspec.Raw()
-    OldImage: msgspec.Raw = msgspec.Raw()
 
 
 def parse_summary(body: bytes, place: str) -> Export:
@@ -144,58 +128,42 @@ def write_files(files: Sequence[DataFile]) -> bytes:
 
 
 class ExportReader:
-    """Turns the lines of a table's exports into events that a `Decoder` reads."""
+    """Turns the lines of one data file of an export into records of the table's stream; what a `Decoder` needs."""
 
-    def __init__(self, export: Export, keys: tuple[str, ...]) -> None:
-        self._export = export
-        fields = [(f"k{number}", msgspec.Raw, msgspec.field(name=key)) for number, key in enumerate(keys)]
-        self._decode_keys = msgspec.json.Decoder(msgspec.defstruct("Keys", fields)).decode
-        self._names = [msgspec.json.encode(key) for key in keys]
-        self._decode_full = msgspec.json.Decoder(_FullLine).decode
-        self._decode_incremental = msgspec.json.Decoder(_IncrementalLine).decode
+    def __init__(self, export: Export, keys: tuple[str, ...], data_key: str) -> None:
+        name = hashlib.blake2b(f"{export.export_id}\n{data_key}".encode(), digest_size=12).hexdigest()
         arn = f"{export.table_arn}/export/{EXPORT_LABEL}"
-        self._tail = b',"eventSourceARN":' + msgspec.json.encode(arn) + b"}"
-        self._time = b'"ApproximateCreationDateTime":%d' % export.exported_at
+        self.export = LinesOf(name, arn, export.exported_at, export.kind == "incremental")
+        """What all lines share; a file and a line's number name the line's event."""
+        self._keys = keys
 
-    def build_event(self, lines: Sequence[bytes], data_key: str, first_line: int) -> tuple[bytes, list[Reject]]:
-        """Give lines of a data file as one event, and those that are no items as rejects.
+    def read(self, line: bytes, number: int) -> dict[str, Any] | Reject:
+        """Give the record that the table's stream would have sent; a reject where the line is none of an export.
 
         Args:
-            lines: as they are in the file.
-            data_key: the file, which with the line's number names the event.
-            first_line: the first one's number, from 0.
+            line: as it is in the file.
+            number: the line's in the file, from 0.
         """
-        name = hashlib.blake2b(f"{self._export.export_id}\n{data_key}".encode(), digest_size=12).hexdigest()
-        read = self._read_full if self._export.kind == "full" else self._read_incremental
-        records: list[bytes] = []
-        rejects: list[Reject] = []
-        for number, line in enumerate(lines, start=first_line):
-            event_id = f"{name}:{number}"
-            try:
-                record = read(line)
-            except _REFUSED:
-                text = msgspec.json.encode(line.decode(errors="replace")).decode()
-                rejects.append(Reject(event_id, "malformed", "", "a line of an export, with the table's keys", text))
-                continue
-            records.append(b'{"eventID":"%s",%s%s' % (event_id.encode(), record, self._tail))
-        return b'{"Records":[' + b",".join(records) + b"]}", rejects
+        event_id = f"{self.export.id_prefix}:{number}"
+        try:
+            content = parse_record(line)
+            change = self._read_incremental(content) if self.export.incremental else self._read_full(content)
+        except (EventError, KeyError, TypeError, ValueError):
+            text = msgspec.json.encode(line.decode(errors="replace")).decode()
+            return Reject(event_id, "malformed", "", "a line of an export, with the table's keys", text)
+        name, body = change
+        body["ApproximateCreationDateTime"] = self.export.exported_at
+        return {"eventID": event_id, "eventName": name, "dynamodb": body, "eventSourceARN": self.export.stream_arn}
 
-    def _read_full(self, line: bytes) -> bytes:
-        item = self._decode_full(line).Item
-        return b'"eventName":"INSERT","dynamodb":{%s,"Keys":%s,"NewImage":%s,"SequenceNumber":"0"}' % (
-            self._time, self._build_keys(item), item,
-        )  # fmt: skip
+    def _read_full(self, content: Any) -> tuple[str, dict[str, Any]]:
+        item = content["Item"]
+        keys = {name: item[name] for name in self._keys}
+        return "INSERT", {"Keys": keys, "NewImage": item, "SequenceNumber": "0"}
 
-    def _read_incremental(self, line: bytes) -> bytes:
-        change = self._decode_incremental(line)
-        written = b'"%d"' % int(change.Metadata.WriteTimestampMicros.N)
-        images = b',"NewImage":%s' % change.NewImage if change.NewImage else b""
-        images += b',"OldImage":%s' % change.OldImage if change.OldImage else b""
-        return b'"eventName":"%s","dynamodb":{%s,"Keys":%s%s,"SequenceNumber":%s}' % (
-            b"MODIFY" if change.NewImage else b"REMOVE", self._time, change.Keys, images, written,
-        )  # fmt: skip
-
-    def _build_keys(self, item: Any) -> bytes:
-        keys = self._decode_keys(item)
-        pairs = [b"%s:%s" % (name, getattr(keys, f"k{number}")) for number, name in enumerate(self._names)]
-        return b"{%s}" % b",".join(pairs)
+    def _read_incremental(self, content: Any) -> tuple[str, dict[str, Any]]:
+        written = content["Metadata"]["WriteTimestampMicros"]["N"]
+        if not _MICROS.fullmatch(written):
+            raise ValueError("not a time in microseconds")
+        images = {name: content[name] for name in ("NewImage", "OldImage") if name in content}
+        name = "MODIFY" if "NewImage" in images else "REMOVE"
+        return name, {"Keys": content["Keys"], **images, "SequenceNumber": str(int(written))}

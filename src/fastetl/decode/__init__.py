@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fastetl.decode.decoder import Changes, Decoder, count_drift, parse_source_arn
+from fastetl.decode.decoder import Changes, Decoder, LineReader, count_drift, parse_source_arn
+from fastetl.decode.event import parse_record
+from fastetl.decode.native import LinesOf
 
 __all__ = [
     "Changes",
     "Decoder",
+    "LineReader",
+    "LinesOf",
     "count_drift",
+    "parse_record",
     "parse_source_arn",
 ]

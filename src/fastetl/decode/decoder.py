@@ -1,7 +1,7 @@
 """Events of DynamoDB Streams as frames of text columns, and the records that cannot be converted as rejects. Pure.
 
-Every record goes one of two ways to the same row: typed decoding, which is fast where records are many and takes what
-fits, or the general way, which takes everything and defines what is right.
+Every record goes one of two ways to the same row: the native pass, which takes what it can decide exactly, or the
+reference, which takes everything and defines what is right.
 
 Event shape: AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB".
 """
@@ -9,33 +9,33 @@ Event shape: AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB"
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import traceback
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.decode.event import Tally, name_record, parse_records
-from fastetl.decode.fast.typed import TypedDecoder, TypedRows
+from fastetl.decode.event import Tally, name_record, parse_record, parse_records
 from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import unwrap
-from fastetl.errors import EventError
+from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
+from fastetl.errors import EventError, FastetlError
 from fastetl.model import MAX_DRIFT, Reject
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from fastetl.config import Pipeline
 
 LONGEST_NAME = 255
 """Characters of an attribute's name that the ledger keeps."""
-
-SMALL_EVENT_BYTES = 50_000
-"""Of fewer than about a hundred records each is looked at for itself: looking at columns has a price of its own."""
 
 _SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
 
@@ -55,16 +55,16 @@ class Changes(msgspec.Struct, frozen=True):
     """Values that became NULL or were truncated, by column and reason."""
     ignored: dict[str, int]
     """Undeclared attributes that were left out, by name."""
-    decoded_fast: int
+    decoded_native: int
     decoded_general: int
-    """Records that were left to be decoded one by one, since something in them does not fit."""
-    decoded_small: int
-    """Records of an event that is too small for anything else."""
+    """Records that were left to the reference, since the native pass does not decide everything."""
     changed_min: str
     changed_max: str
     """Bounds of `_changed_at`; empty without rows."""
     version_min: str
     version_max: str
+    native_error: str = ""
+    """Why the native pass failed, by type and place, so that the reference decoded everything; empty as a rule."""
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
 
@@ -89,7 +89,7 @@ def count_drift(
         drift[f"ignored/{name[:LONGEST_NAME].encode(errors='replace').decode()}"] += count
     drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
     drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
-    return dict(drift.most_common(MAX_DRIFT))
+    return dict(sorted(drift.items(), key=lambda each: (-each[1], each[0]))[:MAX_DRIFT])
 
 
 def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:
@@ -111,20 +111,39 @@ def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:
     return arn
 
 
-class Decoder:
-    """Decodes one pipeline's events."""
+class LineReader(Protocol):
+    """Makes records of an export's lines."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    @property
+    def export(self) -> LinesOf:
+        """What all lines share."""
+        ...
+
+    def read(self, line: bytes, number: int) -> dict[str, Any] | Reject:
+        """Give the record that DynamoDB Streams would have sent; a reject where the line is none of an export."""
+        ...
+
+
+class Decoder:
+    """Decodes one pipeline's events, and lines of its table's exports.
+
+    Args:
+        pipeline: whose columns they become.
+        is_native: whether the native pass may be used; the reference alone gives the same.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, is_native: bool = True) -> None:
         self._is_kinesis = pipeline.source == "kinesis"
-        self._typed = TypedDecoder(pipeline)
         self._general = GeneralDecoder(pipeline)
         extra = [pipeline.extra_column] if pipeline.undeclared == "extra" else []
         system = [name for name, _ in SYSTEM_COLUMNS if name != "_file"]
         self._system = len(system)
-        self._names = [*system, *(column.name for column in pipeline.columns), *extra]
+        self._names = [*system, "_file", *(column.name for column in pipeline.columns), *extra]
+        self._native, self.native_missing = _build_native(pipeline) if is_native else (None, "")
+        """The pass, or None and why there is none."""
 
     def decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
-        """Convert an event, whole, as Lambda's own bytes or as a dict: typed where it fits, else record by record.
+        """Convert an event, whole, as Lambda's own bytes or as a dict.
 
         Raises:
             EventError: it is not an event of one stream.
@@ -132,81 +151,173 @@ class Decoder:
         """
         ties = 0
         if self._is_kinesis:
-            content, ties = unwrap(event if isinstance(event, dict) else bytes(event))
-        elif isinstance(event, dict):
+            event, ties = unwrap(event if isinstance(event, dict) else bytes(event))
+        content = _to_bytes(event)
+        native_error = ""
+        changes = None
+        if self._native and content is not None:
             try:
-                # Written out and read again by type, a dict costs a fraction of being looked through.
-                content = orjson.dumps(event)
-            except TypeError:  # text that is no Unicode, or what no JSON has
-                return self.decode_each(event, epochs)
-        else:
-            content = bytes(event)
-        if len(content) < SMALL_EVENT_BYTES:
-            changes = self.decode_each(content, epochs)
-        else:
-            stream_arn, tally = parse_source_arn(content), Tally()
-            typed = self._typed.decode(content, stream_arn, epochs, tally)
-            changes = self._convert(typed, stream_arn, epochs, tally)
-        return msgspec.structs.replace(changes, ties=ties)
+                changes = self._decode_native(self._native, content, epochs)
+            except FastetlError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the reference takes the event
+                native_error = _describe(error)
+        if changes is None:
+            changes = self.decode_each(event if content is None else content, epochs)
+        return msgspec.structs.replace(changes, ties=ties, native_error=native_error)
 
-    def decode_each(self, event: bytes | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
-        """Do the same record by record: what the other way is held against.
+    def decode_each(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
+        """Do the same by the reference alone, record by record: what the native pass is held against.
 
         Raises:
             EventError, MisfitError: as `decode` does.
         """
         stream_arn = parse_source_arn(event)
-        typed = TypedRows(len(records := parse_records(event)))
-        typed.left = dict(enumerate(records))
-        changes = self._convert(typed, stream_arn, epochs, Tally())
-        return msgspec.structs.replace(changes, decoded_general=0, decoded_small=len(records))
+        records = enumerate(parse_records(event))
+        return self._complete(None, _Left(records, self._general, stream_arn, epochs), stream_arn)
 
-    def _convert(self, typed: TypedRows, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Changes:
-        rows: dict[int, Row] = {}
-        rejects: list[Reject] = []
-        event_ids = dict(zip(typed.positions, typed.event_ids, strict=True)) if typed.left else {}
-        for position, record in typed.left.items():
-            event_ids[position] = name_record(record)
-            row = self._general.decode(record, stream_arn, epochs, tally)
-            if isinstance(row, Reject):
-                rejects.append(row)
-            else:
-                rows[position] = row
-        in_order = [event_ids[position] for position in range(typed.received)] if typed.left else typed.event_ids
-        file_id = build_file_id(stream_arn, in_order)
-        frame = self._build_frame(typed, rows, file_id)
+    def decode_lines(
+        self, text: bytes, reader: LineReader, first_line: int, epochs: tuple[EpochStart, ...], file_id: str
+    ) -> Changes:
+        """Convert lines of an export's data file.
+
+        Args:
+            text: whole lines, with line feeds between them.
+            reader: knows the export, and makes records of the lines that the native pass leaves.
+            first_line: the first one's number in the file, from 0.
+            epochs: the pipeline's, as HEAD has them.
+            file_id: of the file that they go to.
+
+        Raises:
+            MisfitError: a value does not fit a column whose policy is `fail`.
+        """
+        native_error = ""
+        if self._native:
+            try:
+                rows = self._native.decode_lines(text, reader.export, first_line, epochs)
+                lines = ((position, rows.text(position)) for position in rows.left)
+                return self._complete_lines(rows, lines, reader, first_line, epochs, file_id)
+            except FastetlError:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                native_error = _describe(error)
+        numbered = enumerate(text.removesuffix(b"\n").split(b"\n"))
+        changes = self._complete_lines(None, numbered, reader, first_line, epochs, file_id)
+        return msgspec.structs.replace(changes, native_error=native_error)
+
+    def _decode_native(self, native: NativePass, event: bytes, epochs: tuple[EpochStart, ...]) -> Changes | None:
+        stream_arn = parse_source_arn(event)
+        rows = native.decode(event, stream_arn, epochs)
+        if rows is None:
+            return None
+        records = ((position, parse_record(rows.text(position))) for position in rows.left)
+        return self._complete(rows, _Left(records, self._general, stream_arn, epochs, rows.ignored), stream_arn)
+
+    def _complete_lines(
+        self, rows: NativeRows | None, lines: Iterable[tuple[int, bytes]], reader: LineReader, first_line: int,
+        epochs: tuple[EpochStart, ...], file_id: str,
+    ) -> Changes:  # fmt: skip
+        records = ((position, reader.read(line, first_line + position)) for position, line in lines)
+        stream_arn = reader.export.stream_arn
+        left = _Left(records, self._general, stream_arn, epochs, rows.ignored if rows else None)
+        return self._complete(rows, left, stream_arn, file_id)
+
+    def _complete(self, rows: NativeRows | None, left: _Left, stream_arn: str, file_id: str = "") -> Changes:
+        """Put the rows of both ways together, in the event's order."""
+        file_id = file_id or name_file(stream_arn, rows, left.names)
+        frame = self._build_frame(rows, left.rows, file_id)
         versions, times = frame["_version"], frame["_changed_at"]
+        native = rows.rows if rows else 0
         return Changes(
             frame=frame,
             file_id=file_id,
             stream_arn=stream_arn,
-            received=typed.received,
-            rejects=tuple(rejects),
-            misfits=tally.misfits,
-            ignored=tally.ignored,
-            decoded_fast=len(typed.positions),
-            decoded_general=len(typed.left),
-            decoded_small=0,
+            received=native + len(left.names),
+            rejects=tuple(left.rejects),
+            misfits=left.tally.misfits,
+            ignored=left.tally.ignored,
+            decoded_native=native,
+            decoded_general=len(left.names),
             changed_min=str(times.min() or ""),
             changed_max=str(times.max() or ""),
             version_min=str(versions.min() or ""),
             version_max=str(versions.max() or ""),
         )
 
-    def _build_frame(self, typed: TypedRows, rows: dict[int, Row], file_id: str) -> pl.DataFrame:
-        """Put the rows of both ways together, in the event's order."""
-        columns = typed.columns
-        if rows or not columns:
-            values = zip(*rows.values(), strict=True) if rows else [()] * len(self._names)
-            general = [pl.Series(values=each, dtype=pl.String) for each in values]
-            order = pl.Series(values=[*typed.positions, *rows]).arg_sort()
-            pairs = zip(columns, general, strict=True) if columns else ()
-            columns = [pl.concat([fast, slow])[order] for fast, slow in pairs] or general
-        named = [column.alias(name) for column, name in zip(columns, self._names, strict=True)]
-        file_column = pl.Series("_file", [file_id], dtype=pl.String).new_from_index(0, len(columns[0]))
-        return pl.DataFrame([*named[: self._system], file_column, *named[self._system :]])
+    def _build_frame(self, native: NativeRows | None, general: dict[int, Row], file_id: str) -> pl.DataFrame:
+        if native and not general:
+            return native.frame(self._names, file_id)
+        whole = ((*row[: self._system], file_id, *row[self._system :]) for row in general.values())
+        columns = list(zip(*whole, strict=True)) or [()] * len(self._names)
+        frame = pl.DataFrame(
+            [pl.Series(name, values, dtype=pl.String) for name, values in zip(self._names, columns, strict=True)]
+        )
+        if not (native and native.rows):
+            return frame
+        order = pl.Series(values=[*native.positions, *general]).arg_sort()
+        return pl.concat([native.frame(self._names, file_id), frame])[order]
 
 
-def build_file_id(stream_arn: str, event_ids: Sequence[str]) -> str:
+class _Left:
+    """Records that the reference decodes: all of an event, or those that the native pass left."""
+
+    def __init__(
+        self, records: Iterable[tuple[int, Any]], general: GeneralDecoder, stream_arn: str,
+        epochs: tuple[EpochStart, ...], ignored: dict[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.rows: dict[int, Row] = {}
+        self.rejects: list[Reject] = []
+        self.names: dict[int, str] = {}
+        """What each adds to the file's name, by position."""
+        self.tally = Tally(ignored)
+        for position, record in records:
+            made = record if isinstance(record, Reject) else general.decode(record, stream_arn, epochs, self.tally)
+            self.names[position] = name_record(record) if record is not made else made.event_id
+            if isinstance(made, Reject):
+                self.rejects.append(made)
+            else:
+                self.rows[position] = made
+
+
+def _build_native(pipeline: Pipeline) -> tuple[NativePass | None, str]:
+    library = load_library()
+    if isinstance(library, str):
+        return None, library
+    try:
+        return NativePass(library, pipeline), ""
+    except Exception as error:  # noqa: BLE001 - a pipeline that the pass cannot serve is served by the reference
+        return None, _describe(error)
+
+
+def _to_bytes(event: bytes | bytearray | dict[str, Any]) -> bytes | None:
+    """Give an event's JSON; None where it is a dict that no JSON can say."""
+    if not isinstance(event, dict):
+        return bytes(event)
+    try:
+        # Written out and read again, a dict costs a fraction of being looked through.
+        return orjson.dumps(event)
+    except TypeError:  # lone surrogates, deep nesting, or what no JSON has
+        pass
+    try:
+        return json.dumps(event, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _describe(error: Exception) -> str:
+    """Say what failed and where; its message may quote an item."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+
+
+def name_file(stream_arn: str, rows: NativeRows | None, left: dict[int, str]) -> str:
     """Name an event's file by what is in it, so that a repeated delivery has the same name."""
-    return hashlib.blake2b("\n".join([stream_arn, *event_ids]).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(stream_arn.encode(), digest_size=16)
+    if rows and not left:
+        digest.update(rows.ids)
+        return digest.hexdigest()
+    ids = dict(left)
+    if rows and rows.rows:
+        ids.update(zip(rows.positions, rows.ids.decode().split("\n")[1:], strict=True))
+    digest.update("".join(f"\n{ids[position]}" for position in range(len(ids))).encode())
+    return digest.hexdigest()

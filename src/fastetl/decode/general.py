@@ -6,7 +6,6 @@ Record: DynamoDB Streams API, `Record`.
 from __future__ import annotations
 
 import contextlib
-import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,17 @@ from fastetl.columns import (
     parse_number,
     plain,
 )
-from fastetl.decode.event import Tally, escape_key, format_time, is_event_id, is_sequence_number, is_time_to_live
+from fastetl.decode.event import (
+    MAX_DEPTH,
+    Tally,
+    escape_key,
+    format_time,
+    is_event_id,
+    is_sequence_number,
+    is_time_to_live,
+    nests_too_deep,
+    write_record,
+)
 from fastetl.errors import EventError, MisfitError
 from fastetl.model import Reject
 from fastetl.versions import build_version, epoch_at
@@ -74,7 +83,7 @@ class GeneralDecoder:
                 reason=error.reason,
                 column=error.column,
                 detail=error.detail,
-                record=json.dumps(record, default=str),
+                record=write_record(record),
             )
 
     def _row(self, change: _Envelope, epochs: tuple[EpochStart, ...], tally: Tally) -> Row:
@@ -118,6 +127,8 @@ class _Envelope:
     """One record's frame around the item, checked."""
 
     def __init__(self, record: Any, stream_arn: str) -> None:
+        if nests_too_deep(record):
+            raise _RejectedError("", "malformed", f"a record of at most {MAX_DEPTH} levels of JSON")
         try:
             change, arn = record["dynamodb"], record["eventSourceARN"]
             self.event_id: str = record["eventID"]
@@ -143,6 +154,7 @@ class _Envelope:
         images = (self.new_image, self.old_image)
         if not (
             is_event_id(self.event_id)
+            and isinstance(name, str)
             and name in {"INSERT", "MODIFY", "REMOVE"}
             and isinstance(self.keys, dict)
             and is_sequence_number(self.sequence_number)

@@ -65,9 +65,10 @@ class Outcome(msgspec.Struct, frozen=True):
     ignored: dict[str, int] = {}
     """Undeclared attributes, by name."""
     enrichment: dict[str, int] = {}
-    decoded_fast: int = 0
+    decoded_native: int = 0
     decoded_general: int = 0
-    decoded_small: int = 0
+    native_error: str = ""
+    """Why the native pass failed, so that the reference decoded everything."""
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond."""
 
@@ -93,6 +94,11 @@ class Ingest:
         self._clock = clock
         self._epochs: tuple[EpochStart, ...] = ()
         self._epochs_read_at = float("-inf")
+
+    @property
+    def native_missing(self) -> str:
+        """Why there is no native pass, so that the reference decodes everything; empty where there is one."""
+        return self._decoder.native_missing
 
     async def ingest(self, event: bytes | bytearray | dict[str, Any]) -> Outcome:
         """Put an event's changes on S3 and into the ledger. When it returns, they are there.
@@ -152,8 +158,8 @@ def _outcome(
         misfits=changes.misfits,
         ignored=changes.ignored,
         enrichment=dict(enriched.counts),
-        decoded_fast=changes.decoded_fast,
+        decoded_native=changes.decoded_native,
         decoded_general=changes.decoded_general,
-        decoded_small=changes.decoded_small,
+        native_error=changes.native_error,
         ties=changes.ties,
     )

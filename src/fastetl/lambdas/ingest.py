@@ -61,6 +61,10 @@ _ingests = {
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
     logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")
+for _name, _ingest_one in _ingests.items():
+    if _ingest_one.native_missing:
+        reason = _ingest_one.native_missing
+        logger.warning("no native pass: decoding takes ten times the CPU time", pipeline=_name, reason=reason)
 
 # What is here now stays: the collector need not look through it again. It pauses while an event is worked on, where
 # it would walk through thousands of records that are all still needed, and catches up in between.
@@ -121,14 +125,17 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
         "Rejects": sum(outcome.rejects.values()),
         "Misfits": sum(outcome.misfits.values()),
         "IgnoredAttributes": sum(outcome.ignored.values()),
-        "DecodedFast": outcome.decoded_fast,
+        "DecodedNative": outcome.decoded_native,
         "DecodedGeneral": outcome.decoded_general,
-        "DecodedSmall": outcome.decoded_small,
+        "NativeErrors": int(bool(outcome.native_error)),
+        "NativeMissing": int(bool(_ingests[outcome.pipeline].native_missing)),
         "EventsAsDict": int(as_dict),
         "Ties": outcome.ties,
         "AlreadyThere": int(outcome.already_there),
         "PossibleGap": int(file is not None and not outcome.already_there and follows_gap(file)),
     }
+    if outcome.native_error:
+        logger.error("the native pass failed; the reference decoded the event", error=outcome.native_error)
     logger.info(
         "ingested",
         file_id=outcome.file_id,

@@ -1,0 +1,121 @@
+//! What `fastetl/decode/native.py` calls: a plain C ABI. The caller holds Python's lock, so that one call runs at a time; only arrays
+//! are dropped in any thread.
+const std = @import("std");
+const builtin = @import("builtin");
+const arenas = @import("arena.zig");
+const arrow = @import("arrow.zig");
+const lines = @import("lines.zig");
+const pass_of = @import("pass.zig");
+const plans = @import("plan.zig");
+const records = @import("records.zig");
+const rows_of = @import("rows.zig");
+const scanner = @import("scanner.zig");
+const Bytes = plans.Bytes;
+const Fault = scanner.Fault;
+const Pass = pass_of.Pass;
+const Plan = plans.Plan;
+const Rows = rows_of.Rows;
+
+/// Rises when what is called changes, so that an object of another version is not taken for this one.
+pub const version = 1;
+
+/// All memory: what is small comes from its slabs, what is large is mapped.
+const gpa = std.heap.smp_allocator;
+
+/// Large blocks that rows were freed of.
+var spare: arenas.Spare = .{};
+
+pub const panic = std.debug.FullPanic(abort);
+
+/// A panic is a bug of this pass: there is no way back from it, and the process ends.
+fn abort(message: []const u8, _: ?usize) noreturn {
+    const start = "fastetl's native pass: ";
+    _ = std.os.linux.write(2, start, start.len);
+    _ = std.os.linux.write(2, message.ptr, message.len);
+    _ = std.os.linux.write(2, "\n", 1);
+    @trap();
+}
+
+export fn fastetl_version() callconv(.c) u32 {
+    return version;
+}
+
+/// Compiles a plan; null where this pass cannot serve it.
+export fn fastetl_plan(
+    keys: [*]const Bytes,
+    key_count: u32,
+    columns: [*]const plans.Column,
+    column_count: u32,
+    null_marker: Bytes,
+    undeclared: u32,
+    keeps_old_images: u32,
+) callconv(.c) ?*Plan {
+    return Plan.create(gpa, .{
+        .keys = keys[0..key_count],
+        .columns = columns[0..column_count],
+        .null_marker = null_marker.slice(),
+        .undeclared = std.enums.fromInt(plans.Undeclared, undeclared) orelse return null,
+        .keeps_old_images = keeps_old_images != 0,
+    }) catch null;
+}
+
+export fn fastetl_plan_free(plan: *Plan) callconv(.c) void {
+    plan.destroy();
+}
+
+/// Reads an event; null where there is no memory. The event outlives what is given.
+export fn fastetl_decode(
+    plan: *Plan,
+    event: Bytes,
+    stream_arn: Bytes,
+    starts: [*]const pass_of.VersionStart,
+    start_count: u32,
+) callconv(.c) ?*Rows {
+    return decode(plan, event.slice(), stream_arn.slice(), starts[0..start_count], null) catch null;
+}
+
+/// Reads lines of an export; null where there is no memory. The text outlives what is given.
+export fn fastetl_decode_lines(
+    plan: *Plan,
+    text: Bytes,
+    source: *const lines.Export,
+    starts: [*]const pass_of.VersionStart,
+    start_count: u32,
+) callconv(.c) ?*Rows {
+    return decode(plan, text.slice(), "", starts[0..start_count], source) catch null;
+}
+
+fn decode(
+    plan: *Plan,
+    bytes: []const u8,
+    stream_arn: []const u8,
+    starts: []const pass_of.VersionStart,
+    source: ?*const lines.Export,
+) Fault!*Rows {
+    if (bytes.len > records.max_bytes) return error.OutOfMemory;
+    const rows = try Rows.create(gpa, bytes);
+    errdefer _ = rows.free(&spare);
+    var pass = try Pass.init(gpa, rows.pool.allocator(), plan, bytes);
+    defer pass.deinit();
+    pass.stream_arn = stream_arn;
+    pass.version_starts = starts;
+    pass.out.raw = try spare.take(gpa, 1);
+    rows.takeOver(&pass, if (source) |given| lines.read(&pass, &spare, given) else records.readEvent(&pass, &spare));
+    return rows;
+}
+
+/// Describes rows as Arrow's arrays, with the file's name in a column of its own; tells whether that went well.
+export fn fastetl_describe(rows: *Rows, file: Bytes, array: *arrow.Array, schema: *arrow.Schema) callconv(.c) u32 {
+    arrow.describe(rows, file.slice(), array, schema) catch return 0;
+    return 1;
+}
+
+/// Frees rows unless an array of them is still in use; tells whether it did.
+export fn fastetl_free(rows: *Rows) callconv(.c) u32 {
+    return @intFromBool(rows.free(&spare));
+}
+
+/// Writes JSON without blanks into as many bytes; gives how long it is, or the greatest number where it is no JSON.
+export fn fastetl_compact(bytes: Bytes, out: [*]u8) callconv(.c) u64 {
+    return scanner.compact(bytes.slice(), out[0..bytes.len]) catch std.math.maxInt(u64);
+}
