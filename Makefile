@@ -122,7 +122,8 @@ define build
 		--python-platform $(PLATFORM) --no-deps --require-hashes -r $(1)
 	rm -rf $(ARTIFACTS_DIR)/bin
 	cp -r src/fastetl $(ARTIFACTS_DIR)/
-	rm -rf $(addprefix $(ARTIFACTS_DIR)/fastetl/,cli local tune decode/native.*.so)
+	rm -rf $(addprefix $(ARTIFACTS_DIR)/fastetl/,cli local tune)
+	rm -f $(ARTIFACTS_DIR)/fastetl/decode/native.*.so
 	$(BIN)/python native/build.py $(MACHINE_$(ARCH)) build/native
 	cp build/native/native.$(MACHINE_$(ARCH)).so $(ARTIFACTS_DIR)/fastetl/decode/
 	cp $(CONFIG) $(ARTIFACTS_DIR)/fastetl.toml
