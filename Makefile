@@ -155,7 +155,7 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/dev.txt pyproject.toml
 	for name in ingest coordinator; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url \
-			--custom-compile-command "make lock" -c requirements/dev.txt -o requirements/$$name.txt \
+			--custom-compile-command "make lock" -c requirements/dev.txt --no-emit-package click -o requirements/$$name.txt \
 			$$([ $$name = ingest ] && echo pyproject.toml --extra tracing || echo requirements/$$name.in); done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/templates.txt requirements/templates.in

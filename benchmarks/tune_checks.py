@@ -17,9 +17,9 @@ import msgspec
 
 from benchmarks.cpu_quota import QuotaError
 from benchmarks.quota_check import check_quota
-from fastetl.cli.local import demo_config
 from fastetl.config.reading import parse_config
 from fastetl.local import stack
+from fastetl.local.demonstration import demo_config
 from fastetl.local.flights import read_flights
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.tune.measure import STAND_INS, Bench, measure_pipeline, read_cpu_seconds

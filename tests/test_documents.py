@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-import typer.main
 from examples.orders import add_weekday
 
-from fastetl.cli import typer_app
+from fastetl.cli import commands
 from fastetl.config.model import Config
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.config.toml_tables import Table
@@ -49,11 +49,13 @@ def test_commands_and_targets_exist(path: Path) -> None:
 
 
 def check_command(words: list[str], line: str) -> None:
-    command: Any = typer.main.get_command(typer_app)
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    assert not getattr(command, "commands", {}) or not words or command.invoke_without_command, line
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    command: Any = commands
+    context = click.Context(command)
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        command = command.get_command(context, words.pop(0))
+        assert command, line
+    known = {option for parameter in command.get_params(context) for option in parameter.opts}
+    known |= {option for parameter in command.params for option in parameter.secondary_opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, line
 
 

@@ -195,5 +195,11 @@ def test_what_a_function_imports_is_in_its_lock(root: str, lock: str, tracing: s
     assert imported - NOT_NEEDED <= set(map(normalise, locked))
 
 
+@pytest.mark.parametrize("lock", ["ingest", "coordinator"])
+def test_no_function_carries_what_only_the_command_line_needs(lock: str) -> None:
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
+    assert not {"click", "rich", "moto", "duckdb"} & set(map(normalise, locked))
+
+
 def normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -16,7 +16,7 @@ import boto3
 import pytest
 import sqlfluff
 
-from fastetl.cli.output import parse_hours
+from fastetl.cli.configuration import parse_hours
 from fastetl.local.flights import read_flights
 
 CONFIG = """
@@ -130,9 +130,9 @@ def test_a_configuration_that_is_not_there_is_a_problem_like_any_other(folder: P
 @pytest.mark.parametrize(
     ("hours", "problem"),
     [
-        (("--from", "31.01.2026T00"), "--from: '31.01.2026T00' is no hour. Write it as 2026-01-31T00"),
-        (("--to", "2026-02-30T00"), "--to: '2026-02-30T00' is no hour"),
-        (("--from", "2026-01-31T00:00"), "--from: '2026-01-31T00:00' is no hour"),
+        (("--from", "31.01.2026T00"), "--from: '31.01.2026T00' is not an hour. Write it as 2026-01-31T00"),
+        (("--to", "2026-02-30T00"), "--to: '2026-02-30T00' is not an hour"),
+        (("--from", "2026-01-31T00:00"), "--from: '2026-01-31T00:00' is not an hour"),
         (("--from", "2026-02-01", "--to", "2026-01-31"), "--to: 2026-01-31 is not after 2026-02-01"),
         (("--from", "2026-02-01T05", "--to", "2026-02-01T05"), "--to: 2026-02-01T05 is not after 2026-02-01T05"),
     ],
@@ -202,6 +202,7 @@ def test_demo(warehouse: str) -> None:
     assert summary["log_has_each_event_once"]
     assert summary["batches"] >= 3
     assert summary["rejects"] == 1
+    assert len(summary["answer"]) == 5
     assert summary["changes"] > 400
 
 
@@ -254,9 +255,10 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     while not (keys := command("rejects", "list", "--keys").stdout.split()):
         assert time.monotonic() < deadline, "the reject does not arrive"
     assert command("rejects", "list").stdout == f"{keys[0]}\t1 note/too_long\n"
-    (reject,) = [json.loads(line) for line in command("rejects", "show", keys[0]).stdout.splitlines()]
+    start = keys[0].rpartition("/")[2][:8]
+    (reject,) = [json.loads(line) for line in command("rejects", "show", start).stdout.splitlines()]
     assert (reject["column"], reject["reason"]) == ("note", "too_long")
-    (replayed,) = json.loads(command("rejects", "replay", keys[0]).stdout)
+    (replayed,) = json.loads(command("rejects", "replay", start, "--json").stdout)
     assert (replayed["records"], replayed["rejects"]) == (1, 1)
     command("pause", "--reason", "maintenance")
     (status,) = json.loads(command("status", "--json").stdout)
@@ -268,7 +270,7 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     assert reconciled.returncode == 0
     (found,) = json.loads(reconciled.stdout)
     assert (found["records"], found["rows"], found["rejects"], found["differences"]) == (2, 1, 1, [])
-    assert json.loads(command("rebuild-ledger").stdout) == [
+    assert json.loads(command("rebuild-ledger", "--json").stdout) == [
         {"pipeline": "orders", "registered": 0, "marked_loaded": 0, "waiting_again": 0}
     ]
     assert json.loads(command("quarantine", "list", "--json").stdout) == []
@@ -284,7 +286,7 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     made = run("init", "--table", "orders", "--out", str(folder / "made.toml"), **environment)
     assert made.returncode == 0, made.stderr
     assert 'keys = ["id"]' in (folder / "made.toml").read_text()
-    assert json.loads(command("replay").stdout) == []
+    assert json.loads(command("replay", "--json").stdout) == []
 
 
 def exported(process: subprocess.Popen[str]) -> dict[str, str]:

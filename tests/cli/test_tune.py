@@ -15,7 +15,9 @@ import boto3
 import msgspec
 import pytest
 
+from fastetl.cli.tune import BATCH_SIZE, MEMORY_MB, PARALLELIZATION, WINDOW_SECONDS
 from tests.local.warehouse_client import CREDENTIALS
+from tests.template import read_template
 from tests.tune.test_calibrate import ingested, json_report
 from tests.tune.test_day import MEASURED
 
@@ -112,6 +114,21 @@ def test_a_shape_needs_no_configuration(shape: str, measured: Path, tmp_path: Pa
     assert json.loads(asked.stdout)["pipeline"] == shape
 
 
+def test_the_settings_that_can_be_asked_for_are_the_templates() -> None:
+    parameters = read_template()["Parameters"]
+    for name, limits in (
+        ("IngestMemory", MEMORY_MB), ("BatchSize", BATCH_SIZE), ("BatchingWindow", WINDOW_SECONDS),
+        ("ParallelizationFactor", PARALLELIZATION),
+    ):  # fmt: skip
+        assert (parameters[name]["MinValue"], parameters[name]["MaxValue"]) == limits
+
+
+def test_a_rate_that_is_not_given_is_said_to_be_assumed(measured: Path) -> None:
+    done = run("cost", "--measured", measured)
+    assert "assuming 100/s, that is 100 changes a second; give --rate for yours" in done.stderr
+    assert "At 100 changes a second: " in done.stdout
+
+
 def test_cost_explains_a_month(measured: Path) -> None:
     asked = run("cost", "--rate", "1e6/d", "--measured", measured, "--json")
     assert asked.returncode == 0, asked.stderr
@@ -121,11 +138,17 @@ def test_cost_explains_a_month(measured: Path) -> None:
 
 
 def test_mistakes_are_told_at_once(measured: Path) -> None:
-    asked = run("tune", "--rate", "quick", "--profile", "moon", "--measured", measured)
-    assert asked.returncode == 2
-    assert "'quick' is no rate" in asked.stderr
-    assert "'moon' is none" in asked.stderr
-    assert "'cube' is none" in run("tune", "--shape", "cube", "--measured", measured).stderr
+    for option, wrong, said in (
+        ("--rate", "quick", "'quick' is not a rate"), ("--rate", "-5/s", "'-5/s' is not a rate"),
+        ("--profile", "moon", "'moon' is not one of"), ("--shape", "cube", "'cube' is not one of"),
+        ("--memory", "64", "64 is not in the range 256<=x<=10240"), ("--batch-size", "20000", "range 1<=x<=10000"),
+        ("--window", "301", "range 0<=x<=300"), ("--parallelization", "11", "range 1<=x<=10"),
+        ("--freshness", "soon", "--freshness"), ("--html", "/nowhere/a.html", "/nowhere/a.html cannot be written"),
+        ("--save", "/nowhere/saved.json", "/nowhere/saved.json cannot be written"),
+    ):  # fmt: skip
+        asked = run("tune", option, wrong, "--measured", measured)
+        assert (asked.returncode, asked.stdout) == (2, "")
+        assert said in asked.stderr
     too_much = run("tune", "--freshness", "10s", "--measured", measured)
     assert too_much.returncode == 2
     assert "wakes up every 60 s" in too_much.stderr

@@ -20,8 +20,8 @@ from fastetl.aws.redshift import Warehouse
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.backfill.export_folder import ExportFolder
-from fastetl.cli.local import demo_config
 from fastetl.local.compare import compare
+from fastetl.local.demonstration import demo_config
 from fastetl.local.flights import Item, delay, read_flights
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from fastetl.aws.redshift import Warehouse
-from fastetl.cli.local import demo_config
 from fastetl.local.compare import compare
+from fastetl.local.demonstration import demo_config
 from fastetl.local.flights import delay, read_flights
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded

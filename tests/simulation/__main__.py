@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -15,18 +14,16 @@ from tests.simulation.runner import Summary, find_violation, run_everywhere
 from tests.simulation.world import simulate
 
 console = Console()
-app = typer.Typer(add_completion=False)
 
 
-@app.command()
-def main(
-    seeds: Annotated[int, typer.Option(help="How many.")] = 2000,
-    first: Annotated[int, typer.Option(help="The first of them.")] = 0,
-    seed: Annotated[int, typer.Option(help="Replay this one alone, and print what happened.")] = -1,
-    mutations: Annotated[bool, typer.Option(help="Look for the first seed that notices each mutation.")] = False,
-) -> None:
+@click.command()
+@click.option("--seeds", type=click.IntRange(min=1), default=2000, show_default=True, help="How many.")
+@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="The first of them.")
+@click.option("--seed", type=click.IntRange(min=0), help="Replay this one alone, and print what happened.")
+@click.option("--mutations", is_flag=True, help="Look for the first seed that notices each mutation.")
+def main(seeds: int, first: int, seed: int | None, mutations: bool) -> None:
     """Simulate; exit code 1 if an invariant was violated."""
-    if seed >= 0:
+    if seed is not None:
         sys.exit(_replay(seed))
     if mutations:
         for name in MUTATIONS:
@@ -59,4 +56,4 @@ def _replay(seed: int) -> int:
 
 
 if __name__ == "__main__":
-    app()
+    main()

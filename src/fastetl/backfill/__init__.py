@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastetl.backfill.backfiller import Backfiller, Unfinished
+from fastetl.backfill.backfiller import CLOCK_SLACK_SECONDS, Backfiller, Unfinished
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.distribute import convert_on_lambda
 from fastetl.backfill.export_folder import ExportFolder
@@ -10,6 +10,7 @@ from fastetl.backfill.export_format import DataFile, Export
 from fastetl.backfill.scan import Throttle, scan_table
 
 __all__ = [
+    "CLOCK_SLACK_SECONDS",
     "Backfiller",
     "Converter",
     "DataFile",

@@ -1,39 +1,53 @@
-"""`fastetl`, the command: tries configurations out, runs everything on one machine, and shows what is where.
+"""`fastetl`, the command: tries configurations out, runs everything on one machine, and operates deployments.
 
-Results go to standard output, progress and problems to standard error. Exit codes: 0 done, 1 it is not as it should
-be, 2 the configuration or the command line has problems.
+Answers go to standard output, progress and problems to standard error. Exit codes: 0 done; 1 something is not as it
+should be; 2 the command line or the configuration has problems.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
-import typer
+import click
 
-from fastetl.cli import backfill, configuration, demo, init, local, operate, outputs, schema, transform, tune
-from fastetl.cli.output import problems
-from fastetl.errors import ConfigError, FastetlError
+from fastetl import __version__
+from fastetl.cli.commands import Commands
+from fastetl.cli.options import debug_option
 
-typer_app = typer.Typer(
+__all__ = ["app", "commands"]
+
+INTERRUPTED = 130
+"""What shells give a command that ended by Ctrl-C: 128 and the signal's number."""
+
+
+@click.group(
     name="fastetl",
-    help="Carry every change of a DynamoDB table into Amazon Redshift, once and in order.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+    cls=Commands,
+    epilog="`fastetl COMMAND --help` shows a command's options.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for module in (init, demo, local, transform, configuration, outputs, operate, backfill, schema, tune):
-    module.register(typer_app)
+@click.version_option(__version__, message="fastetl %(version)s")
+@debug_option
+def commands() -> None:
+    """Carry every change of a DynamoDB table into Amazon Redshift, once and in order."""
 
 
 def app() -> None:
-    """Run the command line."""
+    """Run the command line, and end the process with the command's exit code."""
     try:
-        typer_app()
-    except ConfigError as error:
-        problems.print(
-            *(str(problem) for problem in error.problems), sep="\n", style="red", markup=False, soft_wrap=True
-        )
-        sys.exit(2)
-    except (FastetlError, OSError) as error:
-        problems.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        # A polite end is the same as Ctrl-C: what was started is stopped.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        sys.exit(commands.main(prog_name="fastetl", standalone_mode=False))
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as in `fastetl status | head`: nothing more can be written there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("aborted", err=True)
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - a command line ends with a sentence, whatever happened
+        from fastetl.cli.failures import report
+
+        sys.exit(report(error, debug="--debug" in sys.argv, as_json="--json" in sys.argv))

@@ -1,132 +1,124 @@
-"""`fastetl check` and `fastetl ddl`: what a configuration says, and the SQL that it asks for."""
+"""The configuration that a command works with, and the pipelines of it that are meant."""
 
 from __future__ import annotations
 
-import asyncio
-import uuid
+import contextlib
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-import orjson
-import typer
+from fastetl.config import Config, Pipeline, parse_config
+from fastetl.errors import ConfigError, Problem
 
-from fastetl.cli.enrichment import build_enricher
-from fastetl.cli.output import (
-    DEFAULT_CONFIG,
-    AsJson,
-    ConfigPath,
-    PipelineName,
-    choose_pipeline,
-    echo_json,
-    problems,
-    read_config,
-    results,
-)
-from fastetl.cli.reach import Reach, run
-from fastetl.config import Pipeline
-from fastetl.limits import MAX_STATEMENTS
-from fastetl.operate import Finding, Verdict
-from fastetl.sql import ddl_sql
+STAND_INS = {
+    "FASTETL_BUCKET": "bucket",
+    "FASTETL_LEDGER_TABLE": "ledger",
+    "FASTETL_REDSHIFT_WORKGROUP": "workgroup",
+}
+"""What only a deployment knows, for commands that need none."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(check)
-    app.command()(ddl)
-    app.command()(verify_account)
+def read_text(path: Path) -> str:
+    """Read a configuration file.
 
-
-def check(
-    config: ConfigPath = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-    no_enrichments: Annotated[bool, typer.Option(help="Leave enrichments' functions, secrets and files out.")] = False,
-    online: Annotated[
-        bool, typer.Option("--online", help="Look at table, bucket, ledger and warehouse as well.")
-    ] = False,
-) -> None:
-    """Check the configuration; all problems at once, exit code 2 if there are any, 1 if what it names is not there."""
-    if online:
-        _check_online(config, as_json=as_json)
-        return
-    checked = read_config(config, offline=True)
-    for pipeline in checked.pipelines:
-        if not no_enrichments:
-            asyncio.run(build_enricher(checked, pipeline, config))
-    described = [
-        {
-            "pipeline": pipeline.name,
-            "from": pipeline.stream_arn or pipeline.table,
-            "to": f"{pipeline.schema}.{pipeline.target}",
-            "outputs": sorted(pipeline.outputs),
-            "columns": len(pipeline.layout.columns),
-            "layout_id": pipeline.layout.layout_id,
-        }
-        for pipeline in checked.pipelines
-    ]
-    if as_json:
-        typer.echo(orjson.dumps(described).decode())
-        return
-    for each in described:
-        what = f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns"
-        results.print(what, markup=False, highlight=False)
-
-
-def _check_online(config: Path, *, as_json: bool) -> None:
-    async def look(reach: Reach) -> dict[str, list[Finding]]:
-        return {each.name: await reach.deployed(each).look() for each in reach.config.pipelines}
-
-    found = run(config, look)
-    if as_json:
-        echo_json(found)
-    else:
-        for name, findings in found.items():
-            for each in findings:
-                what = (
-                    f"{name}: {each.what}: {each.problem}. {each.remedy}"
-                    if each.problem
-                    else f"{name}: {each.what}: ok"
-                )
-                (problems if each.problem else results).print(what, markup=False, highlight=False, soft_wrap=True)
-    if any(each.problem for findings in found.values() for each in findings):
-        raise typer.Exit(1)
-
-
-def ddl(
-    config: ConfigPath = DEFAULT_CONFIG,
-    pipeline: PipelineName = "",
-    apply: Annotated[bool, typer.Option("--apply", help="Run it in the warehouse.")] = False,
-) -> None:
-    """Print the SQL that makes everything a pipeline needs in the warehouse; running it again loses nothing."""
-    one = choose_pipeline(read_config(config, offline=not apply), pipeline)
-    if apply:
-        run(config, lambda reach: _apply(reach, one))
-        problems.print(f"{one.name}: made in {one.schema}.{one.target}", markup=False, highlight=False)
-    else:
-        typer.echo("".join(f"{statement.sql};\n\n" for statement in ddl_sql(one)), nl=False)
-
-
-async def _apply(reach: Reach, pipeline: Pipeline) -> None:
-    warehouse, sql = reach.warehouse(pipeline), ddl_sql(pipeline)
-    for n in range(0, len(sql), MAX_STATEMENTS):
-        token = f"ddl-{uuid.uuid4()}"
-        await warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{pipeline.name}", token=token)
-
-
-def verify_account(config: ConfigPath = DEFAULT_CONFIG, pipeline: PipelineName = "", as_json: AsJson = False) -> None:
-    """Ask the account what documents leave open, by small experiments; exit code 1 if an answer is unexpected.
-
-    Makes tables `fastetl_verify_...` in the target's schema and objects under `check/`, and removes them.
+    Raises:
+        ConfigError: it cannot be read.
     """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        remedy = "Write one with `fastetl init`, or name another with --config"
+        raise ConfigError((Problem(str(path), "cannot be read: there is no such file", remedy),)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError((Problem(str(path), f"cannot be read: {reason}", "Name another with --config"),)) from error
 
-    async def ask(reach: Reach) -> list[Verdict]:
-        return await reach.verifier(choose_pipeline(reach.config, pipeline)).verify()
 
-    found = run(config, ask)
-    if as_json:
-        echo_json(found)
-    else:
-        for each in found:
-            style = "" if each.as_expected else "yellow"
-            results.print(f"{each.question} {each.answer}", style=style, markup=False, highlight=False, soft_wrap=True)
-    if not all(each.as_expected for each in found):
-        raise typer.Exit(1)
+def read_config(path: Path, *, offline: bool = False) -> Config:
+    """Read a configuration with what the environment says; `offline`, what only a deployment knows may be missing.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    text = read_text(path)
+    if not offline:
+        return parse_config(text, os.environ)
+    try:
+        return parse_config(text, os.environ)
+    except ConfigError:
+        missing = {name: value for name, value in STAND_INS.items() if name not in os.environ}
+        if "FASTETL_REDSHIFT_CLUSTER" in os.environ:
+            missing.pop("FASTETL_REDSHIFT_WORKGROUP", None)
+        return parse_config(text, {**os.environ, **missing})
+
+
+def choose_pipeline(config: Config, name: str) -> Pipeline:
+    """Give the pipeline of this name, or the only one.
+
+    Raises:
+        ConfigError: there is no such pipeline, or several to choose from.
+    """
+    names = [pipeline.name for pipeline in config.pipelines]
+    if not name and len(names) == 1:
+        return config.pipelines[0]
+    if name not in names:
+        message = f"{name!r} is not a pipeline" if name else "the configuration has several pipelines"
+        raise ConfigError((Problem("--pipeline", message, f"Name one of {', '.join(names)}"),))
+    return config.pipeline(name)
+
+
+def choose_pipelines(config: Config, name: str) -> list[Pipeline]:
+    """Give the pipeline of this name, or all of them.
+
+    Raises:
+        ConfigError: there is no such pipeline.
+    """
+    return [choose_pipeline(config, name)] if name else list(config.pipelines)
+
+
+def parse_hours(since: str, until: str) -> tuple[str, str]:
+    """Read `--from` and `--to`, an hour or a day each, as the hours that keys on S3 hold: `2026/01/31/23`.
+
+    Returns:
+        The first hour and the one after the last; an option that is left out sets no bound.
+
+    Raises:
+        ConfigError: one is not an hour, or no hour is between them.
+    """
+    first, last = _parse_hour("--from", since, ""), _parse_hour("--to", until, "~")
+    if first >= last:
+        remedy = "Name a later hour; --to is the hour after the last"
+        raise ConfigError((Problem("--to", f"{until} is not after {since}", remedy),))
+    return first, last
+
+
+def _parse_hour(option: str, text: str, absent: str) -> str:
+    if not text:
+        return absent
+    for form in ("%Y-%m-%dT%H", "%Y-%m-%d"):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC).strftime("%Y/%m/%d/%H")
+    raise ConfigError(
+        (Problem(option, f"{text!r} is not an hour", "Write it as 2026-01-31T00, or a day as 2026-01-31"),)
+    )
+
+
+def choose_one(what: str, start: str, names: Iterable[str], listing: str) -> str:
+    """Give the one name that begins with some text.
+
+    Args:
+        what: the names are of, for the message.
+        start: what was typed: a whole name, or the beginning of one.
+        names: to choose from.
+        listing: the command that shows them.
+
+    Raises:
+        ConfigError: no name begins like this, or several do.
+    """
+    found = sorted(name for name in names if name.startswith(start)) if start else []
+    if start in found or len(found) == 1:
+        return start if start in found else found[0]
+    message = f"{len(found)} begin with {start!r}" if found else f"no {what} begins with {start!r}"
+    remedy = f"Give more of it; `{listing}` shows them" if found else f"`{listing}` shows what there is"
+    raise ConfigError((Problem(what, message, remedy),))

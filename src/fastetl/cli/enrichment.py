@@ -12,13 +12,15 @@ from fastetl.aws import References, find_local, open_clients
 from fastetl.enrich import Enricher
 
 if TYPE_CHECKING:
+    from fastetl.cli.reach import Reach
     from fastetl.config import Config, Pipeline
+    from fastetl.ingest import Ingest
 
 
 async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:
     """Build a pipeline's enrichments; objects on S3 that they name are fetched.
 
-    Functions are looked for in the working directory, files beside the configuration.
+    Functions are looked for beside the configuration, then in the working directory; files beside the configuration.
 
     Raises:
         ConfigError: enrichments that cannot work.
@@ -26,13 +28,24 @@ async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) 
     """
     if not pipeline.enrichments:
         return Enricher(pipeline)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+    for folder in (Path.cwd(), config_path.parent.absolute()):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
     root, names = config_path.parent, pipeline.references
     found = find_local(names, root)
     if len(found) < len(names):
         found = await _fetch(config, names, root)
     return Enricher(pipeline, os.environ, found)
+
+
+async def build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Ingest:
+    """Build what ingests a pipeline's events, as the ingest function does it."""
+    import time
+
+    from fastetl.ingest import Ingest
+
+    enricher = await build_enricher(reach.config, pipeline, config_path)
+    return Ingest(reach.config, pipeline, reach.bucket, reach.ledger, enricher, clock=time.time)
 
 
 async def _fetch(config: Config, names: tuple[str, ...], root: Path) -> dict[str, Path]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import orjson
-import typer
+import click
 
-from fastetl.aws import Described, Item, SourceTable, open_clients
-from fastetl.cli.output import problems
-from fastetl.config import parse_config
-from fastetl.errors import ConfigError, Problem
-from fastetl.operate import Proposal, propose_columns, quote_toml
+from fastetl.cli.options import command
+from fastetl.cli.output import echo_json, tell
+
+if TYPE_CHECKING:
+    from fastetl.aws import Described, Item
+    from fastetl.operate import Proposal
 
 SAMPLE = 1000
+"""Items that are looked at."""
+
+LATER = "set-by-the-deployment"
 
 _TEMPLATE = """\
 # fastetl: {table} -> {target}. Check it with `fastetl check`, see what it makes with `fastetl ddl`.
@@ -46,51 +49,65 @@ max_age = "15m"  # each load keeps Redshift Serverless awake for a minute at lea
 {columns}"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(init)
-
-
+@command("init")
+@click.option("--table", prompt="DynamoDB table", metavar="TABLE", help="The table; it is asked for if left out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("fastetl.toml"), show_default=True, help="The file to write."
+)
+@click.option(
+    "--target", default="", metavar="SCHEMA.TABLE", show_default="public and the table's name", help="In Redshift."
+)
+@click.option("--log", is_flag=True, help="Keep every change as well.")
+@click.option("--bucket", default=LATER, metavar="NAME", help="The deployment sets it.")
+@click.option("--ledger-table", default=LATER, metavar="NAME", help="The deployment sets it.")
+@click.option("--workgroup", default=LATER, metavar="NAME", help="The deployment sets it.")
+@click.option("--database", default="dev", show_default=True, metavar="NAME", help="In Redshift.")
+@click.option(
+    "--items", type=click.Path(path_type=Path),
+    help="A sample of items as JSON lines, as exports have it, instead of a look at the table.",
+)  # fmt: skip
+@click.option("--keys", multiple=True, metavar="NAME", help="A key attribute, with --items; once for each.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
 def init(
-    table: Annotated[str, typer.Option(prompt="DynamoDB table", help="The table, which is looked at.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("fastetl.toml"),
-    target: Annotated[str, typer.Option(help="schema.table; `public` and the table's name otherwise.")] = "",
-    log: Annotated[bool, typer.Option(help="Keep every change as well.")] = False,
-    bucket: Annotated[str, typer.Option(help="The deployment sets it.")] = "",
-    ledger_table: Annotated[str, typer.Option(help="The deployment sets it.")] = "",
-    workgroup: Annotated[str, typer.Option(help="The deployment sets it.")] = "",
-    database: Annotated[str, typer.Option()] = "dev",
-    items: Annotated[Path | None, typer.Option(help="A sample as JSON lines, as exports have it, instead.")] = None,
-    keys: Annotated[list[str] | None, typer.Option(help="Key attributes, with --items.")] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    table: str,
+    out: Path,
+    target: str,
+    items: Path | None,
+    keys: tuple[str, ...],
+    *,
+    log: bool,
+    force: bool,
+    as_json: bool,
+    **names: str,
 ) -> None:
-    """Write a commented configuration, with columns and types proposed from a sample of items."""
+    """The columns and their types are proposed from the sample; read them before you deploy."""
+    from fastetl.config import parse_config
+    from fastetl.errors import ConfigError, Problem
+    from fastetl.operate import propose_columns
+
     if out.exists() and not force:
-        raise ConfigError(
-            (Problem(str(out), "is there already", "Name another with --out, or overwrite it with --force"),)
-        )
+        remedy = "Name another with --out, or overwrite it with --force"
+        raise ConfigError((Problem(str(out), "is there already", remedy),))
     if items:
-        sample = [_item(line, items) for line in items.read_bytes().splitlines() if line.strip()]
-        key_names = tuple(keys or ())
+        sample = _read_items(items)
     else:
         described, sample = asyncio.run(_look(table))
-        key_names = described.keys
+        keys = described.keys
         if not described.stream_arn:
-            problems.print(
-                f"{table} has no stream yet: enable one with NEW_AND_OLD_IMAGES", style="yellow", markup=False
-            )
-    proposals = propose_columns(sample, first=key_names)
-    text = write_config(
-        table, key_names, proposals, len(sample), target or f"public.{_identifier(table)}", log=log,
-        bucket=bucket or "set-by-the-deployment", ledger_table=ledger_table or "set-by-the-deployment",
-        workgroup=workgroup or "set-by-the-deployment", database=database,
-    )  # fmt: skip
+            tell(f"{table} has no stream yet: enable one with NEW_AND_OLD_IMAGES", colour="yellow")
+    proposals = propose_columns(sample, first=keys)
+    text = write_config(table, keys, proposals, len(sample), target or f"public.{_identifier(table)}", log=log, **names)
     parse_config(text, {})
     out.write_text(text, encoding="utf-8")
-    remarks = [proposal for proposal in proposals if proposal.remark]
-    problems.print(f"{out}: {len(proposals)} columns from {len(sample):,} items", markup=False, highlight=False)
-    for proposal in remarks:
-        problems.print(f"{proposal.column.name}: {proposal.remark}", style="yellow", markup=False, highlight=False)
+    if as_json:
+        columns = [
+            {"name": each.column.name, "type": str(each.column.type), "remark": each.remark} for each in proposals
+        ]
+        echo_json({"file": str(out), "items": len(sample), "columns": columns})
+    tell(f"{out}: {len(proposals)} columns from {len(sample):,} items. Next: `fastetl check`, then `fastetl ddl`")
+    for each in proposals:
+        if each.remark:
+            tell(f"{each.column.name}: {each.remark}", colour="yellow")
 
 
 def write_config(
@@ -104,6 +121,8 @@ def write_config(
     **names: str,
 ) -> str:
     """Write the configuration's text."""
+    from fastetl.operate import quote_toml
+
     return _TEMPLATE.format(
         table=table,
         target=target,
@@ -119,20 +138,27 @@ def write_config(
 
 
 async def _look(table: str) -> tuple[Described, list[Item]]:
+    from fastetl.aws import SourceTable, open_clients
+
     (client,) = await open_clients("dynamodb")
     async with client:
         source = SourceTable(client, table)
         return await source.describe(), await source.sample(SAMPLE)
 
 
-def _item(line: bytes, path: Path) -> Item:
+def _read_items(path: Path) -> list[Item]:
+    import orjson
+
+    from fastetl.errors import ConfigError, Problem
+
+    remedy = 'Write an item a line: {"Item": {"id": {"S": "1"}}}'
     try:
-        item: Item = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        problem = Problem(str(path), f"no JSON lines: {error}", 'Write an item a line: {"Item": {"id": {"S": "1"}}}')
-        raise ConfigError((problem,)) from error
-    inner: Item = item.get("Item", item)
-    return inner
+        lines = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        return [dict(line.get("Item", line)) for line in lines]
+    except OSError as error:
+        raise ConfigError((Problem(str(path), error.strerror or str(error), "Name another with --items"),)) from None
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
+        raise ConfigError((Problem(str(path), "it does not hold items as JSON lines", remedy),)) from None
 
 
 def _identifier(table: str) -> str:

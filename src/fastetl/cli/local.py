@@ -4,61 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import os
 import signal
-from importlib import resources
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.measure import Measurement
-from rich.table import Table
+import click
 
-from fastetl.cli.output import AsJson, problems, read_text, results
-from fastetl.errors import ConfigError
+from fastetl.cli.commands import SENTENCES
+from fastetl.cli.demo import warehouse_option
+from fastetl.cli.options import command, require
+from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
     from fastetl.local.stack import Embedded
 
 AWS_PORT, DATA_API_PORT = 4566, 4567
 WATCH_SECONDS = 0.5
+UNLIMITED = 10_000
+"""Columns of what is no terminal: nothing is wrapped there."""
 
-Warehouse = Annotated[str, typer.Option(help="What runs the SQL: duckdb or postgres.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    commands = typer.Typer(help="AWS on this machine, with fastetl deployed in it.", invoke_without_command=True)
-    commands.callback()(local)
-    commands.command("sql")(sql)
-    app.add_typer(commands, name="local")
+port = click.IntRange(1, 65_535)
 
 
-def local(
-    context: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: the demonstration's.")] = None,
-    warehouse: Warehouse = "duckdb",
-    aws_port: int = AWS_PORT,
-    data_api_port: int = DATA_API_PORT,
-) -> None:
-    """Start everything on 127.0.0.1 and leave it running until interrupted; prints how to reach it.
+@click.group("local", help=SENTENCES["local"], invoke_without_command=True)
+@click.option("--config", "-c", type=click.Path(path_type=Path), metavar="FILE", help="Default: the demonstration's.")
+@warehouse_option
+@click.option("--aws-port", type=port, default=AWS_PORT, show_default=True, help="Of DynamoDB, S3 and the rest.")
+@click.option("--data-api-port", type=port, default=DATA_API_PORT, show_default=True, help="Of the warehouse.")
+@click.pass_context
+def local(ctx: click.Context, config: Path | None, warehouse: Any, aws_port: int, data_api_port: int) -> None:
+    """Start everything on 127.0.0.1 and leave it running until Ctrl-C; prints how to reach it.
 
     When the configuration's file changes, the functions go on with what it says now.
     """
-    if context.invoked_subcommand is None:
-        text = read_text(config) if config else demo_config()
-        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config))
+    if ctx.invoked_subcommand is not None:
+        return
+    require("local", ctx.command_path)
+    from fastetl.cli.configuration import read_text
+    from fastetl.local.demonstration import demo_config
 
-
-def demo_config() -> str:
-    """Give the demonstration's configuration, with the place of the database that it looks addresses up in."""
-    text = resources.files("fastetl.local").joinpath("demo.toml").read_text(encoding="utf-8")
-    database = "GeoLite2-City.mmdb"
-    return text.replace(database, str(resources.files("_maxminddb_geolite2").joinpath(database)))
+    text = read_text(config) if config else demo_config()
+    asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config))
 
 
 async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path | None) -> None:
-    from fastetl.local.stack import Embedded  # noqa: PLC0415 - the `local` extra
+    from fastetl.cli.configuration import read_text
+    from fastetl.errors import ConfigError
+    from fastetl.local.stack import Embedded
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,9 +61,9 @@ async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path
         await stack.create_tables()
         await stack.connect()
         for name, value in stack.environment.items():
-            typer.echo(f"export {name}={value}")
+            click.echo(f"export {name}={value}")
         tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
-        problems.print(f"running: {tables}; end with Ctrl-C", style="green", markup=False)
+        tell(f"running: {tables}; end with Ctrl-C", colour="green")
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_SECONDS):
@@ -84,41 +78,50 @@ async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path
 
 
 def _deploy(stack: Embedded, text: str) -> None:
+    from fastetl.errors import ConfigError
+
     try:
         stack.deploy(text)
     except ConfigError as error:
-        problems.print(f"the functions go on with the configuration before:\n{error}", style="yellow", markup=False)
+        tell(f"the functions go on with the configuration before:\n{error}", colour="yellow")
     else:
-        problems.print("the functions go on with the changed configuration", style="green", markup=False)
+        tell("the functions go on with the changed configuration", colour="green")
 
 
-def sql(
-    query: Annotated[str, typer.Argument(help="One statement.")],
-    as_json: AsJson = False,
-    endpoint_url: Annotated[
-        str, typer.Option(envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA")
-    ] = f"http://127.0.0.1:{DATA_API_PORT}",
-) -> None:
-    """Ask the warehouse of a running `fastetl local`."""
-    from fastetl.local.warehouse import query as ask  # noqa: PLC0415 - the `local` extra
+@command("sql", extra="local")
+@click.argument("query")
+@click.option(
+    "--endpoint-url", envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA", show_envvar=True, show_default=True,
+    default=f"http://127.0.0.1:{DATA_API_PORT}", help="Where its Data API is.",
+)  # fmt: skip
+def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
+    """Ask the warehouse of a running `fastetl local`. QUERY is one statement."""
+    from fastetl.local.warehouse import query as ask
 
     names, rows = ask(query, endpoint_url)
-    if not names:
-        problems.print("done", style="dim")
-        return
     if as_json:
-        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
-        return
-    results.print(_tabulate(names, [["" if value is None else str(value) for value in row] for row in rows]))
+        echo_json([dict(zip(names, row, strict=True)) for row in rows])
+    elif not names:
+        tell("done")
+    else:
+        _write_rows(names, [["" if value is None else str(value) for value in row] for row in rows])
 
 
-def _tabulate(names: list[str], rows: list[list[str]]) -> Table:
-    """A line for each row; or, where that is wider than the terminal, a line for each value."""
+local.add_command(sql)
+
+
+def _write_rows(names: list[str], rows: list[list[str]]) -> None:
+    """Write a line for each row; where that is wider than the terminal, a line for each value."""
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNLIMITED)
     table = Table(*names)
     for row in rows:
         table.add_row(*row)
-    if Measurement.get(results, results.options, table).maximum >= results.width:
+    if Measurement.get(console, console.options, table).maximum >= console.width:
         table = Table("column", *(f"row {number}" for number in range(1, len(rows) + 1)))
         for name, *values in zip(names, *rows, strict=True):
             table.add_row(name, *values)
-    return table
+    console.print(table)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Mapping
-from typing import Annotated
 
-import typer
+import click
 
-from fastetl.aws import Stack, open_clients
-from fastetl.cli.output import problems
-from fastetl.errors import ConfigError, Problem, StackError
+from fastetl.cli.options import command
+from fastetl.cli.output import echo_json, tell
 
 PARAMETERS = {
     "Prefix": "FASTETL_PREFIX",
@@ -30,16 +28,17 @@ OUTPUTS = {
 """Of `template.yaml`, and the variables that they become; an output wins over a parameter."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(outputs)
-
-
-def outputs(stack: Annotated[str, typer.Argument(help="The name that `make deploy` asked for.")]) -> None:
-    """Print a stack's bucket, ledger and warehouse as variables that the other commands read."""
-    for name, value in variables(*asyncio.run(describe(stack))).items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
-    problems.print(f'For this terminal: eval "$(fastetl outputs {stack})"', style="dim", markup=False, highlight=False)
+@command("outputs")
+@click.argument("stack")
+def outputs(stack: str, *, as_json: bool) -> None:
+    """STACK is the name that `make deploy` asked for. For this terminal: eval "$(fastetl outputs STACK)"."""
+    found = variables(*asyncio.run(describe(stack)))
+    if as_json:
+        echo_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    tell(f'For this terminal: eval "$(fastetl outputs {stack})"')
 
 
 async def describe(stack: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -48,6 +47,9 @@ async def describe(stack: str) -> tuple[dict[str, str], dict[str, str]]:
     Raises:
         ConfigError: there is no such stack in this account and region, or it may not be seen.
     """
+    from fastetl.aws import Stack, open_clients
+    from fastetl.errors import ConfigError, Problem, StackError
+
     try:
         (client,) = await open_clients("cloudformation")
         async with client:

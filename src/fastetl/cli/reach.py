@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fastetl.aws import Bucket, Ledger, SourceTable, Warehouse, open_clients
 from fastetl.backfill import Backfiller
-from fastetl.cli.output import choose_pipeline, read_config
+from fastetl.cli.configuration import choose_pipelines, read_config
 from fastetl.config import Config, Pipeline
 from fastetl.operate import Deployed, Operator, Reconciler, Reloader, SchemaReader, Verifier
 
@@ -91,6 +91,10 @@ def run(path: Path, work: Callable[[Reach], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def chosen(config: Config, name: str) -> list[Pipeline]:
-    """Give the pipeline of this name, or all of them."""
-    return [choose_pipeline(config, name)] if name else list(config.pipelines)
+def run_each(path: Path, name: str, work: Callable[[Reach, Pipeline], Awaitable[T]]) -> dict[str, T]:
+    """Do the work for the pipeline of this name, or for all where it is empty; give the results by pipeline."""
+
+    async def run_all(reach: Reach) -> dict[str, T]:
+        return {one.name: await work(reach, one) for one in choose_pipelines(reach.config, name)}
+
+    return run(path, run_all)

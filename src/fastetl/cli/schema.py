@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from fastetl.cli.output import DEFAULT_CONFIG, AsJson, ConfigPath, PipelineName, echo_json, problems, results
-from fastetl.cli.reach import Reach, chosen, run
-from fastetl.operate import SchemaDiff
+from fastetl.cli.commands import SENTENCES
+from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.output import echo_json, tell
 
+if TYPE_CHECKING:
+    from fastetl.operate import SchemaDiff
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    schema = typer.Typer(help="What DynamoDB has and the warehouse has not.", no_args_is_help=True)
-    schema.command("diff")(diff)
-    app.add_typer(schema, name="schema")
+schema = click.Group("schema", help=SENTENCES["schema"])
 
 
-def diff(
-    config: ConfigPath = DEFAULT_CONFIG,
-    pipeline: PipelineName = "",
-    hours: Annotated[float, typer.Option(help="How far back files are looked at for values that did not fit.")] = 24,
-    as_json: AsJson = False,
-) -> None:
-    """Compare configuration, tables and what was seen lately; print what would mend it, exit code 1 if something would.
+@command("diff")
+@config_option
+@pipelines_option
+@click.option(
+    "--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True,
+    help="How far back files are looked at for values that did not fit.",
+)  # fmt: skip
+def diff(config: Path, pipeline: str, hours: float, *, as_json: bool) -> None:
+    """Compare configuration, tables and items, and print what mends a difference.
 
-    SQL and lines for the configuration go to standard output, everything else to standard error.
+    SQL and lines for the configuration go to standard output, everything else to standard error. Exit code 1 says that
+    there is something to mend.
     """
+    from fastetl.cli.reach import run_each
 
-    async def compare(reach: Reach) -> list[SchemaDiff]:
-        return [await reach.schema_reader(each).diff(hours) for each in chosen(reach.config, pipeline)]
-
-    found = run(config, compare)
+    found = run_each(config, pipeline, lambda reach, one: reach.schema_reader(one).diff(hours)).values()
     if as_json:
-        echo_json(found)
-    else:
-        for each in found:
-            _print(each, hours)
+        echo_json(list(found))
+    for each in found if not as_json else ():
+        _print(each, hours)
     if any(each.needs_mending for each in found):
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
+
+
+schema.add_command(diff)
 
 
 def _print(found: SchemaDiff, hours: float) -> None:
     for each in found.differences:
-        what = f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip()
-        problems.print(what, markup=False, highlight=False, soft_wrap=True)
+        tell(f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip())
     for seen in found.seen:
-        what = f"{found.pipeline}: {seen.count:,} times in the last {hours:g} hours: {seen.what}"
-        problems.print(what, markup=False, highlight=False, soft_wrap=True)
+        tell(f"{found.pipeline}: {seen.count:,} times in the last {hours:g} hours: {seen.what}")
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:
-        typer.echo(f"{sql};")
+        click.echo(f"{sql};")
     if altering:
-        problems.print("Then run `fastetl ddl --apply`, which makes the views anew.")
+        tell("Then run `fastetl ddl --apply`, which replaces the views.")
     for proposal in found.proposals:
-        typer.echo("\n" + proposal.to_toml(), nl=False)
+        click.echo("\n" + proposal.to_toml(), nl=False)
     if not found.needs_mending:
-        results.print(f"{found.pipeline}: configuration and tables agree, everything fitted", highlight=False)
+        click.echo(f"{found.pipeline}: configuration and tables agree, and every value fitted")

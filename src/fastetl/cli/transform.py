@@ -3,45 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import msgspec
-import typer
+import click
 
-from fastetl.cli.enrichment import build_enricher
-from fastetl.cli.output import DEFAULT_CONFIG, ConfigPath, PipelineName, choose_pipeline, problems, read_config
-from fastetl.decode import Decoder, parse_source_arn
-from fastetl.errors import EventError
-from fastetl.ingest import encode_frames
+from fastetl.cli.options import command, config_option, pipeline_option
+from fastetl.cli.output import echo_json, tell
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(transform)
+if TYPE_CHECKING:
+    from fastetl.config import Config, Pipeline
 
 
-def transform(
-    event: Annotated[Path, typer.Argument(help="An event of DynamoDB Streams as JSON; - for standard input.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    pipeline: PipelineName = "",
-) -> None:
-    """Print an event's changes as the CSV that would be written, with a header; rejects go to standard error."""
-    content = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
-    read = read_config(config, offline=True)
+@command("transform", extra="")
+@click.argument("event", type=click.Path(path_type=Path, allow_dash=True))
+@config_option
+@pipeline_option
+def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> None:
+    """EVENT is a file with an event of DynamoDB Streams as JSON, or - for standard input.
+
+    The CSV has a header. Rejected records go to standard error, as JSON.
+    """
+    import msgspec
+
+    from fastetl.cli.configuration import read_config
+    from fastetl.cli.enrichment import build_enricher
+    from fastetl.decode import Decoder
+    from fastetl.errors import EventError
+    from fastetl.ingest import encode_frames
+
     try:
-        chosen = choose_pipeline(read, pipeline) if pipeline else read.pipeline_for(parse_source_arn(content))
-    except EventError:
-        chosen = choose_pipeline(read, pipeline)
+        content = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
+    except OSError as error:
+        raise EventError(f"{event}: {error.strerror}. Name a file with an event as JSON") from None
+    read = read_config(config, offline=True)
+    chosen = _choose(read, content, pipeline)
     changes = Decoder(chosen).decode(content)
     enriched = asyncio.run(build_enricher(read, chosen, config)).apply(changes.frame)
     layout = msgspec.structs.replace(chosen.layout, compression="none")
-    typer.echo(layout.delimiter.join(name for name, _ in layout.columns))
-    for piece in encode_frames([enriched.frame], layout, 1 << 20):
-        typer.echo(piece.decode(), nl=False)
+    names = [name for name, _ in layout.columns]
+    text = "".join(piece.decode() for piece in encode_frames([enriched.frame], layout, 1 << 20))
+    counts = {**enriched.counts, **{f"ignored {name}": count for name, count in changes.ignored.items()}}
+    if as_json:
+        rows = [
+            {name: None if value == layout.null_marker else value for name, value in zip(names, row, strict=True)}
+            for row in csv.reader(text.splitlines(keepends=True), delimiter=layout.delimiter)
+        ]
+        echo_json({"rows": rows, "rejects": changes.rejects, "counts": counts})
+        return
+    click.echo(layout.delimiter.join(names))
+    click.echo(text, nl=False)
     for reject in changes.rejects:
-        typer.echo(msgspec.json.encode(reject).decode(), err=True)
-    counts = [*enriched.counts.items(), *((f"ignored {name}", count) for name, count in changes.ignored.items())]
-    for name, count in counts:
-        problems.print(f"{name}: {count}", style="dim", markup=False)
+        tell(msgspec.json.encode(reject).decode())
+    for name, count in counts.items():
+        tell(f"{name}: {count}")
+
+
+def _choose(config: Config, event: bytes, name: str) -> Pipeline:
+    """Choose the pipeline that is named; otherwise the one that reads the event's table."""
+    from fastetl.cli.configuration import choose_pipeline
+    from fastetl.decode import parse_source_arn
+    from fastetl.errors import EventError
+
+    if name:
+        return choose_pipeline(config, name)
+    try:
+        return config.pipeline_for(parse_source_arn(event))
+    except EventError:
+        return choose_pipeline(config, name)

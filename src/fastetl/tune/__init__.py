@@ -14,7 +14,7 @@ from fastetl.tune.prediction import DAYS_PER_MONTH, Prediction, predict
 from fastetl.tune.prices import Book, read_book
 from fastetl.tune.records import EventCutter, Record, describe, make_up_items, read_records, records_of_items
 from fastetl.tune.report import build_page
-from fastetl.tune.saved import Saved, read_saved
+from fastetl.tune.saved import Saved, read_saved, write_saved
 from fastetl.tune.search import Goal, NothingKeepsUpError, find_proposals
 from fastetl.tune.shapes import SHAPES, write_shape
 from fastetl.tune.terminal import show_answer, show_money
@@ -54,5 +54,6 @@ __all__ = [
     "show_answer",
     "show_money",
     "with_compression",
+    "write_saved",
     "write_shape",
 ]

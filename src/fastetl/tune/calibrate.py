@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastetl.tune.model import Measured
-    from fastetl.tune.prices import Constants
+    from fastetl.tune.prices import Book, Constants
 
 LEAST_INVOCATIONS = 5
 """Invocations without which nothing is concluded."""
@@ -69,6 +69,10 @@ class Calibration(msgspec.Struct, frozen=True):
     """What `Constants.cpu_factor` was, and what it would have to be; and so on."""
     init_factor: Compared
     more_memory_mb: Compared
+
+    def correct_book(self, book: Book) -> Book:
+        """Give a book whose constants agree with what was real."""
+        return msgspec.structs.replace(book, constants=self.correct(book.constants))
 
     def correct(self, constants: Constants) -> Constants:
         """Give constants under which the model agrees with what was real."""

@@ -22,6 +22,11 @@ class Saved(msgspec.Struct, frozen=True):
     """The architecture, as Python names it: x86_64, aarch64 …"""
 
 
+def write_saved(saved: Saved) -> str:
+    """Write it as JSON."""
+    return msgspec.json.encode(saved).decode()
+
+
 def read_saved(path: Path) -> Saved:
     """Read what an earlier run has written.
 
@@ -31,4 +36,4 @@ def read_saved(path: Path) -> Saved:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Saved)
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ConfigError((Problem(str(path), str(error), "Write it anew with `fastetl tune --save`"),)) from None
+        raise ConfigError((Problem(str(path), str(error), "Write another with `fastetl tune --save`"),)) from None

@@ -1,0 +1,216 @@
+"""How `fastetl backfill` and `fastetl resync` carry a table over: an epoch, an export, conversion, loads."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from fastetl.aws import StateMachine, open_clients
+from fastetl.backfill import (
+    CLOCK_SLACK_SECONDS,
+    Backfiller,
+    DataFile,
+    Export,
+    ExportFolder,
+    Throttle,
+    Unfinished,
+    convert_on_lambda,
+    scan_table,
+)
+from fastetl.cli.failures import find_problems, write
+from fastetl.cli.output import tell, write_duration
+from fastetl.cli.reach import Reach
+from fastetl.config import Pipeline
+from fastetl.errors import ExportError, FastetlError, SourceError, StaleStepError
+from fastetl.model import Backfill
+from fastetl.versions import EpochStart
+
+POLL_SECONDS = 5.0
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How to go about it."""
+
+    config: Path
+    resync: bool = False
+    export: str = ""
+    scan: bool = False
+    rate: float = 0.0
+    workers: int = 0
+    distributed: str = ""
+    wait: bool = True
+    read_since_export: bool = False
+    despite_rejects: bool = False
+
+
+def open_progress() -> Progress:
+    """Open progress bars on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+async def carry_over(reach: Reach, pipeline: Pipeline, options: Options) -> Backfill:
+    """Carry a pipeline's table over, from where an earlier run has stopped; give what was carried over.
+
+    Raises:
+        ExportError: some data files could not be converted, or something keeps the backfill from its end.
+    """
+    backfiller = reach.backfiller(pipeline)
+    with open_progress() as progress:
+        location = options.export or await _export(reach, pipeline, backfiller, options, progress)
+        export, files = await ExportFolder(reach.s3, location).read()
+        opened = await backfiller.open(
+            location, export, files, resync=options.resync, read_since_export=options.read_since_export
+        )
+        left = await backfiller.left(opened, files)
+        items = sum(file.items for file in left)
+        task = progress.add_task(f"items of {export.kind} export", total=export.items, completed=export.items - items)
+        failed: list[str] = []
+        async for file, problem in _convert(reach, opened, export, left, options):
+            progress.advance(task, 0 if problem else file.items)
+            failed += [problem] * bool(problem)
+            if problem:
+                tell(problem, colour="red")
+        if failed:
+            raise ExportError(f"{len(failed)} of {len(files)} data files are not done; mend them, and start again")
+        if options.wait:
+            await _wait(reach, backfiller, opened, options, progress)
+    return opened
+
+
+async def _export(
+    reach: Reach, pipeline: Pipeline, backfiller: Backfiller, options: Options, progress: Progress
+) -> str:
+    """Have the table exported, or go on with an export that was begun; give its folder."""
+    table = await reach.source(pipeline).describe()
+    if pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+        raise SourceError(f"{table.name} has no stream with new images; enable one, and deploy, before a backfill")
+    start = await _epoch(reach, pipeline, backfiller)
+    if (known := await reach.ledger.backfill(pipeline.name, start.epoch)) and known.state != "FINISHED":
+        return known.location
+    await _wait_for_epoch(backfiller, start, progress)
+    folder = f"{reach.config.prefix}exports/{pipeline.name}/{start.epoch:04d}"
+    if options.scan:
+        task = progress.add_task("segments read")
+        await scan_table(
+            reach.source(pipeline),
+            reach.bucket,
+            f"{folder}/AWSDynamoDB/scan-{start.epoch:04d}",
+            Throttle(options.rate, time.time, asyncio.sleep),
+            exported_at=int(time.time()),
+            on_segment=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+        return f"s3://{reach.config.bucket}/{folder}/AWSDynamoDB/scan-{start.epoch:04d}"
+    token = f"fastetl-{start.epoch}-{start.starts_at}"
+    arn = await reach.source(pipeline).export(reach.config.bucket, folder, token)
+    task = progress.add_task("DynamoDB exports the table", total=None)
+    while not await reach.source(pipeline).exported(arn):  # noqa: ASYNC110 - it can only be polled
+        await asyncio.sleep(POLL_SECONDS)
+    progress.remove_task(task)
+    return f"s3://{reach.config.bucket}/{folder}/AWSDynamoDB/{arn.rpartition('/')[2]}"
+
+
+async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: Progress) -> None:
+    """Wait until an export of the epoch may be taken, and count down to it."""
+    task = progress.add_task("", total=None)
+    waiting = asyncio.create_task(backfiller.wait_for(start))
+    while not waiting.done():
+        left = max(0.0, start.starts_at + CLOCK_SLACK_SECONDS - time.time())
+        what = f"epoch {start.epoch}: waiting {write_duration(left)} until every ingest function stamps changes with it"
+        progress.update(task, description=what)
+        await asyncio.wait([waiting], timeout=1)
+    await waiting
+    progress.remove_task(task)
+
+
+async def _epoch(reach: Reach, pipeline: Pipeline, backfiller: Backfiller) -> EpochStart:
+    """Begin an epoch, unless the last one has not been used to its end."""
+    head = await reach.ledger.head(pipeline.name)
+    if head and head.epochs:
+        last = max(head.epochs, key=lambda start: start.epoch)
+        known = await reach.ledger.backfill(pipeline.name, last.epoch)
+        if known is None or known.state != "FINISHED":
+            return last
+    return await backfiller.begin_epoch()
+
+
+async def _convert(
+    reach: Reach, backfill: Backfill, export: Export, files: Sequence[DataFile], options: Options
+) -> AsyncIterator[tuple[DataFile, str]]:
+    """Convert data files, here or in the stack; give each as it is done, and what went wrong with it."""
+    if not files:
+        return
+    if options.distributed:
+        (client,) = await open_clients("stepfunctions", region=reach.config.region)
+        async with client:
+            machine = StateMachine(client, options.distributed)
+            async for file in convert_on_lambda(machine, backfill, export, files, reach.ledger, started_at=time.time()):
+                yield file, ""
+        return
+    config = options.config.resolve()
+    os.environ |= {"FASTETL_CONFIG": str(config), "LAMBDA_TASK_ROOT": str(config.parent)}
+    os.environ |= {"POLARS_MAX_THREADS": "1", "POWERTOOLS_LOG_LEVEL": "WARNING"}  # a spawned process reads them
+    workers = min(options.workers or os.cpu_count() or 1, len(files))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        loop = asyncio.get_running_loop()
+
+        async def convert(file: DataFile) -> tuple[DataFile, str]:
+            task = {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "file": msgspec.to_builtins(file)}
+            try:
+                await loop.run_in_executor(pool, convert_here, orjson.dumps(task))
+            except Exception as error:  # noqa: BLE001 - of another process; the other files go on
+                return file, " ".join(f"{file.key}: {write(problem)}" for problem in find_problems(error))
+            return file, ""
+
+        for done in asyncio.as_completed([convert(file) for file in files]):
+            yield await done
+
+
+def convert_here(task: bytes) -> None:
+    """Do what the backfill function does, in a process of its own; the user's modules lie beside the configuration.
+
+    Raises:
+        ExportError: it failed; the error itself may not travel between processes.
+    """
+    sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], str(Path.cwd())]
+    try:
+        from fastetl.lambdas.backfill import handler  # it opens clients
+
+        handler(orjson.loads(task))
+    except FastetlError as error:
+        raise ExportError(" ".join(map(write, find_problems(error)))) from None
+
+
+async def _wait(reach: Reach, backfiller: Backfiller, backfill: Backfill, options: Options, progress: Progress) -> None:
+    task = progress.add_task("", total=None)
+    while left := await backfiller.finish(backfill, despite_rejects=options.despite_rejects):
+        if not left.pending:
+            raise ExportError(explain(left))
+        progress.update(task, description=f"waiting until {left.pending:,} files are loaded")
+        try:
+            await reach.operator(reach.config.pipeline(backfill.pipeline)).load_now()
+        except StaleStepError:
+            continue
+        await asyncio.sleep(POLL_SECONDS)
+    progress.remove_task(task)
+
+
+def explain(left: Unfinished) -> str:
+    """Say what keeps a backfill from its end, and what to do."""
+    reasons = (
+        (left.data_files, "data files are not converted", "start again"),
+        (left.quarantined, "files are in quarantine", "`fastetl quarantine list`, then retry or drop them"),
+        (left.rejected, "items of the export are rejects", "mend the columns and export anew, or --despite-rejects"),
+    )
+    return "; ".join(f"{count} {what}: {remedy}" for count, what, remedy in reasons if count)

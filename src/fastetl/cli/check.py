@@ -1,0 +1,65 @@
+"""`fastetl check`: what a configuration says, and whether what it names is there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from fastetl.cli.options import command, config_option
+from fastetl.cli.output import echo_json, tell
+
+
+@command("check", extra="")
+@config_option
+@click.option("--no-enrichments", is_flag=True, help="Leave out the enrichments' functions, secrets and files.")
+@click.option("--online", is_flag=True, help="Look at the table, the bucket, the ledger and the warehouse as well.")
+def check(config: Path, *, no_enrichments: bool, online: bool, as_json: bool) -> None:
+    """Exit code 2 says that the configuration has problems, 1 that something that it names is not there."""
+    if online:
+        _check_online(config, as_json=as_json)
+    else:
+        _check_offline(config, no_enrichments=no_enrichments, as_json=as_json)
+
+
+def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
+    from fastetl.cli.configuration import read_config
+    from fastetl.cli.enrichment import build_enricher
+
+    config = read_config(path, offline=True)
+    for pipeline in config.pipelines:
+        if not no_enrichments:
+            asyncio.run(build_enricher(config, pipeline, path))
+    described = [
+        {
+            "pipeline": pipeline.name,
+            "from": pipeline.stream_arn or pipeline.table,
+            "to": f"{pipeline.schema}.{pipeline.target}",
+            "outputs": sorted(pipeline.outputs),
+            "columns": len(pipeline.layout.columns),
+            "layout_id": pipeline.layout.layout_id,
+        }
+        for pipeline in config.pipelines
+    ]
+    if as_json:
+        echo_json(described)
+        return
+    for each in described:
+        click.echo(f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns")
+
+
+def _check_online(path: Path, *, as_json: bool) -> None:
+    from fastetl.cli.reach import run_each
+
+    found = run_each(path, "", lambda reach, one: reach.deployed(one).look())
+    if as_json:
+        echo_json(found)
+    for name, findings in found.items() if not as_json else ():
+        for each in findings:
+            if each.problem:
+                tell(f"{name}: {each.what}: {each.problem}. {each.remedy}", colour="red")
+            else:
+                click.echo(f"{name}: {each.what}: ok")
+    if any(each.problem for findings in found.values() for each in findings):
+        raise click.exceptions.Exit(1)

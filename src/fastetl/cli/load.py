@@ -1,0 +1,25 @@
+"""`fastetl load --now`: a load that does not wait for its thresholds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.output import echo_json, tell
+
+
+@command("load")
+@click.option("--now", is_flag=True, required=True, help="Whatever max_bytes and max_age say.")
+@config_option
+@pipelines_option
+def load(config: Path, pipeline: str, *, now: bool, as_json: bool) -> None:  # noqa: ARG001 - --now says what is meant
+    """The coordinator wakes up every minute; `fastetl status` shows how the load goes."""
+    from fastetl.cli.reach import run_each
+
+    names = run_each(config, pipeline, lambda reach, one: reach.operator(one).load_now())
+    if as_json:
+        echo_json([{"pipeline": name, "load_requested": True} for name in names])
+    for name in names:
+        tell(f"{name}: a load is asked for; `fastetl status` shows how it goes")

@@ -1,0 +1,127 @@
+"""`fastetl quarantine`: files that the warehouse refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastetl.cli.commands import SENTENCES
+from fastetl.cli.options import command, config_option, pipelines_option, yes_option
+from fastetl.cli.output import echo_json, tell, write_size, write_table
+
+if TYPE_CHECKING:
+    from fastetl.cli.reach import Reach
+    from fastetl.model import FileItem
+    from fastetl.operate import Operator
+
+quarantine = click.Group("quarantine", help=SENTENCES["quarantine"])
+file_argument = click.argument("file")
+
+
+@command("list")
+@config_option
+@pipelines_option
+def list_files(config: Path, pipeline: str, *, as_json: bool) -> None:
+    """List the files, oldest first, and why they are there."""
+    from fastetl.cli.reach import run
+
+    found = run(config, lambda reach: _find_all(reach, pipeline))
+    files = [file for _, file in found]
+    if as_json:
+        echo_json(files)
+        return
+    if not files:
+        click.echo("no file is in quarantine")
+        return
+    rows = [(file.pipeline, file.file_id, f"{file.rows:,}", write_size(file.bytes), file.reason) for file in files]
+    write_table(("pipeline", "file", "rows", "size", "reason"), rows)
+
+
+@command("show")
+@file_argument
+@config_option
+@pipelines_option
+def show(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
+    """Show everything that the ledger knows of a file.
+
+    FILE is its id, or the beginning of it. Its object is at `key` in the bucket.
+    """
+    import msgspec
+
+    from fastetl.cli.reach import run
+
+    found = run(config, lambda reach: _find_one(reach, pipeline, file))[1]
+    if as_json:
+        echo_json(found)
+        return
+    for name, value in msgspec.structs.asdict(found).items():
+        if value not in ("", {}):
+            click.echo(f"{name.replace('_', ' '):<13} {value}")
+
+
+@command("retry")
+@file_argument
+@config_option
+@pipelines_option
+def retry(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
+    """Load a file again, after its cause was mended.
+
+    FILE is its id, or the beginning of it. Nothing that is newer than its rows is overwritten.
+    """
+    from fastetl.cli.reach import run
+
+    async def work(reach: Reach) -> FileItem:
+        operator, found = await _find_one(reach, pipeline, file)
+        return await operator.retry(found.file_id)
+
+    found = run(config, work)
+    if as_json:
+        echo_json({"file_id": found.file_id, "pipeline": found.pipeline, "state": "PENDING"})
+    tell(f"{found.pipeline}: {found.file_id} waits for a load again; `fastetl load --now` does not wait")
+
+
+@command("drop")
+@file_argument
+@config_option
+@pipelines_option
+@yes_option
+def drop(file: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) -> None:
+    """Give a file up: its changes will be missing from the warehouse.
+
+    FILE is its id, or the beginning of it. Its object stays on S3.
+    """
+    from fastetl.cli.reach import run
+
+    found = run(config, lambda reach: _find_one(reach, pipeline, file))[1]
+    question = f"{found.rows:,} changes of {found.pipeline} will be missing from the warehouse. Drop {found.file_id}?"
+    if not yes:
+        click.confirm(question, abort=True, err=True)
+
+    async def work(reach: Reach) -> FileItem:
+        operator, one = await _find_one(reach, pipeline, found.file_id)
+        return await operator.drop(one.file_id)
+
+    dropped = run(config, work)
+    if as_json:
+        echo_json({"file_id": dropped.file_id, "pipeline": dropped.pipeline, "state": "DROPPED"})
+    tell(f"{dropped.pipeline}: {dropped.file_id} is dropped; its object stays at {dropped.key}")
+
+
+for each in (list_files, show, retry, drop):
+    quarantine.add_command(each)
+
+
+async def _find_all(reach: Reach, pipeline: str) -> list[tuple[Operator, FileItem]]:
+    from fastetl.cli.configuration import choose_pipelines
+
+    operators = [reach.operator(each) for each in choose_pipelines(reach.config, pipeline)]
+    return [(operator, file) for operator in operators for file in await operator.quarantined()]
+
+
+async def _find_one(reach: Reach, pipeline: str, start: str) -> tuple[Operator, FileItem]:
+    from fastetl.cli.configuration import choose_one
+
+    found = {file.file_id: (operator, file) for operator, file in await _find_all(reach, pipeline)}
+    return found[choose_one("file in quarantine", start, found, "fastetl quarantine list")]

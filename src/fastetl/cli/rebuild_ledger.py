@@ -1,0 +1,25 @@
+"""`fastetl rebuild-ledger`: a ledger that was lost, or that no longer agrees with the warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.output import echo_json, tell
+
+
+@command("rebuild-ledger")
+@config_option
+@pipelines_option
+def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
+    """Run it after the ledger was lost, or after the ledger or the warehouse was set back to an earlier time."""
+    from fastetl.cli.reach import run_each
+
+    found = run_each(config, pipeline, lambda reach, one: reach.reconciler(one).rebuild_ledger()).values()
+    if as_json:
+        echo_json(list(found))
+    for each in found:
+        tell(
+            f"{each.pipeline}: {each.registered:,} files registered, {each.marked_loaded:,} marked as loaded, "
+            f"{each.waiting_again:,} wait again"
+        )

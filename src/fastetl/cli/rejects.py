@@ -1,0 +1,119 @@
+"""`fastetl rejects`: records that no column could hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastetl.cli.commands import SENTENCES
+from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.output import echo_json, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastetl.cli.reach import Reach
+    from fastetl.config import Pipeline
+    from fastetl.model import Reject
+
+rejects = click.Group("rejects", help=SENTENCES["rejects"])
+key_argument = click.argument("key")
+
+
+@command("list")
+@config_option
+@pipelines_option
+@click.option("--keys", is_flag=True, help="Only the keys, without reading the objects.")
+def list_rejects(config: Path, pipeline: str, *, keys: bool, as_json: bool) -> None:
+    """List the objects that hold rejects, with how many records which column could not hold, and why."""
+    from fastetl.cli.reach import run
+
+    async def find(reach: Reach) -> list[dict[str, Any]]:
+        found = []
+        for key, one in (await _find_keys(reach, pipeline)).items():
+            held = [] if keys else await reach.operator(one).rejects(key)
+            found.append({"key": key, "pipeline": one.name, "records": len(held), "reasons": _count_reasons(held)})
+        return found
+
+    found = run(config, find)
+    if as_json:
+        echo_json(found)
+        return
+    for each in found:
+        reasons = ", ".join(f"{count:,} {what}" for what, count in each["reasons"].items())
+        click.echo(each["key"] if keys else f"{each['key']}\t{reasons}")
+
+
+@command("show")
+@key_argument
+@config_option
+@pipelines_option
+def show(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:  # noqa: ARG001 - it is JSON in any case
+    """Print the rejects of an object as JSON lines: reason, column, and the raw record, which is item content.
+
+    KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part.
+    """
+    from fastetl.cli.reach import run
+
+    async def find(reach: Reach) -> list[Reject]:
+        found, one = await _find_key(reach, pipeline, key)
+        return await reach.operator(one).rejects(found)
+
+    for reject in run(config, find):
+        echo_json(reject)
+
+
+@command("replay")
+@key_argument
+@config_option
+@pipelines_option
+def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
+    """Ingest the rejected records of an object again, with the present configuration.
+
+    KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part.
+    """
+    from fastetl.cli.reach import run
+
+    async def work(reach: Reach) -> Any:
+        from fastetl.cli.enrichment import build_ingest
+        from fastetl.operate import replay_rejects
+
+        found, one = await _find_key(reach, pipeline, key)
+        held = await reach.operator(one).rejects(found)
+        return await replay_rejects(found, held, await build_ingest(reach, one, config))
+
+    found = run(config, work)
+    if as_json:
+        echo_json(found)
+    for each in found:
+        tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected again")
+
+
+for each in (list_rejects, show, replay):
+    rejects.add_command(each)
+
+
+async def _find_keys(reach: Reach, pipeline: str) -> dict[str, Pipeline]:
+    from fastetl.cli.configuration import choose_pipelines
+
+    chosen = choose_pipelines(reach.config, pipeline)
+    return {key: one for one in chosen for key in await reach.operator(one).reject_keys()}
+
+
+async def _find_key(reach: Reach, pipeline: str, start: str) -> tuple[str, Pipeline]:
+    """Find the object whose key, or whose key's last part, begins like this."""
+    from fastetl.cli.configuration import choose_one
+
+    keys = await _find_keys(reach, pipeline)
+    names = {key.rpartition("/")[2]: key for key in keys}
+    listing = "fastetl rejects list --keys"
+    found = start if start in keys else names[choose_one("object of rejects", start, names, listing)]
+    return found, keys[found]
+
+
+def _count_reasons(held: Iterable[Reject]) -> dict[str, int]:
+    """Count columns and reasons, most frequent first: `note/too_long`, or `-/key` of a whole record."""
+    return dict(Counter(f"{reject.column or '-'}/{reject.reason}" for reject in held).most_common())

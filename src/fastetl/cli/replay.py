@@ -1,0 +1,41 @@
+"""`fastetl replay`: events that the event source mapping gave up on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastetl.cli.options import command, config_option
+from fastetl.cli.output import echo_json, tell
+
+if TYPE_CHECKING:
+    from fastetl.cli.reach import Reach
+    from fastetl.ingest import Ingest
+
+
+@command("replay")
+@config_option
+def replay(config: Path, *, as_json: bool) -> None:
+    """They are in the bucket under `aws/lambda/`; each is deleted once its changes are registered."""
+    from fastetl.cli.reach import run
+
+    async def work(reach: Reach) -> Any:
+        from fastetl.cli.enrichment import build_ingest
+        from fastetl.operate import replay_failures
+
+        built: dict[str, Ingest] = {}
+
+        async def ingest_for(name: str) -> Ingest:
+            if name not in built:
+                built[name] = await build_ingest(reach, reach.config.pipeline(name), config)
+            return built[name]
+
+        return await replay_failures(reach.config, reach.bucket, ingest_for)
+
+    found = run(config, work)
+    if as_json:
+        echo_json(found)
+    for each in found:
+        tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected")
+    if not found:
+        tell("Lambda has given up on no event")

@@ -1,0 +1,46 @@
+"""`fastetl resync`: a backfill that also deletes the rows that the table no longer has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastetl.cli.backfill import (
+    distributed_option,
+    export_option,
+    rate_option,
+    scan_option,
+    wait_option,
+    workers_option,
+)
+from fastetl.cli.options import command, config_option, pipeline_option
+from fastetl.cli.output import echo_json, tell
+
+
+@command("resync")
+@config_option
+@pipeline_option
+@export_option
+@scan_option
+@rate_option
+@workers_option
+@distributed_option
+@wait_option
+@click.option(
+    "--despite-rejects", is_flag=True,
+    help="Delete rows although items of the export were rejected; the rows of those items are deleted too.",
+)  # fmt: skip
+def resync(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
+    """It mends a gap: changes that the stream had forgotten before they were read. Started again, it goes on."""
+    from fastetl.cli.carrying_over import Options, carry_over
+    from fastetl.cli.configuration import choose_pipeline
+    from fastetl.cli.reach import run
+
+    asked = Options(config, resync=True, **options)
+    found = run(config, lambda reach: carry_over(reach, choose_pipeline(reach.config, pipeline), asked))
+    if as_json:
+        echo_json(found)
+    end = "carried over, and rows that the table no longer has are deleted" if asked.wait else "converted"
+    tell(f"{found.pipeline}: {found.items:,} items {end}")

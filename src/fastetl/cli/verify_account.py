@@ -1,0 +1,38 @@
+"""`fastetl verify-account`: what this account does where AWS's documents are silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastetl.cli.options import command, config_option, pipeline_option
+from fastetl.cli.output import echo_json
+
+if TYPE_CHECKING:
+    from fastetl.cli.reach import Reach
+    from fastetl.operate import Verdict
+
+
+@command("verify-account")
+@config_option
+@pipeline_option
+def verify_account(config: Path, pipeline: str, *, as_json: bool) -> None:
+    """It creates tables `fastetl_verify_...` in the target's schema and objects under `check/`, and removes them.
+
+    Exit code 1 says that an answer is not as expected.
+    """
+    from fastetl.cli.configuration import choose_pipeline
+    from fastetl.cli.reach import run
+
+    async def ask(reach: Reach) -> list[Verdict]:
+        return await reach.verifier(choose_pipeline(reach.config, pipeline)).verify()
+
+    found = run(config, ask)
+    if as_json:
+        echo_json(found)
+    for each in found if not as_json else ():
+        click.secho(f"{each.question} {each.answer}", fg=None if each.as_expected else "yellow")
+    if not all(each.as_expected for each in found):
+        raise click.exceptions.Exit(1)
