@@ -20,6 +20,8 @@ SAMPLE = 1000
 
 LATER = "set-by-the-deployment"
 
+MAX_NAME_CHARACTERS = 64
+
 _TEMPLATE = """\
 # fastetl: {table} -> {target}. Check it with `fastetl check`, see what it makes with `fastetl ddl`.
 # Every setting is explained in examples/orders.toml.
@@ -121,7 +123,7 @@ def write_config(
     **names: str,
 ) -> str:
     """Write the configuration's text."""
-    from fastetl.operate import quote_toml
+    from fastetl.config import quote_toml
 
     return _TEMPLATE.format(
         table=table,
@@ -162,4 +164,6 @@ def _read_items(path: Path) -> list[Item]:
 
 
 def _identifier(table: str) -> str:
-    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in table).lower()
+    """Give a name that pipelines and tables may have."""
+    name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in table).lower()
+    return name.strip("_")[:MAX_NAME_CHARACTERS] or "table"

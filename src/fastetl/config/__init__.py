@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds
+from fastetl.config.toml_tables import quote_toml
 
 __all__ = [
     "ENVIRONMENT",
@@ -24,4 +25,5 @@ __all__ = [
     "RedshiftTarget",
     "parse_config",
     "parse_seconds",
+    "quote_toml",
 ]

@@ -21,6 +21,16 @@ Output = Literal["mirror", "log"]
 """`mirror`: the current rows. `log`: every change."""
 
 
+BESIDE = ("_gate", "_loads", "_load_files", "_fences", "_resyncs")
+"""What the names of every pipeline's own tables add to the target's."""
+BESIDE_OUTPUTS: dict[Output, tuple[str, ...]] = {"mirror": ("", "_current"), "log": ("_log", "_history")}
+"""What the names of an output's tables and views add to the target's."""
+TEMPORARY_TABLES = ("fastetl_staged", "fastetl_files", "fastetl_winners")
+"""What a load makes in its session."""
+RESERVED_NAMES = ("_rank", "_valid_from", "_valid_to")
+"""Columns of views and of a load, beside the system columns."""
+
+
 class FileFormat(msgspec.Struct, frozen=True):
     """How files on S3 are written."""
 
@@ -103,6 +113,12 @@ class Pipeline(msgspec.Struct, frozen=True):
     file: FileFormat = FileFormat()
     load: LoadPolicy = LoadPolicy()
     redshift: RedshiftTarget = RedshiftTarget()
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The names of all tables and views that the pipeline has in its schema."""
+        suffixes = [suffix for output in sorted(self.outputs) for suffix in BESIDE_OUTPUTS[output]]
+        return tuple(self.target + suffix for suffix in (*suffixes, *BESIDE))
 
     @property
     def layout(self) -> Layout:

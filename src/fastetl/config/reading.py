@@ -7,15 +7,27 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastetl.columns import RULES, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
+from fastetl.columns import RULES, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.config.enrichments import OPTIONS, Filter
-from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.config.model import (
+    BESIDE,
+    BESIDE_OUTPUTS,
+    Config,
+    Enrichment,
+    FileFormat,
+    LoadPolicy,
+    Output,
+    Pipeline,
+    RedshiftTarget,
+)
+from fastetl.config.naming import find_naming_problems
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
-from fastetl.limits import MAX_IDENTIFIER_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
+from fastetl.identifiers import find_name_problem, find_schema_problem, find_table_problem
+from fastetl.limits import MAX_PART_BYTES, MIN_PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 ENVIRONMENT = {
     "bucket": "FASTETL_BUCKET",
@@ -29,9 +41,6 @@ ENVIRONMENT = {
     "redshift.iam_role": "FASTETL_REDSHIFT_IAM_ROLE",
 }
 """Settings that differ between deployments of one configuration, and the variables that set them."""
-
-LONGEST_SUFFIX = "_load_files"
-"""What the longest name beside the target's adds to it."""
 
 MIN_SPLIT_BYTES, MAX_SPLIT_BYTES = 1024**2, 4 * 1024**3
 """Compressed, about a tenth: COPY likes files of 1 MB to 1 GB (Amazon Redshift Database Developer Guide)."""
@@ -106,7 +115,7 @@ class _Reader:
         table.done()
         if not pipelines:
             self.problem("pipelines", "there is none", "Add a [[pipelines]] table")
-        self._distinct(pipelines)
+        self.problems += find_naming_problems(pipelines)
         return Config(bucket, ledger_table, tuple(pipelines), prefix, region)
 
     def _needed(self, table: Table, name: str, pattern: str, what: str) -> str:
@@ -116,25 +125,9 @@ class _Reader:
             self.problem(name, message, f"Set {name}, or {ENVIRONMENT[name]} in the environment")
         return value
 
-    def _distinct(self, pipelines: list[Pipeline]) -> None:
-        self._unique("pipelines", "name", (pipeline.name for pipeline in pipelines))
-        sources = (pipeline.table for pipeline in pipelines)
-        self._unique(
-            "pipelines", "table", sources, "Two pipelines cannot read one table: give one of them both outputs"
-        )
-        targets = (f"{pipeline.schema}.{pipeline.target}".lower() for pipeline in pipelines)
-        self._unique("pipelines", "target", targets)
-
-    def _unique(self, place: str, name: str, values: Iterable[str], remedy: str = "Give it a name of its own") -> None:
-        seen: dict[str, int] = {}
-        for n, value in enumerate(values):
-            if value and value in seen:
-                self.problem(f"{place}[{n}].{name}", f"{value!r} is at {place}[{seen[value]}] already", remedy)
-            seen.setdefault(value, n)
-
     def _pipeline(self, table: Table, redshift: dict[str, Any]) -> Pipeline:
         name = table.take("name", str)
-        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
             self.problem(table.at("name"), f"{name!r} cannot be part of S3's keys", "Use letters, digits, - and _")
         stream_arn = table.take("stream_arn", str, "")
         source = table.take("table", str, stream_arn.rpartition(":table/")[2].partition("/")[0])
@@ -165,21 +158,20 @@ class _Reader:
         ):
             remedy = "Give the ARN of the Kinesis stream that the table writes to, or leave source out"
             self.problem(table.at("stream_arn"), f"{stream_arn!r} is no Kinesis stream", remedy)
-        self._check_columns(table.place, pipeline)
+        if not pipeline.outputs:
+            self.problem(table.at("outputs"), "nothing would be loaded", 'Use ["mirror"], ["log"] or both')
         return pipeline
 
     def _target(self, table: Table) -> tuple[str, str]:
-        schema, _, target = table.take("target", str).partition(".")
-        if not schema or not target or len((target + LONGEST_SUFFIX).encode()) > MAX_IDENTIFIER_BYTES:
-            self.problem(table.at("target"), "no table's name", 'Write it like "analytics.orders", not too long')
-        self._identifier(table.at("target"), schema)
-        self._identifier(table.at("target"), target)
+        schema, dot, target = table.take("target", str).partition(".")
+        if not (schema and dot and target) or "." in target:
+            remedy = 'Write it like "analytics.orders": schema and table; the database goes into [redshift]'
+            self.problem(table.at("target"), "no schema and table", remedy)
+            return schema, ""
+        suffixes = (*BESIDE, *(suffix for each in BESIDE_OUTPUTS.values() for suffix in each))
+        if problem := find_schema_problem(schema) or find_table_problem(target, suffixes):
+            self.problem(table.at("target"), problem, "Choose another name")
         return schema, target
-
-    def _identifier(self, place: str, name: str) -> None:
-        if len(name.encode()) > MAX_IDENTIFIER_BYTES or any(ord(letter) < ord(" ") for letter in name):
-            message = f"{name!r} is no identifier of Redshift's"
-            self.problem(place, message, f"At most {MAX_IDENTIFIER_BYTES} bytes, no control characters")
 
     def _column(self, table: Table) -> Column:
         name = table.take("name", str)
@@ -191,7 +183,6 @@ class _Reader:
             time_format=table.take("time_format", TimeFormat, "iso8601"),
         )
         table.done()
-        self._identifier(table.at("name"), name)
         if column.on_misfit == "truncate" and not column.type.rule.shorten:
             self.problem(table.at("on_misfit"), "only text can be truncated", 'Use "reject", "null" or "fail"')
         if column.time_format != "iso8601" and not column.type.rule.takes_time_format:
@@ -208,27 +199,6 @@ class _Reader:
                 hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(RULES)}"
                 self.problem(table.at(name), str(error), hint)
             return RedshiftType("VARCHAR", length=256)
-
-    def _check_columns(self, place: str, pipeline: Pipeline) -> None:
-        if not 1 <= len(pipeline.keys) <= 2:  # noqa: PLR2004 - DynamoDB's keys: a partition key, perhaps a sort key
-            self.problem(f"{place}.keys", "a table has one or two key attributes", 'Write keys = ["id"]')
-        paths = {column.path for column in pipeline.columns}
-        for key in pipeline.keys:
-            if (key,) not in paths:
-                remedy = f'Add a column with path = "{key}"'
-                self.problem(f"{place}.keys", f"no column carries the key attribute {key!r}", remedy)
-        names = [column.name for column in pipeline.columns]
-        for n, name in enumerate(names):
-            if name.startswith("_"):
-                self.problem(f"{place}.columns[{n}].name", f"{name!r}: names with _ are fastetl's", "Rename it")
-        self._unique(f"{place}.columns", "name", (name.lower() for name in names))
-        known = {name for name, _ in SYSTEM_COLUMNS} | set(names)
-        for n, enrichment in enumerate(pipeline.enrichments):
-            for name in enrichment.inputs:
-                if name not in known:
-                    message = f"no column {name!r} is there before this enrichment"
-                    self.problem(f"{place}.enrichments[{n}].inputs", message, "Declare the column, or mend the name")
-            known |= {name for name, _ in enrichment.outputs}
 
     def _enrichment(self, table: Table) -> Enrichment:
         kind = table.take("kind", Literal[tuple(OPTIONS)])
@@ -247,9 +217,7 @@ class _Reader:
         return Enrichment(options, inputs, outputs, on_error)
 
     def _output(self, table: Table) -> tuple[str, RedshiftType]:
-        name = table.take("name", str)
-        self._identifier(table.at("name"), name)
-        output = (name, self._type(table, "type"))
+        output = (table.take("name", str), self._type(table, "type"))
         table.done()
         return output
 
@@ -315,6 +283,9 @@ class _Reader:
             grant_to=merged.take("grant_to", tuple[str, ...], ()),
         )
         merged.done()
+        for name in target.grant_to:
+            if problem := find_name_problem(name):
+                self.problem(merged.at("grant_to"), problem, "Name users and roles as Redshift knows them")
         if bool(target.workgroup) == bool(target.cluster):
             remedy = "Name a workgroup (Redshift Serverless) or a cluster, or set FASTETL_REDSHIFT_WORKGROUP"
             self.problem(merged.place, "exactly one of workgroup and cluster is needed", remedy)

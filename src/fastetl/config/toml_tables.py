@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import msgspec
@@ -93,6 +94,12 @@ class Table:
             near = difflib.get_close_matches(name, self._known, 1)
             remedy = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(sorted(self._known))}"
             self.problem(self.at(name), "unknown setting", remedy)
+
+
+def quote_toml(text: str) -> str:
+    """Write a text as TOML's basic string."""
+    escaped = re.sub(r'["\\]', lambda match: "\\" + match[0], text)
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:

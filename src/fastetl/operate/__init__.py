@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastetl.operate.account_experiments import Verdict, Verifier
 from fastetl.operate.operator import Operator, Status
 from fastetl.operate.preflight import Deployed, Finding
-from fastetl.operate.propose import Proposal, propose_columns, quote_toml
+from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
@@ -25,7 +25,6 @@ __all__ = [
     "Verdict",
     "Verifier",
     "propose_columns",
-    "quote_toml",
     "replay_failures",
     "replay_rejects",
 ]

@@ -21,6 +21,8 @@ from fastetl.columns import (
     build_converter,
     only,
 )
+from fastetl.config import quote_toml
+from fastetl.identifiers import find_column_problem, fold
 from fastetl.limits import MAX_PRECISION, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
 
 if TYPE_CHECKING:
@@ -101,12 +103,6 @@ def propose_column(attribute: str, name: str, values: Sequence[Value]) -> Propos
     return Proposal(_column(attribute, name, "SUPER"), len(values), remark)
 
 
-def quote_toml(text: str) -> str:
-    """Write a text as TOML's basic string."""
-    escaped = re.sub(r'["\\]', lambda match: "\\" + match[0], text)
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
-
-
 def _candidates(attribute: str, values: Sequence[Value]) -> Iterator[tuple[str, TimeFormat, str]]:
     """Types to try, the narrowest first."""
     tags = {tag for tag, _ in values}
@@ -180,12 +176,13 @@ class _Names:
     """Gives every attribute a column name of its own: lower case, letters, digits and _."""
 
     def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = {name.lower() for name in taken}
+        self._taken = {fold(name) for name in taken}
 
     def name(self, attribute: str) -> str:
         plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", attribute)
         plain = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")[:100]
-        base = plain if plain and not plain[0].isdigit() else f"c_{plain}".rstrip("_")
+        is_name = plain and not plain[0].isdigit() and not find_column_problem(plain)
+        base = plain if is_name else f"c_{plain}".rstrip("_")
         name, number = base, 1
         while name in self._taken:
             number += 1

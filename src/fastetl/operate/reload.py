@@ -13,6 +13,7 @@ import msgspec
 
 from fastetl import keys
 from fastetl.errors import WarehouseError
+from fastetl.identifiers import fold
 from fastetl.ingest import build_file
 from fastetl.load import build_batch, build_batch_id, build_manifest, build_members
 from fastetl.model import Layout
@@ -74,13 +75,17 @@ class Reloader:
         Raises:
             WarehouseError: the table is the pipeline's own.
         """
-        if tuple(map(str.lower, into)) == (pipeline.schema.lower(), pipeline.target.lower()):
+        target = msgspec.structs.replace(pipeline, schema=into[0], target=into[1])
+        if fold(into[0]) == fold(pipeline.schema) and not {*map(fold, target.relations)}.isdisjoint(
+            map(fold, pipeline.relations)
+        ):
             raise WarehouseError(
-                f"{'.'.join(into)} is the pipeline's own table; name another, and rename it afterwards"
+                f"{'.'.join(into)} is the pipeline's own table, or would have the name of one beside it; name another,"
+                " and rename it afterwards"
             )
         self._config = config
         self._pipeline = pipeline
-        self._target = msgspec.structs.replace(pipeline, schema=into[0], target=into[1])
+        self._target = target
         self._bucket = bucket
         self._ledger = ledger
         self._warehouse = warehouse

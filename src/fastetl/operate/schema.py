@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.identifiers import fold
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import add_column_sql, table_columns_sql, target_names, widen_column_sql
 
@@ -125,11 +126,11 @@ def compare(pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]]) -> tupl
     """Hold the columns that tables have, with their types as text, against those that loads write."""
     differences: list[Difference] = []
     for name in target_names(pipeline):
-        found = tables.get(name.lower())
+        found = tables.get(fold(name))
         if not found:
             differences.append(Difference(name, "", "there is no such table", remedy="Run `fastetl ddl --apply`"))
             continue
-        declared = {column.lower(): kind for column, kind in pipeline.layout.columns}
+        declared = {fold(column): kind for column, kind in pipeline.layout.columns}
         for column, kind in declared.items():
             if difference := _compare_column(pipeline, name, column, kind, found.get(column)):
                 differences.append(difference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastetl.columns import RedshiftType
 from fastetl.config import Pipeline
+from fastetl.identifiers import fold
 from fastetl.sql.text import (
     BATCH_ID,
     COUNT,
@@ -21,8 +22,8 @@ from fastetl.sql.text import (
 
 def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     """Which columns mirror and log have in the warehouse (SVV_COLUMNS, Redshift Database Developer Guide)."""
-    # Names are kept in lower case.
-    schema, *names = (quote_literal(name.lower()) for name in (pipeline.schema, *target_names(pipeline)))
+    # As the catalog has them.
+    schema, *names = (quote_literal(fold(name)) for name in (pipeline.schema, *target_names(pipeline)))
     sql = (
         'SELECT "table_name", "column_name", "data_type", "character_maximum_length", "numeric_precision",'
         f' "numeric_scale" FROM "svv_columns" WHERE "table_schema" = {schema} AND "table_name" IN ({", ".join(names)})'

@@ -125,3 +125,16 @@ def test_refused_in_a_batch_only(sql: str) -> None:
     with pytest.raises(SqlError):
         translate(sql, "duckdb", in_batch=True)
     assert translate(sql, "duckdb").sql
+
+
+@pytest.mark.parametrize("name", ["ctid", "OID", "x" * 128, "a\u200b"])
+def test_names_that_redshift_refuses_are_refused(name: str) -> None:
+    for sql in (f'CREATE TABLE t ("{name}" INTEGER)', f'ALTER TABLE t ADD COLUMN "{name}" INTEGER'):
+        with pytest.raises(SqlError, match="column name"):
+            translate(sql, "duckdb")
+
+
+def test_only_ascii_letters_of_names_are_folded() -> None:
+    (sql, *_) = translate('CREATE TABLE "T" ("É" INTEGER, "é" INTEGER)', "postgres").sql
+    assert '"É"' in sql
+    assert '"t"' in sql

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from fastetl.identifiers import fold
 from fastetl.local.warehouse.engine import SqlError, Table
 from fastetl.local.warehouse.redshift_sql import parse_tables, strip_comments
 
@@ -109,22 +110,22 @@ class _Tokens:
         kind, text = self._tokens.pop()
         if kind == "string":
             return text[1:-1].replace("''", "'")
-        return text[1:-1].replace('""', '"').lower() if kind == "name" else text
+        return fold(text[1:-1].replace('""', '"')) if kind == "name" else text
 
     def _next(self) -> str:
         return self._tokens[-1][1] if self._tokens else "end of input"
 
 
 def _parse_target(tokens: _Tokens) -> tuple[Table, tuple[str, ...]]:
-    parts = [tokens.take("word", "name").lower()]
+    parts = [fold(tokens.take("word", "name"))]
     while tokens.skip("."):
-        parts.append(tokens.take("word", "name").lower())
+        parts.append(fold(tokens.take("word", "name")))
     (table,) = parse_tables(".".join('"' + part.replace('"', '""') + '"' for part in parts))
     columns: list[str] = []
     if tokens.skip("("):
-        columns.append(tokens.take("word", "name").lower())
+        columns.append(fold(tokens.take("word", "name")))
         while tokens.skip(","):
-            columns.append(tokens.take("word", "name").lower())
+            columns.append(fold(tokens.take("word", "name")))
         tokens.expect(")")
     return table, tuple(columns)
 

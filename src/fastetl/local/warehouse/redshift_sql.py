@@ -2,7 +2,7 @@
 
 What is rewritten, for both engines (`tests/local/warehouse/test_redshift_sql.py` has one case for each):
 
-- names are folded to lower case, quoted or not, as Redshift does by default;
+- ASCII letters of names are folded to lower case, quoted or not, as Redshift does by default;
 - DISTSTYLE, DISTKEY, SORTKEY, ENCODE, BACKUP, COLLATE and WITH NO SCHEMA BINDING are dropped;
 - PRIMARY KEY, UNIQUE and REFERENCES are dropped: Redshift does not enforce them;
 - CHAR(n) and VARCHAR(n) columns become text with a check on the length in bytes;
@@ -27,6 +27,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from fastetl.columns import RedshiftType
+from fastetl.identifiers import fold
 from fastetl.local.warehouse.engine import Dialect, SqlError, Table
 from fastetl.local.warehouse.refusals import refuse
 
@@ -141,7 +142,7 @@ def _rewrite_column(column: exp.ColumnDef, dialect: Dialect, *, checked: bool) -
     kept = [item for item in column.args.get("constraints") or [] if not isinstance(item.kind, _DROPPED_CONSTRAINTS)]
     kind = _redshift_type(column.args.get("kind"))
     if kind and kind.kind in {"CHAR", "VARCHAR"} and checked:
-        limit = f"{_BYTES_OF[dialect]}({_quoted(column.name.lower())}) <= {kind.length}"
+        limit = f"{_BYTES_OF[dialect]}({_quoted(fold(column.name))}) <= {kind.length}"
         kept.append(exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=exp.Var(this=limit))))
         column.set("kind", exp.DataType.build("text", dialect="postgres"))
     column.set("constraints", kept)
@@ -149,7 +150,7 @@ def _rewrite_column(column: exp.ColumnDef, dialect: Dialect, *, checked: bool) -
 
 def _rewrite_node(node: exp.Expr, dialect: Dialect) -> exp.Expr:
     if isinstance(node, exp.Identifier):
-        return exp.to_identifier(node.name.lower(), quoted=node.quoted)
+        return exp.to_identifier(fold(node.name), quoted=node.quoted)
     if isinstance(node, exp.DataType):
         kind = _redshift_type(node)
         if kind and kind.kind in {"SUPER", "VARBYTE"}:
@@ -173,7 +174,7 @@ def _declared_columns(tree: exp.Expr) -> list[tuple[Table, str, RedshiftType]]:
         return []
     table = tree.this.find(exp.Table)
     return [
-        (_table(table), column.name.lower(), kind)
+        (_table(table), fold(column.name), kind)
         for column in tree.find_all(exp.ColumnDef)
         if (kind := _redshift_type(column.args.get("kind"))) and table is not None
     ]
@@ -187,7 +188,7 @@ def _redshift_type(node: exp.Expr | None) -> RedshiftType | None:
 
 
 def _table(node: exp.Table) -> Table:
-    return Table(node.name.lower(), node.db.lower())
+    return Table(fold(node.name), fold(node.db))
 
 
 def _quoted(name: str) -> str:

@@ -1,6 +1,7 @@
 """What Redshift refuses although the engines behind the embedded Data API would take it.
 
-From the Redshift Database Developer Guide: MERGE, COPY, "Unsupported PostgreSQL features" and TRUNCATE.
+From the Redshift Database Developer Guide: MERGE, COPY, "Unsupported PostgreSQL features",
+TRUNCATE, and "Names and identifiers".
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
+from fastetl.identifiers import find_column_problem, find_name_problem
 from fastetl.local.warehouse.engine import SqlError
 
 _IN_NO_TRANSACTION = {"VACUUM", "CALL", "UNLOAD"}
@@ -24,7 +26,7 @@ def refuse(tree: exp.Expr, *, in_batch: bool) -> None:
     Raises:
         SqlError: Redshift does not take it, or (TRUNCATE in a batch) taking it would break the transaction.
     """
-    for rule in (_transaction_control, _merge, _unsupported):
+    for rule in (_transaction_control, _merge, _unsupported, _names):
         for why in rule(tree):
             raise SqlError(why)
     if in_batch:
@@ -65,6 +67,18 @@ def _merge(tree: exp.Expr) -> Iterator[str]:
             yield "the target and the source of MERGE cannot be the same table"
         if any(isinstance(column.this, exp.Column) and column.this.table for column in _assignments(matched)):
             yield "columns that MERGE sets are not qualified"
+
+
+def _names(tree: exp.Expr) -> Iterator[str]:
+    if not isinstance(tree, exp.Create | exp.Alter):
+        return
+    for column in tree.find_all(exp.ColumnDef):
+        if problem := find_column_problem(column.name):
+            yield f"column name: {problem}"
+    for table in tree.find_all(exp.Table):
+        for name in filter(None, (table.db, table.name)):
+            if problem := find_name_problem(name):
+                yield f"table or schema name: {problem}"
 
 
 def _assignments(clauses: list[exp.Expr]) -> Iterator[exp.EQ]:

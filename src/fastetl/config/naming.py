@@ -1,0 +1,125 @@
+"""Names that meet: columns of one table and tables of one warehouse that Redshift could not tell apart. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from fastetl.columns import SYSTEM_COLUMNS
+from fastetl.config.model import RESERVED_NAMES, TEMPORARY_TABLES
+from fastetl.config.toml_tables import quote_toml
+from fastetl.errors import Problem
+from fastetl.identifiers import find_column_problem, fold
+from fastetl.limits import MAX_TABLE_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from fastetl.config.model import Enrichment, Pipeline
+
+MAX_COLUMNS = MAX_TABLE_COLUMNS - 2
+"""Of a pipeline: the view of a log's history has two more."""
+
+_RESERVED = {name for name, _ in SYSTEM_COLUMNS} | set(RESERVED_NAMES)
+
+
+def find_naming_problems(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
+    """Tell which names Redshift, S3 or the events would not tell apart, and which it does not take."""
+    yield from _find_doubled("name", [pipeline.name for pipeline in pipelines], "Give it a name of its own")
+    remedy = "Two pipelines cannot read one table: give one of them both outputs"
+    yield from _find_doubled("table", [pipeline.table for pipeline in pipelines], remedy)
+    yield from _check_tables(pipelines)
+    for n, pipeline in enumerate(pipelines):
+        yield from _check_keys(f"pipelines[{n}]", pipeline)
+        yield from _check_columns(f"pipelines[{n}]", pipeline)
+
+
+def _find_doubled(setting: str, values: Sequence[str], remedy: str) -> Iterator[Problem]:
+    for n, value in enumerate(values):
+        if value and (first := values.index(value)) != n:
+            yield Problem(f"pipelines[{n}].{setting}", f"{value!r} is at pipelines[{first}] already", remedy)
+
+
+def _check_tables(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
+    taken: dict[tuple[str, ...], int] = {}
+    for n, pipeline in enumerate(pipelines):
+        place, to = f"pipelines[{n}].target", pipeline.redshift
+        for name in pipeline.relations if pipeline.target else ():
+            other = taken.setdefault((to.workgroup, to.cluster, to.database, fold(pipeline.schema), fold(name)), n)
+            if other != n:
+                message = f"{pipeline.schema}.{name} is a table or view of pipelines[{other}] already"
+                yield Problem(place, message, "Choose another name, or another schema")
+                break
+        if fold(pipeline.target) in TEMPORARY_TABLES:
+            yield Problem(place, f"{pipeline.target!r} is a temporary table of every load", "Choose another name")
+
+
+def _check_keys(place: str, pipeline: Pipeline) -> Iterator[Problem]:
+    names, wanted = pipeline.keys, (1, 2)  # a partition key, perhaps a sort key
+    if len(names) not in wanted or len(set(names)) < len(names):
+        yield Problem(f"{place}.keys", "a table has one or two key attributes, each once", 'Write keys = ["id"]')
+    paths = {column.path for column in pipeline.columns}
+    for name in dict.fromkeys(names):
+        if not name:
+            yield Problem(f"{place}.keys", "the name of a key attribute is empty", 'Write keys = ["id"]')
+        elif (name,) not in paths:
+            remedy = f"Add a column with path = [{quote_toml(name)}]"
+            yield Problem(f"{place}.keys", f"no column carries the key attribute {name!r}", remedy)
+
+
+def _check_columns(place: str, pipeline: Pipeline) -> Iterator[Problem]:
+    taken = {fold(name): f"fastetl's own column {name!r}" for name in _RESERVED}
+    for n, column in enumerate(pipeline.columns):
+        yield from _check_name(f"{place}.columns[{n}].name", column.name, taken)
+        if column.name.startswith("_") and fold(column.name) not in _RESERVED:
+            yield Problem(f"{place}.columns[{n}].name", f"{column.name!r}: names with _ are fastetl's", "Rename it")
+    known = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in pipeline.columns}
+    if pipeline.undeclared == "extra":
+        yield from _check_name(f"{place}.extra_column", pipeline.extra_column, taken)
+        known.add(pipeline.extra_column)
+    keys = {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}
+    for n, enrichment in enumerate(pipeline.enrichments):
+        yield from _check_enrichment(f"{place}.enrichments[{n}]", enrichment, keys, known, taken)
+    if (count := len(pipeline.layout.columns)) > MAX_COLUMNS:
+        message = f"{count:,} columns, and a table and its views have at most {MAX_COLUMNS:,}"
+        yield Problem(f"{place}.columns", message, 'Leave some out; undeclared = "extra" keeps them in one column')
+
+
+def _check_enrichment(
+    place: str, enrichment: Enrichment, keys: set[str], known: set[str], taken: dict[str, str]
+) -> Iterator[Problem]:
+    """Check what an enrichment reads and gives; adds what it gives to what is `known` and `taken`."""
+    for name in enrichment.inputs:
+        if name not in known:
+            message = f"no column {name!r} is there before this enrichment"
+            yield Problem(f"{place}.inputs", message, _did_you_mean(name, known))
+    given: set[str] = set()
+    for n, (name, _) in enumerate(enrichment.outputs):
+        at = f"{place}.outputs[{n}].name"
+        if name in keys:
+            yield Problem(at, f"{name!r} is of the table's key, which no enrichment changes", "Name another column")
+        elif fold(name) in given:
+            yield Problem(at, f"{name!r} is an output of this enrichment already", "Name each output once")
+        elif name not in known or name in _RESERVED:
+            # An output that is there already, by exactly this name, is changed in place.
+            yield from _check_name(at, name, taken)
+            if name.startswith("_") and fold(name) not in _RESERVED:
+                yield Problem(at, f"{name!r}: names with _ are fastetl's", "Rename it")
+        given.add(fold(name))
+    known.update(name for name, _ in enrichment.outputs)
+
+
+def _check_name(place: str, name: str, taken: dict[str, str]) -> Iterator[Problem]:
+    """Check a column's name, and that Redshift can tell it from those before it; adds it to what is `taken`."""
+    remedy = "Choose another name; a column's path says which attribute it takes"
+    if problem := find_column_problem(name):
+        yield Problem(place, problem, remedy)
+    elif other := taken.get(fold(name)):
+        yield Problem(place, f"{name!r} cannot be told from {other}", remedy)
+    taken.setdefault(fold(name), repr(name))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    every = sorted(known)
+    near = [each for each in every if fold(each) == fold(name)] or difflib.get_close_matches(name, every, 1)
+    return f"Did you mean {near[0]!r}?" if near else "Declare the column, or correct the name"
