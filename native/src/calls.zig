@@ -1,18 +1,15 @@
 //! What `fastetl/decode/native.py` calls: a plain C ABI. The caller holds Python's lock, so that one call runs at a time; only arrays
 //! are dropped in any thread.
 const std = @import("std");
-const builtin = @import("builtin");
 const arenas = @import("arena.zig");
 const arrow = @import("arrow.zig");
+const decode = @import("decode.zig").decode;
 const lines = @import("lines.zig");
 const pass_of = @import("pass.zig");
 const plans = @import("plan.zig");
-const records = @import("records.zig");
 const rows_of = @import("rows.zig");
 const scanner = @import("scanner.zig");
 const Bytes = plans.Bytes;
-const Fault = scanner.Fault;
-const Pass = pass_of.Pass;
 const Plan = plans.Plan;
 const Rows = rows_of.Rows;
 
@@ -71,7 +68,7 @@ export fn fastetl_decode(
     starts: [*]const pass_of.VersionStart,
     start_count: u32,
 ) callconv(.c) ?*Rows {
-    return decode(plan, event.slice(), stream_arn.slice(), starts[0..start_count], null) catch null;
+    return decode(gpa, &spare, plan, event.slice(), stream_arn.slice(), starts[0..start_count], null) catch null;
 }
 
 /// Reads lines of an export; null where there is no memory. The text outlives what is given.
@@ -82,26 +79,7 @@ export fn fastetl_decode_lines(
     starts: [*]const pass_of.VersionStart,
     start_count: u32,
 ) callconv(.c) ?*Rows {
-    return decode(plan, text.slice(), "", starts[0..start_count], source) catch null;
-}
-
-fn decode(
-    plan: *Plan,
-    bytes: []const u8,
-    stream_arn: []const u8,
-    starts: []const pass_of.VersionStart,
-    source: ?*const lines.Export,
-) Fault!*Rows {
-    if (bytes.len > records.max_bytes) return error.OutOfMemory;
-    const rows = try Rows.create(gpa, bytes);
-    errdefer _ = rows.free(&spare);
-    var pass = try Pass.init(gpa, rows.pool.allocator(), plan, bytes);
-    defer pass.deinit();
-    pass.stream_arn = stream_arn;
-    pass.version_starts = starts;
-    pass.out.raw = try spare.take(gpa, 1);
-    rows.takeOver(&pass, if (source) |given| lines.read(&pass, &spare, given) else records.readEvent(&pass, &spare));
-    return rows;
+    return decode(gpa, &spare, plan, text.slice(), "", starts[0..start_count], source) catch null;
 }
 
 /// Describes rows as Arrow's arrays, with the file's name in a column of its own; tells whether that went well.
