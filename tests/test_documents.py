@@ -16,6 +16,7 @@ from fastetl.cli import commands
 from fastetl.config.model import Config
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.config.toml_tables import Table
+from fastetl.decode import Decoder
 from fastetl.enrich.enricher import Enricher
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
 
@@ -90,6 +91,14 @@ def test_the_smallest_example_is_complete() -> None:
 def test_the_examples_enrichments_work() -> None:
     Enricher(read_example().pipelines[0], {"ORDERS_HASH_KEY": "0123456789abcdef"})
     assert add_weekday.__doc__
+
+
+def test_the_sample_event_fits_the_smallest_example() -> None:
+    event = (EXAMPLE.parent / "event.json").read_bytes()
+    given = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "main"}
+    (pipeline,) = parse_config((EXAMPLE.parent / "people.toml").read_text(), given).pipelines
+    changes = Decoder(pipeline).decode(event)
+    assert (changes.frame.height, [reject.reason for reject in changes.rejects]) == (3, ["format"])
 
 
 def test_operations_name_every_variable() -> None:

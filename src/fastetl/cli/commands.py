@@ -6,6 +6,7 @@ write its module and a line here.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import Any
 
@@ -65,6 +66,13 @@ class Commands(click.Group):
         module: Any = importlib.import_module(f"fastetl.cli.{name}")
         command: click.Command = getattr(module, name)
         return command
+
+    def resolve_command(  # noqa: D102 - click's
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in SENTENCES and (alike := difflib.get_close_matches(args[0], SENTENCES, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {alike[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002, D102 - click's
         width = max(map(len, SENTENCES))

@@ -68,8 +68,8 @@ def report(error: Exception, *, debug: bool, as_json: bool) -> int:
 def write(problem: Problem) -> str:
     """Write a problem as one line."""
     what = f"{problem.place}: {problem.message}" if problem.place else problem.message
-    line = " ".join(f"{what.rstrip('.')}. {problem.remedy}".split())
-    return line if line.endswith(".") or not problem.remedy else f"{line}."
+    sentences = (text.strip() for text in (what, problem.remedy))
+    return " ".join(" ".join(text.split()) + "." * (text[-1] not in ".?!") for text in sentences if text)
 
 
 def find_problems(error: BaseException) -> Iterator[Problem]:

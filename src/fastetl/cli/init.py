@@ -91,6 +91,9 @@ def init(
         remedy = "Name another with --out, or overwrite it with --force"
         raise ConfigError((Problem(str(out), "is there already", remedy),))
     if items:
+        if not keys:
+            problem = Problem("--keys", "missing", "Name the key attributes of --items, each as --keys NAME")
+            raise ConfigError((problem,))
         sample = _read_items(items)
     else:
         described, sample = asyncio.run(_look(table))

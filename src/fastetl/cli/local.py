@@ -98,6 +98,8 @@ def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
     """Ask the warehouse of a running `fastetl local`. QUERY is one statement."""
     from fastetl.local.warehouse import query as ask
 
+    if not query.strip(" ;\n"):
+        raise click.BadParameter("the SQL is empty", param_hint="QUERY")
     names, rows = ask(query, endpoint_url)
     if as_json:
         echo_json([dict(zip(names, row, strict=True)) for row in rows])

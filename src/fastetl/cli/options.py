@@ -40,6 +40,13 @@ class Command(click.Command):
         super().__init__(*arguments, **options)
         self.extra = extra
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 - click's
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click leaves it out where an option lacks its value
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102 - click's
         require(self.extra, ctx.command_path)
         return super().invoke(ctx)

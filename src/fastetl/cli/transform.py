@@ -40,7 +40,11 @@ def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> Non
         raise EventError(f"{event}: {error.strerror}. Name a file with an event as JSON") from None
     read = read_config(config, offline=True)
     chosen = _choose(read, content, pipeline)
-    changes = Decoder(chosen).decode(content)
+    try:
+        changes = Decoder(chosen).decode(content)
+    except EventError as error:
+        message = f"{event} is not an event of DynamoDB Streams: {error}. examples/event.json is one"
+        raise EventError(message) from error
     enriched = asyncio.run(build_enricher(read, chosen, config)).apply(changes.frame)
     layout = msgspec.structs.replace(chosen.layout, compression="none")
     names = [name for name, _ in layout.columns]

@@ -33,6 +33,7 @@ def verify_account(config: Path, pipeline: str, *, as_json: bool) -> None:
     if as_json:
         echo_json(found)
     for each in found if not as_json else ():
-        click.secho(f"{each.question} {each.answer}", fg=None if each.as_expected else "yellow")
+        colour = None if each.as_expected else "yellow"
+        click.secho(f"{each.question} {each.answer}", fg=colour, err=not each.as_expected)
     if not all(each.as_expected for each in found):
         raise click.exceptions.Exit(1)

@@ -137,7 +137,8 @@ def read_book(path: Path | None) -> Book:
         content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         book = msgspec.convert(content, Book)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError((Problem(str(path), str(error), "See fastetl/tune/prices.py for the names"),)) from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError((Problem(str(path), str(reason), "See fastetl/tune/prices.py for the names"),)) from error
     negative = [
         f"{table}.{name}"
         for table in ("prices", "constants")

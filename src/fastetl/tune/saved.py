@@ -36,4 +36,5 @@ def read_saved(path: Path) -> Saved:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Saved)
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ConfigError((Problem(str(path), str(error), "Write another with `fastetl tune --save`"),)) from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError((Problem(str(path), str(reason), "Write another with `fastetl tune --save`"),)) from None

@@ -1,0 +1,304 @@
+"""Every command with wrong arguments and in bad surroundings: a sentence for each problem, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from fastetl.aws import calls, clients
+from fastetl.cli import app, commands
+from tests.cli.test_cli import CONFIG, EVENT, free_port
+from tests.conftest import CREDENTIALS
+
+EXPECTED: dict[str, list[str]] = {
+    "demo": ["--config", "fastetl.toml"],
+    "init": ["--table", "orders", "--out", "made.toml"],
+    "check": ["--online"],
+    "transform": ["event.json"],
+    "local": ["--config", "fastetl.toml"],
+    "local sql": ["SELECT 1"],
+    "outputs": ["stack"],
+    "ddl": ["--apply"],
+    "backfill": ["--scan"],
+    "verify-account": [],
+    "status": [],
+    "reconcile": [],
+    "schema diff": [],
+    "load": ["--now"],
+    "pause": ["--reason", "x"],
+    "resume": [],
+    "quarantine list": [],
+    "quarantine show": ["abc"],
+    "quarantine retry": ["abc"],
+    "quarantine drop": ["abc", "--yes"],
+    "rejects list": [],
+    "rejects show": ["abc"],
+    "rejects replay": ["abc"],
+    "replay": [],
+    "resync": ["--scan"],
+    "reload": ["--into", "public.again"],
+    "rebuild-ledger": [],
+    "tune": ["--table", "orders"],
+    "cost": ["--table", "orders"],
+    "completion": ["bash"],
+}
+"""Each command as somebody would call it."""
+
+FROM_ITEMS = ("init", "--table", "orders", "--items")
+
+OFFLINE = {"transform", "completion", "demo", "local", "local sql"}
+"""These ask AWS for nothing."""
+
+WITHOUT_CONFIGURATION = {"init", "outputs", "completion", "local sql"}
+
+
+def find_commands(group: click.Group, path: str = "") -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from [f"{path}{name}"] if command.invoke_without_command else []
+            yield from find_commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}"
+
+
+def test_every_command_is_tried() -> None:
+    assert sorted(find_commands(commands)) == sorted(EXPECTED)
+
+
+class Desk:
+    """A folder with a configuration, and the command run in this process."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.patch, self._capsys = folder, patch, capsys
+        (folder / "fastetl.toml").write_text(CONFIG)
+        (folder / "event.json").write_text(json.dumps(EVENT))
+        patch.chdir(folder)
+        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "FASTETL_CONFIG", "AWS_DEFAULT_REGION", "AWS_REGION"):
+            patch.delenv(name, raising=False)
+        for name, value in {
+            "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+            "AWS_EC2_METADATA_DISABLED": "true", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        patch.setattr(clients, "SDK_ATTEMPTS", 1)
+        patch.setattr(calls, "FIRST_DELAY_SECONDS", 0.0)
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        self.patch.setattr(sys, "argv", ["fastetl", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app()
+        printed = self._capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, monkeypatch, capsys)
+
+
+def check(answer: tuple[int, str, str], what: str) -> str:
+    code, out, err = answer
+    assert code in {1, 2}, (what, answer)
+    assert err.strip(), (what, answer)
+    for text in (out, err):
+        assert not re.search(r"Traceback|defect of fastetl|ExceptionGroup|ClientError|\b_[A-Z]\w+|Errno", text), answer
+    assert max(map(len, err.splitlines())) < 600, (what, err)
+    return err
+
+
+def remove_region(desk: Desk) -> str:
+    return "region"
+
+
+def remove_credentials(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        desk.patch.delenv(name)
+    return "Log in to AWS|credentials"
+
+
+def name_a_profile_that_is_not_there(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    desk.patch.setenv("AWS_PROFILE", "nobody")
+    return "nobody.*Look at AWS_PROFILE"
+
+
+def answer_nothing(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    desk.patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    return "Could not connect to the endpoint"
+
+
+@pytest.mark.parametrize(
+    "break_it", [remove_region, remove_credentials, name_a_profile_that_is_not_there, answer_nothing]
+)
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in OFFLINE])
+def test_surroundings_in_which_aws_cannot_be_asked(name: str, break_it: Callable[[Desk], str], desk: Desk) -> None:
+    said = break_it(desk)
+    err = check(desk.run(*name.split(), *EXPECTED[name]), name)
+    assert re.search(said, err), err
+
+
+def remove_it(path: Path) -> None:
+    path.unlink()
+
+
+def make_it_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def write_broken_toml(path: Path) -> None:
+    path.write_text("[[pipelines]\nname = ")
+
+
+def write_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+
+
+def write_nothing(path: Path) -> None:
+    path.write_text("")
+
+
+def name_a_function_that_is_not_there(path: Path) -> None:
+    path.write_text(
+        CONFIG.replace(
+            "[pipelines.load]",
+            '[[pipelines.enrichments]]\nkind = "function"\nfunction = "nowhere:add"\ninputs = ["id"]\n'
+            'outputs = [{ name = "a", type = "DATE" }]\n[pipelines.load]',
+        )
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in WITHOUT_CONFIGURATION])
+def test_a_configuration_that_cannot_be_used(name: str, desk: Desk) -> None:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    path = desk.folder / "fastetl.toml"
+    for spoil in (write_broken_toml, write_no_text, write_nothing, remove_it, make_it_a_folder):
+        if path.is_file() or not path.exists():
+            path.write_text(CONFIG)
+        spoil(path)
+        answer = desk.run(*name.split(), *EXPECTED[name])
+        check(answer, f"{name}, {spoil.__name__}")
+        assert answer[0] == 2, (spoil.__name__, answer)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_arguments_that_cannot_be_used(name: str, desk: Desk) -> None:
+    for wrong in (["--nonsense"], [*EXPECTED[name], "too", "many", "words"], ["--config"]):
+        answer = desk.run(*name.split(), *wrong)
+        assert answer[0] == 2, answer
+        assert f"`fastetl {name}" in check(answer, f"{name} {wrong}") or name == "local"
+    code, out, err = desk.run(*name.split(), "--help")
+    assert (code, err) == (0, "")
+    assert f"Usage: fastetl {name}" in out
+
+
+TAKES_PIPELINE = [name for name in EXPECTED if name not in {*WITHOUT_CONFIGURATION, "demo", "local", "check", "replay"}]
+
+
+@pytest.mark.parametrize("name", TAKES_PIPELINE)
+def test_a_pipeline_that_is_not_there(name: str, desk: Desk) -> None:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    answer = desk.run(*name.split(), *EXPECTED[name], "-p", "nobody")
+    assert answer[0] == 2
+    assert "'nobody' is not a pipeline. Name one of orders" in check(answer, name)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in {"completion", "local"}])
+def test_an_error_is_json_where_json_is_asked_for(name: str, desk: Desk) -> None:
+    code, out, err = desk.run(*name.split(), "--json", "--nonsense")
+    (problem,) = json.loads(out)["problems"]
+    assert code == 2
+    assert problem["place"] == f"fastetl {name}"
+    assert "--nonsense" in problem["message"]
+    assert problem["remedy"] in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["transform", "nowhere.json"], "nowhere.json: No such file"),
+        (["transform", "fastetl.toml"], "fastetl.toml is not an event of DynamoDB Streams"),
+        (["transform", "."], "Is a directory"),
+        (["check", "--config", "/dev/null"], "pipelines: there is none"),
+        (["reconcile", "--from", "31.01.2026T00"], "'31.01.2026T00' is not an hour. Write it as 2026-01-31T00"),
+        (["reconcile", "--from", "2026-02-01", "--to", "2026-01-01"], "--to: 2026-01-01 is not after 2026-02-01"),
+        (["reload", "--into", "again"], "'again' is not a table"),
+        (["schema", "diff", "--hours", "-1"], "-1"),
+        (["backfill", "--workers", "-1"], "-1"),
+        (["backfill", "--rate", "fast"], "'fast' is not a valid float"),
+        (["load"], "--now"),
+        (["pause"], "--reason"),
+        ([*FROM_ITEMS, "nowhere.jsonl", "--keys", "id", "--out", "made.toml"], "nowhere.jsonl: No such file"),
+        ([*FROM_ITEMS, "event.json", "--keys", "id", "--out", "fastetl.toml"], "is there already"),
+        ([*FROM_ITEMS, "broken.jsonl", "--keys", "id", "--out", "made.toml"], "JSON lines"),
+        (
+            [*FROM_ITEMS, "rows.jsonl", "--keys", "id", "--out", "/nowhere/made.toml"],
+            "/nowhere/made.toml: No such file",
+        ),
+        ([*FROM_ITEMS, "rows.jsonl", "--out", "made.toml"], "--keys: missing"),
+        (["local", "sql", ""], "SQL"),
+        (["local", "sql", "   "], "SQL"),
+        (["local", "--aws-port", "0"], "0 is not in the range"),
+        (["demo", "--flights", "1"], "1 is not in the range"),
+        (["tune", "--prices", "nowhere.toml"], "nowhere.toml"),
+        (["tune", "--measured", "nowhere.json"], "nowhere.json"),
+        (["tune", "--measured", "broken.jsonl"], "broken.jsonl"),
+        (["tune", "--event", "nowhere.json", "--rate", "1/s"], "nowhere.json"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["statsu"], "status"),
+        (["quarantine", "nonsense"], "No such command 'nonsense'"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(arguments: list[str], said: str, desk: Desk) -> None:
+    (desk.folder / "broken.jsonl").write_text("{")
+    (desk.folder / "rows.jsonl").write_text('{"Item": {"id": {"S": "1"}}}')
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert said in check(desk.run(*arguments), str(arguments))
+
+
+def test_a_function_that_is_not_there_is_a_problem_of_the_configuration(desk: Desk) -> None:
+    name_a_function_that_is_not_there(desk.folder / "fastetl.toml")
+    for name in ("check", "transform"):
+        arguments = [] if name == "check" else EXPECTED[name]
+        assert "nowhere" in check(desk.run(name, *arguments), name)
+
+
+def test_what_is_not_foreseen_names_the_place_and_debug_shows_the_rest(desk: Desk) -> None:
+    from fastetl.cli import check as module  # noqa: PLC0415
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise LookupError("a secret of somebody")
+
+    desk.patch.setattr(module, "_check_offline", fail)
+    code, out, err = desk.run("check")
+    assert (code, out) == (1, "")
+    assert re.search(r"a defect of fastetl: LookupError at cli/check\.py:\d+|at .*test_wrong_input", err), err
+    assert "secret" not in err
+    _, _, err = desk.run("check", "--debug")
+    assert "Traceback" in err
+    assert "a secret of somebody" in err
+
+
+def test_a_stack_that_refuses_is_told_with_what_to_do(desk: Desk, moto_url: str) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_url, "AWS_DEFAULT_REGION": CREDENTIALS["region_name"],
+        "FASTETL_BUCKET": "bucket-of-nobody", "FASTETL_LEDGER_TABLE": "ledger-of-nobody",
+    }.items():  # fmt: skip
+        desk.patch.setenv(name, value)
+    for name in ("status", "quarantine list", "reconcile"):
+        err = check(desk.run(*name.split()), name)
+        assert "whether the stack is deployed" in err, err
+    err = check(desk.run("init", "--table", "nobody", "--out", "made.toml"), "init")
+    assert "nobody" in err
