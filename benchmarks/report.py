@@ -14,20 +14,11 @@ from typing import Any
 import orjson
 
 from benchmarks.candidates import FASTETL, FLOOR, PEERS
-from benchmarks.drawing import Series, build_axis, draw_bars, draw_plot
+from benchmarks.drawing import draw_bars, draw_line
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 CHARTS = "charts"
 CHARTED_SHAPES = ("flat", "nested", "flights")
-
-STYLE = """<style>
-svg { background: #fff; font: 13px system-ui, sans-serif; fill: #1c2128; }
-.line { fill: none; stroke: currentColor; stroke-width: 2; } .area, .dot { fill: currentColor; }
-.grid { stroke: #d8dee4; } .axis { stroke: #57606a; }
-.c0 { color: #2f6fde; } .c1 { color: #d9632b; } .c2 { color: #2b9a66; } .c3 { color: #a259c4; }
-.c4 { color: #c79a1e; } .c5 { color: #cf3f6b; } .c6 { color: #1f9fb4; } .c7 { color: #7d8590; }
-@media (prefers-color-scheme: dark) { svg { background: #0d1117; fill: #e6edf3; } .grid { stroke: #30363d; } }
-</style>"""
 
 Benchmarks = list[dict[str, Any]]
 
@@ -64,6 +55,7 @@ def build_tables(measured: dict[str, Any]) -> str:
         build_coordinator_table(of(measured, "test_coordinator")),
         build_marking_table(of(measured, "test_marking_loaded_files")),
         build_geoip_table(of(measured, "test_geoip")),
+        build_help_table(of(measured, "test_help")),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -346,34 +338,36 @@ def build_geoip_table(benchmarks: Benchmarks) -> list[str]:
     )
 
 
+def build_help_table(benchmarks: Benchmarks) -> list[str]:
+    """CPU milliseconds of a process, and the ratio to an empty typer program."""
+    taken = {program: median(seconds) for (program,), seconds in extras(benchmarks, "cpu", "program").items()}
+    empty = taken.get("an empty typer program --help", 1.0)
+    rows = [[name, milliseconds(seconds), f"{seconds / empty:.2f}"] for name, seconds in taken.items()]
+    return write_table(["a process", "CPU ms", "ratio"], rows) if rows else []
+
+
 def build_charts(measured: dict[str, Any]) -> dict[str, str]:
     """Draw what is easier seen than read, by the name of its file."""
     charts = {}
     taken = medians(of(measured, "test_transform"), "name", "candidate")
     for shape in CHARTED_SHAPES:
         ways = [way for way in (*PEERS, *FASTETL, FLOOR) if (shape, way) in taken]
-        names = [f"({way})" if way in PEERS else way for way in ways]
         if ways:
-            stacks = [{"CPU": taken[shape, way]} for way in ways]
-            charts[f"transform-{shape}"] = draw_bars(names, stacks, lambda seconds: f"{seconds * 1000:,.0f} ms")
+            values = {f"fastetl, {way}" if way in FASTETL else way: taken[shape, way] for way in ways}
+            charts[f"transform-{shape}"] = draw_bars(
+                values, lambda name: name.startswith("fastetl"), lambda seconds: f"{seconds * 1000:,.0f} ms"
+            )
     scale = of(measured, "test_ingest")
     grown = medians(scale, "kind", "size")
     records = extras(scale, "records", "kind", "size")
     for kind in distinct(scale, "kind"):
-        points = tuple(
+        points = [
             (float(size), seconds / records[kind, size][0] * 1e6)
             for (each, size), seconds in grown.items()
             if each == kind
-        )
-        across = build_axis(kind, [x for x, _ in points])
-        up = build_axis("CPU µs a record", [y for _, y in points])
-        charts[f"ingest-{kind.replace(' ', '-')}"] = draw_plot(across, up, [Series("", points)])
-    return {name: _stand_alone(chart) for name, chart in charts.items()}
-
-
-def _stand_alone(chart: str) -> str:
-    svg = chart.partition("</svg>")[0] + "</svg>\n"
-    return re.sub(r"<svg ([^>]*)>", rf'<svg xmlns="http://www.w3.org/2000/svg" \1>{STYLE}', svg, count=1)
+        ]
+        charts[f"ingest-{kind.replace(' ', '-')}"] = draw_line(points, kind, "CPU µs a record")
+    return charts
 
 
 def describe_machine(measured: dict[str, Any]) -> str:
