@@ -21,7 +21,7 @@ PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates lint-secrets audit simulate crash bench bench-report package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo test lint lint-templates lint-secrets audit simulate crash bench bench-report wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ define build
 	$(if $(CODE),cp -r $(CODE) $(ARTIFACTS_DIR)/)
 	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR) $(ARCH)
 endef
+
+wheel: $(INSTALLED) ## Build the Python package into dist/
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 
 package: ## Build the functions' folders for both architectures into build/, and check them
 	rm -rf build/arm64 build/x86_64
