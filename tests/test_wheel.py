@@ -47,7 +47,7 @@ class Installed:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    command = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
+    command: list[str | Path] = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
     subprocess.run([*command, "--out-dir", folder, ROOT], check=True)
     (built,) = folder.glob("*.whl")
     return built
