@@ -22,9 +22,9 @@ pub fn write(p: *Pass, out: *Arena, depth: u32) Fault!void {
         return in.close();
     }
     if (in.take("{\"N\":\"")) {
-        const found = try numbers.read(in, &p.number_spare);
-        if (!numbers.fitsSuper(&found)) return error.Odd;
-        try out.write(found.plain);
+        try numbers.read(in, &p.number, &p.number_spare);
+        if (!numbers.fitsSuper(&p.number)) return error.Odd;
+        try out.write(p.number.plain);
         return in.close();
     }
     if (in.take("{\"M\":{")) return writeMap(p, out, depth);

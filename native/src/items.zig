@@ -121,8 +121,7 @@ pub fn readKeys(p: *Pass) Fault!void {
 fn readKey(p: *Pass, key: u32) Fault!void {
     if (p.keys[key].tag != 0) return error.Odd;
     const tag: u8 = if (p.in.take("{\"S\":\"")) 'S' else if (p.in.take("{\"N\":\"")) 'N' else if (p.in.take("{\"B\":\"")) 'B' else return error.Odd;
-    p.keys[key] = .{ .tag = tag, .start = p.in.at };
-    _ = try p.in.string();
+    p.keys[key] = .{ .tag = tag, .string = try p.in.string() };
     try p.in.close();
 }
 
@@ -132,13 +131,13 @@ pub fn putKey(p: *Pass) Fault!void {
     const mark = p.out.used;
     for (p.keys[0..p.plan.keys]) |part| {
         if (part.tag == 0) return error.Odd;
-        p.in.at = part.start;
         try p.out.write(&.{ part.tag, '=' });
+        const string = part.string;
         if (part.tag == 'N') {
-            const number = try numbers.read(&p.in, &p.number_spare);
-            try p.out.write(number.plain);
+            p.in.at = string.start;
+            try numbers.read(&p.in, &p.number, &p.number_spare);
+            try p.out.write(p.number.plain);
         } else {
-            const string = try p.in.string();
             const begun = p.out.used;
             if (string.escaped) try strings.unescape(&p.out, p.in.slice(string)) else try p.out.write(p.in.slice(string));
             try strings.escapeKey(&p.out, begun);

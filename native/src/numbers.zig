@@ -59,29 +59,29 @@ pub const Number = struct {
 
 pub const Significant = struct { digits: []const u8, exponent: i32 };
 
-/// Reads a number from behind its opening quote on, and passes over the closing one.
-pub inline fn read(s: *Scanner, spare: *Spare) Fault!Number {
+/// Reads a number from behind its opening quote on, and passes over the closing one. It is written to where it is
+/// kept: as large as it is, copying it would take as long as reading it.
+pub inline fn read(s: *Scanner, number: *Number, spare: *Spare) Fault!void {
     const start = s.at;
     var at = start;
     const bytes = s.bytes;
     const negative = at < bytes.len and bytes[at] == '-';
     if (negative) at += 1;
     const first = at;
-    while (at < bytes.len and std.ascii.isDigit(bytes[at])) at += 1;
-    const whole = at - first;
+    const whole = scanner.countDigits(bytes, at);
+    at += whole;
     var fraction: usize = 0;
     if (at < bytes.len and bytes[at] == '.') {
         at += 1;
-        const point = at;
-        while (at < bytes.len and std.ascii.isDigit(bytes[at])) at += 1;
-        fraction = at - point;
-        if (fraction == 0 or bytes[at - 1] == '0') return readOtherwise(s, start, spare);
+        fraction = scanner.countDigits(bytes, at);
+        at += fraction;
+        if (fraction == 0 or bytes[at - 1] == '0') return readOtherwise(s, number, start, spare);
     }
-    if (at >= bytes.len or bytes[at] != '"' or whole == 0) return readOtherwise(s, start, spare);
-    if (bytes[first] == '0' and (whole > 1 or (negative and fraction == 0))) return readOtherwise(s, start, spare);
+    if (at >= bytes.len or bytes[at] != '"' or whole == 0) return readOtherwise(s, number, start, spare);
+    if (bytes[first] == '0' and (whole > 1 or (negative and fraction == 0))) return readOtherwise(s, number, start, spare);
     if (whole > max_exponent + 1 or fraction > -min_exponent) return error.Odd;
     s.at = at + 1;
-    return .{
+    number.* = .{
         .spelled = .{ .start = start, .end = at },
         .plain = bytes[start..at],
         .is_spelled_plainly = true,
@@ -92,14 +92,13 @@ pub inline fn read(s: *Scanner, spare: *Spare) Fault!Number {
 }
 
 /// Reads any other spelling: `1.50`, `1E3`, `-0`, `+007`, `.5`.
-fn readOtherwise(s: *Scanner, start: usize, spare: *Spare) Fault!Number {
+fn readOtherwise(s: *Scanner, number: *Number, start: usize, spare: *Spare) Fault!void {
     const bytes = s.bytes[start..@min(s.bytes.len, start + max_spelled + 1)];
     const length = std.mem.indexOfScalar(u8, bytes, '"') orelse return error.Odd;
     const numeral = try parse(bytes[0..length]);
     s.at = start + length + 1;
-    var number = numeral.write(spare);
+    number.* = numeral.write(spare);
     number.spelled = .{ .start = start, .end = start + length };
-    return number;
 }
 
 const Numeral = struct {
@@ -202,7 +201,14 @@ fn parse(text: []const u8) Fault!Numeral {
 
 /// Tells whether an integer of so many bits, its sign not among them, holds a number.
 pub fn fitsInteger(n: *const Number, bits: u32) bool {
-    if (n.fraction > 0 or n.whole > 19) return false;
+    // Digits that every number of the type has at least one less of than its greatest.
+    const digits: usize = switch (bits) {
+        15 => 5,
+        31 => 10,
+        else => 19,
+    };
+    if (n.fraction > 0 or n.whole > digits) return false;
+    if (n.whole < digits) return true;
     const limit = @as(u64, 1) << @intCast(bits);
     const size = toInteger(n.wholeDigits());
     return size < limit or (size == limit and n.negative);

@@ -25,7 +25,7 @@ pub const VersionStart = extern struct { from: f64, prefix: plans.Bytes };
 pub const Left = extern struct { position: u32, start: u32, end: u32 };
 
 /// An attribute's value that a key is made of.
-pub const KeyPart = struct { tag: u8 = 0, start: usize = 0 };
+pub const KeyPart = struct { tag: u8 = 0, string: Text = .{ .start = 0, .end = 0 } };
 
 /// An undeclared attribute for the extra column: the number of its name, and where its JSON stands in `extra`.
 pub const Extra = struct { name: u32, start: usize, end: usize };
@@ -44,6 +44,8 @@ pub const Pass = struct {
     spare: Arena,
     /// The JSON of a record's undeclared attributes, before they are sorted by name.
     extra: Arena,
+    /// The number at hand, and room for it where it is not spelled plainly.
+    number: numbers.Number = undefined,
     number_spare: numbers.Spare = undefined,
 
     stream_arn: []const u8,

@@ -2,7 +2,7 @@
 const std = @import("std");
 const names_of = @import("names.zig");
 const Names = names_of.Names;
-const none = names_of.none;
+pub const none = names_of.none;
 const Fault = @import("scanner.zig").Fault;
 const Allocator = std.mem.Allocator;
 
@@ -60,6 +60,8 @@ pub const Column = extern struct {
 
 /// What takes an attribute's value, or a part of it.
 pub const Node = struct {
+    /// The one column that takes it, whole; `none` where several do, or parts of it are taken.
+    single: u32 = none,
     /// Columns that take it whole.
     whole: std.ArrayList(u32) = .empty,
     /// Maps' members of which something is taken; each leads to a node.
@@ -157,6 +159,9 @@ pub const Plan = struct {
             plan.attributes.list.items[which].key = @intCast(number);
         }
         for (settings.columns, 0..) |*column, number| try plan.addColumn(pool, column, @intCast(number));
+        for (plan.nodes.items) |*node| if (node.isWhole() and node.whole.items.len == 1) {
+            node.single = node.whole.items[0];
+        };
         for (Plan.envelope_names) |name| _ = try plan.envelope.add(name);
         for (Plan.change_names) |name| _ = try plan.change.add(name);
         for (Plan.line_names) |name| _ = try plan.line.add(name);

@@ -127,8 +127,8 @@ fn readRecord(p: *Pass) Fault!void {
 fn readEventId(p: *Pass) Fault!Text {
     if (!p.in.take("\"")) return error.Odd;
     const id = try p.in.string();
-    if (id.escaped or id.len() == 0 or id.len() > max_event_id) return error.Odd;
-    for (p.in.slice(id)) |c| if (c >= 0x7f) return error.Odd;
+    if (id.escaped or id.high or id.len() == 0 or id.len() > max_event_id) return error.Odd;
+    if (std.mem.indexOfScalar(u8, p.in.slice(id), 0x7f) != null) return error.Odd;
     return id;
 }
 

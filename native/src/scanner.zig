@@ -61,6 +61,10 @@ pub const Scanner = struct {
 
     /// Reads a string from behind its opening quote on, and passes over the closing one. It is UTF-8.
     pub inline fn string(s: *Scanner) Fault!Text {
+        if (s.shortString()) |text| {
+            s.at = text.end + 1;
+            return text;
+        }
         const text = try scan(s.bytes, s.at, true);
         s.at = text.end + 1;
         return text;
@@ -68,7 +72,19 @@ pub const Scanner = struct {
 
     /// Passes over a string from behind its opening quote on; whether it is UTF-8 does not matter where nothing takes it.
     inline fn skipString(s: *Scanner) Fault!void {
-        s.at = (try scan(s.bytes, s.at, false)).end + 1;
+        const text = s.shortString() orelse try scan(s.bytes, s.at, false);
+        s.at = text.end + 1;
+    }
+
+    /// What most strings are: ASCII without escapes, and shorter than a vector. Null for all others.
+    inline fn shortString(s: *const Scanner) ?Text {
+        if (s.at + width > s.bytes.len) return null;
+        const block: Block = s.bytes[s.at..][0..width].*;
+        const quotes = bits(block == all('"'));
+        const others = bits(block == all('\\')) | bits(block < all(0x20)) | bits(block >= all(0x80));
+        const before = quotes ^ (quotes -% 1);
+        if (quotes == 0 or others & before != 0) return null;
+        return .{ .start = s.at, .end = s.at + @ctz(quotes) };
     }
 
     inline fn skipName(s: *Scanner) Fault!void {
@@ -161,7 +177,7 @@ pub const Scanner = struct {
     }
 };
 
-inline fn all(c: u8) Block {
+pub inline fn all(c: u8) Block {
     return @splat(c);
 }
 
@@ -175,6 +191,19 @@ inline fn either(a: Flags, b: Flags) Flags {
 
 inline fn both(a: Flags, b: Flags) Flags {
     return @select(bool, a, b, @as(Flags, @splat(false)));
+}
+
+/// Counts the digits from `start` on.
+pub inline fn countDigits(bytes: []const u8, start: usize) usize {
+    var at = start;
+    while (at + width <= bytes.len) {
+        const block: Block = bytes[at..][0..width].*;
+        const others = bits(block -% all('0') > all(9));
+        if (others != 0) return at + @ctz(others) - start;
+        at += width;
+    }
+    while (at < bytes.len and std.ascii.isDigit(bytes[at])) at += 1;
+    return at - start;
 }
 
 /// Finds where a string ends whose first character is at `start`: a vector of bytes at a time.

@@ -9,6 +9,8 @@ const Fault = scanner.Fault;
 const Pass = @import("pass.zig").Pass;
 const Text = scanner.Text;
 
+const few_elements = 32;
+
 pub const Kind = enum { texts, numbers, binaries };
 
 pub const Element = struct {
@@ -30,7 +32,12 @@ pub fn write(p: *Pass, out: *Arena, comptime kind: Kind) Fault!void {
         if (p.in.take("]")) break;
         return error.Broken;
     };
-    std.mem.sort(Element, p.elements.items, Order(kind){ .event = p.in.bytes, .spare = p.spare.written() }, Order(kind).isLess);
+    const order = Order(kind){ .event = p.in.bytes, .spare = p.spare.written() };
+    // Most sets are small, and the general sort has a cache that is filled each time.
+    if (p.elements.items.len <= few_elements)
+        std.sort.insertion(Element, p.elements.items, order, Order(kind).isLess)
+    else
+        std.mem.sort(Element, p.elements.items, order, Order(kind).isLess);
     try out.writeByte('[');
     for (p.elements.items, 0..) |element, place| {
         if (place > 0) try out.writeByte(',');
@@ -56,10 +63,10 @@ fn readElement(p: *Pass, comptime kind: Kind) Fault!Element {
             return .{ .string = string, .start = start, .end = p.spare.used, .in_spare = true };
         },
         .numbers => {
-            const number = try numbers.read(&p.in, &p.number_spare);
-            if (!numbers.fitsSuper(&number)) return error.Odd;
-            try p.spare.write(number.plain);
-            return .{ .string = number.spelled, .start = start, .end = p.spare.used, .in_spare = true };
+            try numbers.read(&p.in, &p.number, &p.number_spare);
+            if (!numbers.fitsSuper(&p.number)) return error.Odd;
+            try p.spare.write(p.number.plain);
+            return .{ .string = p.number.spelled, .start = start, .end = p.spare.used, .in_spare = true };
         },
         .binaries => {
             const string = try p.in.string();

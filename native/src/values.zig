@@ -14,6 +14,7 @@ const Text = scanner.Text;
 /// Gives everything that takes an attribute's value, or a part of it, its text. `depth` levels of JSON are around it.
 pub fn putNode(p: *Pass, number: u32, depth: u32) Fault!void {
     const node = &p.plan.nodes.items[number];
+    if (node.single != plans.none) return putValue(p, node.single, depth);
     const start = p.in.at;
     for (node.whole.items, 0..) |column, turn| {
         if (turn > 0) p.in.at = start;
@@ -78,28 +79,28 @@ fn putValue(p: *Pass, number: u32, depth: u32) Fault!void {
         .varchar, .char => {
             if (p.in.take("{\"S\":\"")) return putString(p, column, number);
             if (p.in.take("{\"N\":\"")) {
-                const found = try readNumber(p);
-                if (found.spelled.len() > column.length) return error.Odd;
-                return p.putText(number, found.spelled);
+                try readNumber(p);
+                if (p.number.spelled.len() > column.length) return error.Odd;
+                return p.putText(number, p.number.spelled);
             }
             if (column.length >= 4 and p.in.take("{\"BOOL\":true}")) return p.putTruth(number, true);
             if (column.length >= 5 and p.in.take("{\"BOOL\":false}")) return p.putTruth(number, false);
         },
         .integer => if (p.in.take("{\"N\":\"")) {
-            const found = try readNumber(p);
-            if (!numbers.fitsInteger(&found, column.length)) return error.Odd;
-            return putNumber(p, number, &found);
+            try readNumber(p);
+            if (!numbers.fitsInteger(&p.number, column.length)) return error.Odd;
+            return putNumber(p, number);
         },
         .decimal => if (p.in.take("{\"N\":\"")) {
-            const found = try readNumber(p);
-            if (!numbers.fitsDecimal(&found, column.precision, column.scale)) return error.Odd;
-            return putNumber(p, number, &found);
+            try readNumber(p);
+            if (!numbers.fitsDecimal(&p.number, column.precision, column.scale)) return error.Odd;
+            return putNumber(p, number);
         },
         .real, .double => if (p.in.take("{\"N\":\"")) {
-            const found = try readNumber(p);
-            const fits = if (column.kind == .real) numbers.fitsFloat(f32, &found) else numbers.fitsFloat(f64, &found);
+            try readNumber(p);
+            const fits = if (column.kind == .real) numbers.fitsFloat(f32, &p.number) else numbers.fitsFloat(f64, &p.number);
             if (!try fits) return error.Odd;
-            return putNumber(p, number, &found);
+            return putNumber(p, number);
         },
         .boolean => {
             if (p.in.take("{\"BOOL\":true}")) return p.putTruth(number, true);
@@ -128,16 +129,15 @@ fn putValue(p: *Pass, number: u32, depth: u32) Fault!void {
     p.putNull(number);
 }
 
-inline fn readNumber(p: *Pass) Fault!numbers.Number {
-    const found = try numbers.read(&p.in, &p.number_spare);
+inline fn readNumber(p: *Pass) Fault!void {
+    try numbers.read(&p.in, &p.number, &p.number_spare);
     try p.in.close();
-    return found;
 }
 
-inline fn putNumber(p: *Pass, number: u32, found: *const numbers.Number) Fault!void {
-    if (found.is_spelled_plainly) return p.putText(number, found.spelled);
+inline fn putNumber(p: *Pass, number: u32) Fault!void {
+    if (p.number.is_spelled_plainly) return p.putText(number, p.number.spelled);
     const mark = p.out.used;
-    try p.out.write(found.plain);
+    try p.out.write(p.number.plain);
     return p.putWritten(number, mark);
 }
 
@@ -233,8 +233,8 @@ fn putTime(p: *Pass, column: *const plans.Column, number: u32) Fault!void {
 }
 
 fn putEpochTime(p: *Pass, column: *const plans.Column, number: u32) Fault!void {
-    const found = try readNumber(p);
-    const moment = try times.Moment.of(try toMicroseconds(&found, column.length));
+    try readNumber(p);
+    const moment = try times.Moment.of(try toMicroseconds(&p.number, column.length));
     const mark = p.out.used;
     if (column.kind == .epoch_date) {
         if (!moment.isMidnight()) return error.Odd;
