@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import baseline
 from benchmarks.events import build_flat, build_nested, build_tiny
 from fastetl.tune.measure import Bench
 
@@ -24,7 +25,8 @@ RECORDS = 4_000
 FEW_RECORDS = (1, 100, 1_000)
 MEMORY_SHAPES = {"flat": (build_flat, 5_700), "nested": (build_nested, 3_600), "tiny": (build_tiny, 10_000)}
 """Nearly the 6 MB that Lambda hands over at most, or the 10,000 records."""
-HOOKS = ("with the hook", "without")
+HOOKS = ("with the hook", "without", baseline.COMMIT)
+"""The last: an earlier commit, with the hook."""
 LIMIT_BYTES = 256 * 2**20
 MEMORY_CONTROL = Path("/sys/fs/cgroup/memory")
 WITHOUT_HOOK = "import fastetl.lambdas.raw_events as raw_events\nraw_events.install_raw_events = lambda: False\n"
@@ -76,6 +78,9 @@ def benches(runner, tmp_path_factory):
     (folder / "sitecustomize.py").write_text(WITHOUT_HOOK)
     path = os.pathsep.join([str(folder), *(path for path in sys.path if path)])
     opened = {"with the hook": Bench(config_text()), "without": Bench(config_text(), variables={"PYTHONPATH": path})}
+    commit = tmp_path_factory.mktemp("commit")
+    if baseline.unpack(commit):
+        opened[baseline.COMMIT] = Bench(config_text(), variables={"PYTHONPATH": baseline.build_path(commit)})
 
     async def start():
         for bench in opened.values():
@@ -95,6 +100,8 @@ FEW = {records: Events(records) for records in FEW_RECORDS}
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("turn", range(TURNS))
 def test_invocation(benchmark, runner, benches, turn, hook):
+    if hook not in benches:
+        pytest.skip(f"this clone has no commit {baseline.COMMIT}")
     taken = []
 
     def run():
