@@ -298,7 +298,7 @@ class NativePass:
 def load_library() -> ctypes.PyDLL | str:
     """Load this processor's shared object; where that cannot be, say why."""
     machine = _MACHINES.get(platform.machine(), platform.machine())
-    path = Path(__file__).with_name(object_name(machine))
+    path = find_object(machine)
     if not path.exists():
         return f"{path.name} is not installed"
     if missing := _NEEDED_FLAGS.get(machine, set()) - _processor_flags():
@@ -314,9 +314,9 @@ def load_library() -> ctypes.PyDLL | str:
     return library
 
 
-def object_name(machine: str) -> str:
-    """Name the shared object of a processor."""
-    return f"native.{machine}.so"
+def find_object(machine: str) -> Path:
+    """Give where the shared object of a processor is to be, as `native/build.py` names it."""
+    return Path(__file__).with_name(f"native.{machine}.so")
 
 
 def _processor_flags() -> set[str]:
