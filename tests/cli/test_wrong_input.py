@@ -23,7 +23,9 @@ EXPECTED: dict[str, list[str]] = {
     "check": ["--online"],
     "transform": ["event.json"],
     "local": ["--config", "fastetl.toml"],
+    "local env": ["--aws-port", "1"],
     "local sql": ["SELECT 1"],
+    "local stop": ["--aws-port", "1"],
     "outputs": ["stack"],
     "ddl": ["--apply"],
     "backfill": ["--scan"],
@@ -53,10 +55,10 @@ EXPECTED: dict[str, list[str]] = {
 
 FROM_ITEMS = ("init", "--table", "orders", "--items")
 
-OFFLINE = {"transform", "completion", "demo", "local", "local sql"}
+OFFLINE = {"transform", "completion", "demo", "local", "local env", "local sql", "local stop"}
 """These ask AWS for nothing."""
 
-WITHOUT_CONFIGURATION = {"init", "outputs", "completion", "local sql"}
+WITHOUT_CONFIGURATION = {"init", "outputs", "completion", "local env", "local sql", "local stop"}
 
 
 def find_commands(group: click.Group, path: str = "") -> Iterator[str]:

@@ -112,10 +112,10 @@ async def test_what_cannot_be_stored_is_no_success() -> None:
 
 async def test_a_changed_configuration_is_refused_where_it_asks_for_other_tables() -> None:
     async with Embedded(CONFIG) as stack:
-        with pytest.raises(ConfigError, match="not those of the start"):
-            stack.deploy(CONFIG.replace('table = "orders"', 'table = "others"'))
+        with pytest.raises(ConfigError, match="reads another table"):
+            await stack.deploy(CONFIG.replace('table = "orders"', 'table = "others"'))
         with pytest.raises(ConfigError, match="TOML"):
-            stack.deploy("[[pipelines")
+            await stack.deploy("[[pipelines")
         assert stack.config.pipelines[0].table == "orders"
 
 

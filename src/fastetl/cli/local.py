@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import click
 
 from fastetl.cli.commands import SENTENCES
 from fastetl.cli.demo import warehouse_option
-from fastetl.cli.options import command, require
+from fastetl.cli.options import command, debug_option, require
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -22,70 +25,193 @@ if TYPE_CHECKING:
 
 AWS_PORT, DATA_API_PORT = 4566, 4567
 WATCH_SECONDS = 0.5
+START_LIMIT_SECONDS, STOP_LIMIT_SECONDS = 90, 30
+REPEATED_SECONDS = 60
+"""A function that fails is tried again and again; the same message is shown once in this time."""
+
 UNLIMITED = 10_000
 """Columns of what is no terminal: nothing is wrapped there."""
 
 port = click.IntRange(1, 65_535)
+aws_port_option = click.option(
+    "--aws-port", type=port, default=AWS_PORT, show_default=True, help="Port of DynamoDB, S3 and the rest."
+)
 
 
 @click.group("local", help=SENTENCES["local"], invoke_without_command=True)
-@click.option("--config", "-c", type=click.Path(path_type=Path), metavar="FILE", help="Default: the demonstration's.")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    envvar="FASTETL_CONFIG",
+    show_envvar=True,
+    show_default="fastetl.toml, or the demonstration's where there is none",
+    help="The configuration file.",
+)
 @warehouse_option
-@click.option("--aws-port", type=port, default=AWS_PORT, show_default=True, help="Of DynamoDB, S3 and the rest.")
-@click.option("--data-api-port", type=port, default=DATA_API_PORT, show_default=True, help="Of the warehouse.")
+@aws_port_option
+@click.option(
+    "--data-api-port", type=port, default=DATA_API_PORT, show_default=True, help="Port of the warehouse's Data API."
+)
+@click.option("--detach", is_flag=True, help="Return when it runs; `fastetl local stop` ends it.")
+@click.option("--verbose", is_flag=True, help="Show all of the functions' log.")
+@debug_option
 @click.pass_context
-def local(ctx: click.Context, config: Path | None, warehouse: Any, aws_port: int, data_api_port: int) -> None:
-    """Start everything on 127.0.0.1 and leave it running until Ctrl-C; prints how to reach it.
+def local(
+    ctx: click.Context,
+    config: Path | None,
+    warehouse: Any,
+    aws_port: int,
+    data_api_port: int,
+    *,
+    detach: bool,
+    verbose: bool,
+) -> None:
+    """Start everything on 127.0.0.1 and leave it running until Ctrl-C.
 
-    When the configuration's file changes, the functions go on with what it says now.
+    When the configuration's file changes, the functions go on with what it says now, new pipelines included. With
+    `fastetl local --detach` and `eval "$(fastetl local env)"` one terminal is enough. What it held is gone at the end.
     """
     if ctx.invoked_subcommand is not None:
         return
     require("local", ctx.command_path)
     from fastetl.cli.configuration import read_text
+    from fastetl.cli.running import check_ports
     from fastetl.local.demonstration import demo_config
 
+    if config is None and Path("fastetl.toml").exists():
+        config = Path("fastetl.toml")
     text = read_text(config) if config else demo_config()
-    asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config))
+    check_ports(aws_port, data_api_port)
+    if detach:
+        _detach(sys.argv[1:], aws_port)
+    else:
+        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config, verbose=verbose))
 
 
-async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path | None) -> None:
+def _detach(arguments: list[str], aws_port: int) -> None:
+    from fastetl.cli.running import find_running, log_path
+    from fastetl.errors import FastetlError
+
+    path = log_path(aws_port)
+    again = [argument for argument in arguments if argument != "--detach"]
+    with path.open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            [sys.executable, "-c", "from fastetl.cli import app; app()", *again],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + START_LIMIT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if (running := find_running(aws_port)) and running.pid == process.pid:
+            tell(f"running in the background, its log in {path}", colour="green")
+            tell('Next: eval "$(fastetl local env)"; `fastetl local stop` ends it')
+            return
+        time.sleep(0.1)
+    process.terminate()
+    lines = path.read_text(encoding="utf-8").strip().splitlines()
+    raise FastetlError(lines[-1] if lines else f"it did not start within {START_LIMIT_SECONDS} s; see {path}")
+
+
+async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path | None, *, verbose: bool) -> None:
     from fastetl.cli.configuration import read_text
+    from fastetl.cli.running import Running, announce
     from fastetl.errors import ConfigError
     from fastetl.local.stack import Embedded
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Embedded(text, warehouse=warehouse, ports=ports) as stack:
+    root = config.parent if config else None
+    show = _LogShower(verbose=verbose)
+    async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show) as stack:
         await stack.create_tables()
         await stack.connect()
-        for name, value in stack.environment.items():
-            click.echo(f"export {name}={value}")
-        tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
-        tell(f"running: {tables}; end with Ctrl-C", colour="green")
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await stop.wait()
-            changed = text
-            if config:
-                with contextlib.suppress(ConfigError):  # an editor is just writing it
-                    changed = read_text(config)
-            if changed != text:
-                _deploy(stack, changed)
-                text = changed
+        with announce(ports[0], Running(os.getpid(), stack.environment)):
+            for name, value in stack.environment.items():
+                click.echo(f"export {name}={shlex.quote(value)}")
+            tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
+            tell(f"running: {tables}; end with Ctrl-C", colour="green")
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WATCH_SECONDS):
+                        await stop.wait()
+                changed = text
+                if config:
+                    with contextlib.suppress(ConfigError):  # an editor is just writing it
+                        changed = read_text(config)
+                if changed != text:
+                    await _deploy(stack, changed)
+                    text = changed
 
 
-def _deploy(stack: Embedded, text: str) -> None:
+class _LogShower:
+    """Shows the functions' warnings and errors as sentences; of a repeated one, not every time."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._shown: dict[str, float] = {}
+
+    def __call__(self, function: str, line: str) -> None:
+        from fastetl.local.function_log import explain_line
+
+        if self._verbose:
+            tell(f"{function}: {line}")
+            return
+        text = explain_line(function, line)
+        if text and time.monotonic() - self._shown.get(text, -REPEATED_SECONDS) >= REPEATED_SECONDS:
+            self._shown[text] = time.monotonic()
+            tell(text, colour="red")
+
+
+async def _deploy(stack: Embedded, text: str) -> None:
+    from fastetl.cli.failures import write
     from fastetl.errors import ConfigError
 
     try:
-        stack.deploy(text)
+        await stack.deploy(text)
     except ConfigError as error:
-        tell(f"the functions go on with the configuration before:\n{error}", colour="yellow")
+        for problem in error.problems:
+            tell(write(problem), colour="yellow")
+        tell("the functions go on with the configuration before", colour="yellow")
     else:
-        tell("the functions go on with the changed configuration", colour="green")
+        names = ", ".join(pipeline.name for pipeline in stack.config.pipelines)
+        tell(f"the functions go on with the changed configuration: {names}", colour="green")
+
+
+@command("env", extra="local")
+@aws_port_option
+def env(aws_port: int, *, as_json: bool) -> None:
+    """Print how to reach a running `fastetl local`, as environment variables.
+
+    For this terminal: eval "$(fastetl local env)". Any AWS client, and every command of fastetl, then works with it.
+    """
+    from fastetl.cli.running import get_running
+
+    running = get_running(aws_port)
+    if as_json:
+        echo_json(running.environment)
+        return
+    for name, value in running.environment.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@command("stop", extra="local")
+@aws_port_option
+def stop(aws_port: int, *, as_json: bool) -> None:
+    """End a running `fastetl local`; what it held is gone."""
+    from fastetl.cli.running import find_running, get_running
+    from fastetl.errors import FastetlError
+
+    running = get_running(aws_port)
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_LIMIT_SECONDS
+    while find_running(aws_port):
+        if time.monotonic() > deadline:
+            raise FastetlError(f"process {running.pid} does not end; end it with `kill -9 {running.pid}`")
+        time.sleep(0.1)
+    if as_json:
+        echo_json({"stopped": running.pid})
+    tell("stopped")
 
 
 @command("sql", extra="local")
@@ -109,7 +235,8 @@ def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
         _write_rows(names, [["" if value is None else str(value) for value in row] for row in rows])
 
 
-local.add_command(sql)
+for each in (env, stop, sql):
+    local.add_command(each)
 
 
 def _write_rows(names: list[str], rows: list[list[str]]) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
-from fastetl.config.enrichments import GeoIp, Lookup, Options
+from fastetl.config.enrichments import GeoIp, Lookup, Mask, Options
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout
 
@@ -136,6 +136,12 @@ class Pipeline(msgspec.Struct, frozen=True):
         """The files that this pipeline's enrichments read, each once: paths, and `s3://bucket/key`."""
         every = (enrichment.options for enrichment in self.enrichments)
         return tuple(dict.fromkeys(each.source for each in every if isinstance(each, GeoIp | Lookup)))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that this pipeline's enrichments read, each once."""
+        every = (enrichment.options for enrichment in self.enrichments)
+        return tuple(dict.fromkeys(each.key_variable for each in every if isinstance(each, Mask) and each.key_variable))
 
 
 class Config(msgspec.Struct, frozen=True):

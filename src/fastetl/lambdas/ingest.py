@@ -23,7 +23,7 @@ limit_threads()
 from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients
 from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
-from fastetl.errors import ConfigError, FastetlError, StorageError
+from fastetl.errors import ConfigError, EnrichmentError, FastetlError, StorageError
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import follows_gap
@@ -80,17 +80,21 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
     try:
         outcome = _runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000))
         _report(outcome, as_dict=isinstance(event, dict))
-    except (FastetlError, TimeoutError):
+    except (FastetlError, TimeoutError) as error:
+        if isinstance(error, EnrichmentError) and error.__cause__:
+            logger.error("a function of yours failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
         raise
     except Exception as error:  # noqa: BLE001 - to keep its message, not the error, to itself
-        # The message of an error that is not fastetl's own may quote an item; where it happened does not.
-        frames = traceback.extract_tb(error.__traceback__)
-        where = [f"{frame.filename}:{frame.lineno}" for frame in frames]
-        logger.error("unexpected error", error=type(error).__name__, where=where)  # noqa: TRY400 - likewise
+        logger.error("unexpected error", error=type(error).__name__, where=_places(error))  # noqa: TRY400 - likewise
         raise RuntimeError(f"unexpected {type(error).__name__}; the log says where") from None
     finally:
         gc.enable()
     return {"batchItemFailures": []}
+
+
+def _places(error: BaseException) -> list[str]:
+    """Name the lines that an error came through. Its message, which may quote an item, stays out of the log."""
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> Outcome:

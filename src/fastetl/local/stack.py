@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -68,6 +69,8 @@ class Embedded:
         warehouse: WarehouseKind = "duckdb",
         ports: tuple[int, int] = (0, 0),
         variables: dict[str, str] | None = None,
+        root: Path | None = None,
+        on_line: Callable[[str, str], None] | None = None,
     ) -> None:
         """Describe a stack.
 
@@ -77,12 +80,16 @@ class Embedded:
             warehouse: what runs the SQL.
             ports: of AWS and of the Data API; 0 takes a free one.
             variables: more environment variables for both functions.
+            root: the folder with the user's modules and the files that enrichments read.
+            on_line: told the function and each line of its log, as it is written.
         """
         self._config_text = config_text
         self._mapping = mapping or MappingSettings(batch_size=1000, maximum_batching_window_in_seconds=0.2)
         self._warehouse_kind = warehouse
         self._ports = ports
         self._variables = variables or {}
+        self._root = root
+        self._on_line = on_line or (lambda _function, _line: None)
         self._stack = AsyncExitStack()
         self._wake = asyncio.Event()
         self._coordinating: asyncio.Task[None] | None = None
@@ -125,7 +132,10 @@ class Embedded:
         self.bucket, self.ledger = Bucket(self.s3, BUCKET), Ledger(self.dynamodb, LEDGER_TABLE)
         await self.s3.create_bucket(Bucket=BUCKET)
         await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
-        environment = {**_inherited(), **self.environment, "FASTETL_CONFIG": str(self._config_path), **self._variables}
+        environment = {
+            **_inherited(), **self._named_variables(self.config), **self.environment,
+            "FASTETL_CONFIG": str(self._config_path), **self._in_root(), **self._variables,
+        }  # fmt: skip
         self.ingest = await self._function("ingest", environment)
         self.coordinator = await self._function("coordinator", environment, concurrency=1)
 
@@ -133,9 +143,39 @@ class Embedded:
         settings = FunctionSettings(
             name, f"fastetl.lambdas.{name}.handler", environment, memory_mb=1769, concurrency=concurrency
         )
-        function = Function(settings, self.log.append)
+
+        def keep(line: str) -> None:
+            self.log.append(line)
+            self._on_line(name, line)
+
+        function = Function(settings, keep)
         self._stack.push_async_callback(function.close)
         return function
+
+    def _in_root(self) -> dict[str, str]:
+        """Where the functions look for modules and files, as if the folder were their package."""
+        if self._root is None:
+            return {}
+        folder = str(self._root.absolute())
+        python_path = os.pathsep.join([folder, *(path for path in sys.path if path)])
+        return {"LAMBDA_TASK_ROOT": folder, "PYTHONPATH": python_path}
+
+    def _named_variables(self, config: Config) -> dict[str, str]:
+        """The environment variables that the configuration names, as this process has them.
+
+        Raises:
+            ConfigError: one is not set.
+        """
+        found = {**os.environ, **self._variables}
+        named = {name: pipeline.name for pipeline in config.pipelines for name in pipeline.variables}
+        if missing := [name for name in named if not found.get(name)]:
+            raise ConfigError(
+                tuple(
+                    Problem(f"pipeline {named[name]}", f"{name} is not set", f"Set it: export {name}=...")
+                    for name in missing
+                )
+            )
+        return {name: found[name] for name in named}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -161,27 +201,43 @@ class Embedded:
         session: Any = aioboto3.Session()
         return await self._stack.enter_async_context(session.client(service, endpoint_url=url, **_SDK_CREDENTIALS))
 
-    def deploy(self, config_text: str) -> None:
-        """Let both functions go on with a changed configuration; no table is touched.
+    async def deploy(self, config_text: str) -> None:
+        """Let both functions go on with a changed configuration.
+
+        A new pipeline gets its tables and its mapping; of one that is gone the mapping ends. The tables of the others
+        stay as they are.
 
         Raises:
-            ConfigError: it is wrong, or names other tables or streams than those that are mapped.
+            ConfigError: it is wrong, or a pipeline reads another table or stream than at the start.
         """
         config = parse_config(config_text, self._settings)
-        if [_source_of(pipeline) for pipeline in config.pipelines] != [
-            _source_of(pipeline) for pipeline in self.config.pipelines
-        ]:
-            raise ConfigError((Problem("pipelines", "are not those of the start", "Start `fastetl local` anew"),))
+        self._named_variables(config)
+        known = {pipeline.name: pipeline for pipeline in self.config.pipelines}
+        for pipeline in config.pipelines:
+            if pipeline.name in known and _source_of(pipeline) != _source_of(known[pipeline.name]):
+                message = "it reads another table, key or stream than at the start"
+                remedy = "Give the pipeline another name, or end `fastetl local` and start it again"
+                raise ConfigError((Problem(f"pipeline {pipeline.name}", message, remedy),))
         self.config = config
         self._config_path.write_text(config_text, encoding="utf-8")
         self.ingest.renew()
         self.coordinator.renew()
+        for name in known.keys() - {pipeline.name for pipeline in config.pipelines}:
+            await self.sources.pop(name).stop()
+        for pipeline in config.pipelines:
+            if pipeline.name not in known:
+                await self._create_tables_of(pipeline)
+                await self._map(pipeline)
 
     # --- tables and streams --------------------------------------------------------------------------------------
 
     async def create_tables(self) -> None:
         """Create every pipeline's DynamoDB table, with a stream of both images, and its tables in the warehouse."""
         for pipeline in self.config.pipelines:
+            await self._create_tables_of(pipeline)
+
+    async def _create_tables_of(self, pipeline: Pipeline) -> None:
+        if pipeline.table not in (await self.dynamodb.list_tables())["TableNames"]:
             await self.dynamodb.create_table(
                 TableName=pipeline.table,
                 BillingMode="PAY_PER_REQUEST",
@@ -194,24 +250,27 @@ class Embedded:
                 ],
                 StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
             )
-            await self.run_sql(pipeline, ddl_sql(pipeline))
+        await self.run_sql(pipeline, ddl_sql(pipeline))
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
         for pipeline in self.config.pipelines:
-            described = await self.dynamodb.describe_table(TableName=pipeline.table)
-            gone = FailureDestination(self.s3, BUCKET, self.ingest.settings.arn, time.time, pipeline.name)
-            source = EventSource(
-                self.streams,
-                described["Table"]["LatestStreamArn"],
-                self._invoker(pipeline),
-                self._mapping,
-                clock=time.time,
-                on_failure=gone.write,
-            )
-            self.sources[pipeline.name] = await self._stack.enter_async_context(source)
+            await self._map(pipeline)
         self._coordinating = asyncio.create_task(self._coordinate())
         self._stack.push_async_callback(self._stop_coordinating)
+
+    async def _map(self, pipeline: Pipeline) -> None:
+        described = await self.dynamodb.describe_table(TableName=pipeline.table)
+        gone = FailureDestination(self.s3, BUCKET, self.ingest.settings.arn, time.time, pipeline.name)
+        source = EventSource(
+            self.streams,
+            described["Table"]["LatestStreamArn"],
+            self._invoker(pipeline),
+            self._mapping,
+            clock=time.time,
+            on_failure=gone.write,
+        )
+        self.sources[pipeline.name] = await self._stack.enter_async_context(source)
 
     def _invoker(self, pipeline: Pipeline) -> Callable[[bytes], Awaitable[InvokeResult]]:
         """What a table's changes are handed to; of a pipeline that reads Kinesis, in Kinesis's form."""

@@ -1,0 +1,100 @@
+"""Which `fastetl local` runs on this machine: a file for each says its process and how to reach it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from fastetl.errors import ConfigError, FastetlError, Problem
+
+LOCALSTACK_PORT = 4566
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A `fastetl local` that runs."""
+
+    pid: int
+    environment: dict[str, str]
+    """The variables with which it is reached."""
+
+
+def log_path(aws_port: int) -> Path:
+    """Name the file that a detached one writes its log to."""
+    return _path(aws_port).with_suffix(".log")
+
+
+@contextmanager
+def announce(aws_port: int, running: Running) -> Iterator[None]:
+    """Say that it runs, as long as the context lasts."""
+    path = _path(aws_port)
+    path.write_bytes(msgspec.json.encode(running))
+    path.chmod(0o600)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def find_running(aws_port: int) -> Running | None:
+    """Find what runs at a port; None where nothing does, also where one has died without a word."""
+    try:
+        running = msgspec.json.decode(_path(aws_port).read_bytes(), type=Running)
+        os.kill(running.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return running
+
+
+def get_running(aws_port: int) -> Running:
+    """Give what runs at a port.
+
+    Raises:
+        FastetlError: nothing does.
+    """
+    if running := find_running(aws_port):
+        return running
+    raise FastetlError(f"no `fastetl local` runs at port {aws_port}; start one with `fastetl local --detach`")
+
+
+def check_ports(aws_port: int, data_api_port: int) -> None:
+    """Make sure that both ports are free, before anything is started.
+
+    Raises:
+        ConfigError: one is taken; the message says by whom, where that is known.
+    """
+    if running := find_running(aws_port):
+        message = f"another `fastetl local` runs at port {aws_port} (process {running.pid})"
+        remedy = "End it with `fastetl local stop`, or name other ports with --aws-port and --data-api-port"
+        raise ConfigError((Problem("--aws-port", message, remedy),))
+    problems = [
+        Problem(option, f"port {number} is taken by another program{hint}", f"Name another with {option}, or end it")
+        for option, number, hint in (
+            ("--aws-port", aws_port, " (LocalStack listens at 4566 as well)" * (aws_port == LOCALSTACK_PORT)),
+            ("--data-api-port", data_api_port, ""),
+        )
+        if not _is_free(number)
+    ]
+    if aws_port == data_api_port:
+        problems.append(Problem("--data-api-port", "it is the same as --aws-port", "Name two ports"))
+    if problems:
+        raise ConfigError(tuple(problems))
+
+
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError:
+            return False
+    return True
+
+
+def _path(aws_port: int) -> Path:
+    return Path(tempfile.gettempdir(), f"fastetl-local-{os.getuid()}-{aws_port}.json")
