@@ -64,7 +64,7 @@ if not _raw_events:
 for _name, _ingest_one in _ingests.items():
     if _ingest_one.native_missing:
         reason = _ingest_one.native_missing
-        logger.warning("no native pass: decoding takes ten times the CPU time", pipeline=_name, reason=reason)
+        logger.warning("no native pass: an event takes some fifteen times the CPU time", pipeline=_name, reason=reason)
 
 # What is here now stays: the collector need not look through it again. It pauses while an event is worked on, where
 # it would walk through thousands of records that are all still needed, and catches up in between.
