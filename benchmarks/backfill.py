@@ -33,6 +33,8 @@ from isal import igzip, isal_zlib
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
+from tests.deployments import make_deployment
+
 from benchmarks.events import SEED, build_order, flat_pipeline
 from fastetl.aws.s3 import StoredObject
 from fastetl.backfill.convert import Converter
@@ -96,7 +98,7 @@ def convert(folder: Path, file: DataFile) -> dict[str, float]:
     pipeline = flat_pipeline()
     with tempfile.TemporaryDirectory() as directory:
         disk = Disk(Path(directory))
-        store = FileStore(Config("b", "l", (pipeline,)), pipeline, disk, Registrar(), clock=time.time)  # type: ignore[arg-type]
+        store = FileStore(make_deployment(Config("b", "l", (pipeline,)), pipeline, disk, Registrar()))
         store._layout_written = True
         converter = Converter(pipeline, store, Enricher(pipeline))
         export = Export("bench", ARN, "full", 1_767_225_600, file.items, "")

@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 import pytest
+from tests.deployments import make_deployment
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_s3 import FakeS3
 
@@ -133,9 +134,9 @@ async def wake_up(table):
     calls = Client(table), Client(FakeS3())
     ledger, bucket = Ledger(calls[0], "ledger"), Bucket(calls[1], "bucket")
     config = Config("bucket", "ledger", (pipeline,))
-    loader = Loader(config, pipeline, bucket, ledger, None, clock=time.time, new_installation=str)
+    loader = Loader(make_deployment(config, pipeline, bucket, ledger))
     step = await loader.wake_up()
-    waiting = await loader.waiting()
+    waiting = await loader.backlog()
     assert step.action == "opened", step
     return step.batch.files, waiting.files, sum(each.calls for each in calls)
 

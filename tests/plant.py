@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from fastetl import keys
+from fastetl.aws.deployment import Deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -29,6 +30,7 @@ from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import Statement
 from fastetl.versions import build_version
 from tests.conftest import CREDENTIALS, Aws
+from tests.deployments import make_deployment
 
 LABEL = "2026-01-01T00:00:00.000"
 
@@ -89,18 +91,22 @@ class Plant:
         self.config, self.bucket, self.ledger, self.server = config, bucket, ledger, server
         self.now = time.time()
         self.warehouse = Warehouse(client, config.pipelines[0].redshift)
+        self.source: Any = None
         self.loader = self.new_loader()
 
     @property
     def pipeline(self) -> Pipeline:
         return self.config.pipelines[0]
 
-    def new_loader(self, **changes: Any) -> Loader:
+    def deployment(self, **changes: Any) -> Deployment:
+        """The deployment of the pipeline, some of whose settings are changed."""
         pipeline = msgspec.structs.replace(self.pipeline, **changes)
-        return Loader(
-            self.config, pipeline, self.bucket, self.ledger, self.warehouse,
-            clock=lambda: self.now, new_installation=lambda: "installation",
-        )  # fmt: skip
+        return make_deployment(
+            self.config, pipeline, self.bucket, self.ledger, self.warehouse, self.source, clock=lambda: self.now
+        )
+
+    def new_loader(self, **changes: Any) -> Loader:
+        return Loader(self.deployment(**changes))
 
     async def put(self, *changes: Change, layout: Layout | None = None, rows: int = -1) -> str:
         layout = layout or self.pipeline.layout
@@ -150,8 +156,7 @@ class Plant:
         return await self.warehouse.rows(await self.execute(text), 0)
 
     async def execute(self, text: str) -> str:
-        token = hashlib.sha256(text.encode() + str(time.time_ns()).encode()).hexdigest()
-        return await self.warehouse.run([Statement("test", text)], name="test", token=token)
+        return await self.warehouse.run([Statement("test", text)], name="test", token=(time.time_ns(),))
 
     async def mirror(self) -> list[tuple[str, ...]]:
         return await self.sql('SELECT "id", "amount", "note" FROM "public"."orders_current" ORDER BY "id"')
@@ -186,4 +191,4 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
 
 
 async def create_tables(plant: Plant) -> None:
-    await plant.warehouse.run(ddl_sql(plant.pipeline), name="ddl", token=f"ddl-{time.time_ns()}")
+    await plant.warehouse.run(ddl_sql(plant.pipeline), name="ddl", token=("ddl", time.time_ns()))

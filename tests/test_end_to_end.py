@@ -38,6 +38,7 @@ from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import Statement
 from tests.conftest import CREDENTIALS, Aws
+from tests.deployments import make_deployment
 from tests.ingest.test_ingester import Unchanged
 
 TYPES = {
@@ -254,7 +255,9 @@ class Deployment:
         ledger = await self.aws.new_ledger()
         bucket = Bucket(await self.aws.client("s3"), await self.aws.new_bucket())
         config = Config(bucket._name, ledger.table, (self.pipeline,))
-        ingest = Ingest(config, self.pipeline, bucket, ledger, Unchanged(), clock=time.time)
+        warehouse = Warehouse(self.client, self.pipeline.redshift)
+        deployment = make_deployment(config, self.pipeline, bucket, ledger, warehouse)
+        ingest = Ingest(deployment, Unchanged())
         outcomes: list[Outcome] = []
 
         async def invoke(payload: bytes) -> InvokeResult:
@@ -265,19 +268,16 @@ class Deployment:
         async with EventSource(streams, stream_arn, invoke, settings_, clock=time.time) as source:
             await asyncio.wait_for(source.drain(), 30)
         self.bucket = bucket
-        warehouse = Warehouse(self.client, self.pipeline.redshift)
         await self._run(warehouse, ddl_sql(self.pipeline), "ddl")
-        loader = Loader(
-            config, self.pipeline, bucket, ledger, warehouse, clock=time.time, new_installation=lambda: self.name
-        )
+        loader = Loader(deployment)
         while (step := await loader.wake_up()).action != "idle":
             assert step.action in {"opened", "submitted", "waiting", "loaded"}, step
             await asyncio.sleep(0.005)
-        assert (await loader.waiting()).files == 0
+        assert (await loader.backlog()).files == 0
         return outcomes
 
     async def _run(self, warehouse: Warehouse, sql: Any, name: str) -> str:
-        statement_id = await warehouse.submit(sql, name=name, token=f"{self.name}-{name}")
+        statement_id = await warehouse.submit(sql, name=name, token=(self.name, name))
         while (run := await warehouse.describe(statement_id)).state == "RUNNING":
             await asyncio.sleep(0.005)
         assert run.state == "FINISHED", run

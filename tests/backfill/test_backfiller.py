@@ -41,15 +41,9 @@ class Flow:
     def __init__(self, plant: Plant, root: Path) -> None:
         self.plant, self.root = plant, root
         self.sequence = 100
-        self.ingest = Ingest(plant.config, plant.pipeline, plant.bucket, plant.ledger, Unchanged(), clock=self.clock)
-        self.backfiller = Backfiller(
-            plant.pipeline, plant.ledger, plant.warehouse, clock=self.clock, sleep=self.sleep,
-            new_installation=lambda: "installation",
-        )  # fmt: skip
+        self.ingest = Ingest(plant.deployment(), Unchanged())
+        self.backfiller = Backfiller(plant.deployment(), sleep=self.sleep)
         self.exports = 0
-
-    def clock(self) -> float:
-        return self.plant.now
 
     async def sleep(self, seconds: float) -> None:
         self.plant.now += seconds
@@ -90,9 +84,9 @@ class Flow:
         pipeline = pipeline or self.plant.pipeline
         folder = ExportFolder(None, backfill.location)
         export, files = await folder.read()
-        store = FileStore(self.plant.config, pipeline, self.plant.bucket, self.plant.ledger, clock=self.clock)
+        store = FileStore(msgspec.structs.replace(self.plant.deployment(), pipeline=pipeline))
         converter = Converter(pipeline, store, Unchanged())
-        head = await self.plant.ledger.head("orders")
+        head = await self.plant.ledger.head(pipeline.name)
         done = []
         for file in await self.backfiller.left(backfill, files):
             path = self.root / "data.json.gz"
@@ -171,6 +165,20 @@ async def test_what_was_deleted_unseen_is_deleted_by_a_resync_and_nothing_else(f
     await flow.change(("MODIFY", 1, "older"), ("INSERT", 12, "never seen before"), at=late - 10)
     await flow.plant.run()
     assert await flow.notes() == expected | {11: "still waits"}
+
+
+async def test_a_second_resync_of_a_pipeline_with_a_long_name_deletes_as_well(make_plant: Any, tmp_path: Path) -> None:
+    """Within the eight hours for which the Data API remembers a client token."""
+    flow = Flow(await make_plant(name="p" * 64), tmp_path)
+    await flow.change(*[("INSERT", number, "old") for number in range(1, 5)])
+    await flow.plant.run()
+    for left in ([2, 3, 4], [3, 4]):
+        await flow.epoch()
+        backfill = await flow.open(flow.export(lines(*[item(number, "old") for number in left])), resync=True)
+        await flow.convert(backfill)
+        await flow.plant.run()
+        assert not await flow.backfiller.finish(backfill)
+        assert list(await flow.notes()) == left
 
 
 async def test_an_incremental_export_has_the_last_word_on_what_it_names(flow: Flow) -> None:

@@ -22,6 +22,7 @@ from fastetl.ingest.ingester import Ingest
 from fastetl.model import Layout
 from fastetl.versions import EpochStart
 from tests.conftest import Aws
+from tests.deployments import make_deployment
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 NOW = 1_767_225_600.0
@@ -78,7 +79,8 @@ class Plant:
     def ingest(self, pipeline: Pipeline | None = None, *, ledger: Any = None, bucket: Any = None) -> Ingest:
         pipeline = pipeline or make_pipeline()
         config = Config(self.name, self.ledger.table, (pipeline,))
-        return Ingest(config, pipeline, bucket or self.bucket, ledger or self.ledger, Unchanged(), clock=lambda: NOW)
+        deployment = make_deployment(config, pipeline, bucket or self.bucket, ledger or self.ledger, clock=lambda: NOW)
+        return Ingest(deployment, Unchanged())
 
     async def keys(self) -> list[str]:
         return [key async for key in self.bucket.list_keys("")]

@@ -1,10 +1,9 @@
-"""What a batch is called, what it consists of, and how a failure is judged."""
+"""What a batch is called, and what it consists of."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,39 +56,3 @@ def test_a_split_loses_no_file_and_leaves_no_part_empty(file_ids: list[str], dat
     assert sorted(file.file_id for part in parts for file in part) == sorted(file_ids)
     if 0 < len(set(suspects)) < len(file_ids):
         assert {file.file_id for file in parts[0]} == set(suspects)
-
-
-@pytest.mark.parametrize(
-    ("step", "error", "named", "failure"),
-    [
-        ("gate_batch", "invalid input syntax", False, "gate"),
-        ("gate_fence", "invalid input syntax", False, "gate"),
-        ("gate_files", "invalid input syntax", False, "files"),
-        ("gate_fence", 'relation "orders_fences" does not exist', False, "environment"),
-        ("gate_files", "terminating connection", False, "transient"),
-        ("count", "invalid input syntax", False, "data"),
-        ("copy", "Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail'", True, "data"),
-        ("copy", "Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail'", False, "data"),
-        ("copy", "The specified S3 prefix 'data/x.csv.gz' does not exist", False, "data"),
-        ("copy", "S3ServiceException:Access Denied,Status 403", False, "environment"),
-        ("copy", "User is not authorized to assume IAM Role", False, "environment"),
-        ("copy", "Disk Full", False, "environment"),
-        ("merge", 'column "b" of relation "t" does not exist', False, "environment"),
-        ("merge", "ERROR: 1023 Serializable isolation violation on table", False, "transient"),
-        ("lock", "anything at all", False, "transient"),
-        ("", "Statement was aborted", False, "transient"),
-        ("", "", False, "transient"),
-        ("count", "terminating connection due to administrator command", False, "transient"),
-        ("count", "Disk Full", False, "environment"),
-        ("count", 'invalid input syntax for integer: "row counts differ"', False, "data"),
-        ("count", "Invalid digit, Value 'r', Pos 0, Type: Integer", False, "data"),
-    ],
-)
-def test_a_failure_is_judged_by_the_step_that_failed(step: str, error: str, named: bool, failure: str) -> None:
-    assert batches.classify(step, error, named=named) == failure
-
-
-def test_tokens_differ_for_every_attempt_and_fit_the_data_api() -> None:
-    tokens = {batches.build_token("b" * 32, n) for n in range(10)} | {batches.build_token("b" * 32, 1, "resolve", 0)}
-    assert len(tokens) == 11
-    assert all(1 <= len(token) <= 64 for token in tokens)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from fastetl.config.model import LoadPolicy
+from fastetl.load.plan import Planner
 from fastetl.local.warehouse import data_api
 from fastetl.local.warehouse.data_api_wire import ApiError
 from fastetl.local.warehouse.engine import SqlError
@@ -37,7 +38,7 @@ async def test_nothing_is_loaded_before_a_threshold_is_crossed(make_plant: Any) 
     plant = await make_plant(load=LoadPolicy(max_bytes=10**9, max_age_seconds=300))
     await plant.put(Change(1, 1))
     assert await plant.run() == []
-    waiting = await plant.loader.waiting()
+    waiting = await plant.loader.backlog()
     assert (waiting.files, waiting.more) == (1, False)
     plant.now += 301
     assert await plant.run() == ["opened", "submitted", "loaded"]
@@ -301,10 +302,10 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     await plant.run(until=lambda step: step.action == "opened")
     head = await plant.ledger.head("orders")
     batch = await plant.ledger.batch(head.open[0])
-    late = await plant.loader._load_sql(msgspec.structs.replace(batch, attempt=1))
+    late = await Planner(plant.deployment()).load(msgspec.structs.replace(batch, attempt=1))
     fence = resolve_sql(plant.pipeline, batch.batch_id, 1)
     for name, planned in (("fence", fence), ("late", late)):
-        statement_id = await plant.warehouse.submit(planned, name=name, token=name)
+        statement_id = await plant.warehouse.submit(planned, name=name, token=(name,))
         while (run := await plant.warehouse.describe(statement_id)).state == "RUNNING":
             await asyncio.sleep(0.01)
     assert run.state == "FAILED"

@@ -27,6 +27,7 @@ from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.sql.text import Statement
 from fastetl.versions import EpochStart
+from tests.deployments import make_deployment
 from tests.exports import write_export
 
 FLIGHTS = int(os.environ.get("BACKFILL_FLIGHTS", "6000"))
@@ -138,6 +139,6 @@ async def open_backfill(stack: Embedded, folder: Path) -> None:
     pipeline = stack.config.pipelines[0]
     export, files = await ExportFolder(stack.s3, str(folder)).read()
     warehouse = Warehouse(stack.redshift, pipeline.redshift)
-    backfiller = Backfiller(pipeline, stack.ledger, warehouse, clock=time.time, new_installation=lambda: "")
+    backfiller = Backfiller(make_deployment(stack.config, pipeline, stack.bucket, stack.ledger, warehouse))
     opened = await backfiller.open(str(folder), export, files, resync=False)
     assert opened.epoch == 1

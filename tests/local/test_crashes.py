@@ -22,6 +22,7 @@ from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.reconcile import Reconciler
 from fastetl.sql.text import Statement
+from tests.deployments import make_deployment
 
 CRASHES = int(os.environ.get("CRASHES", "10"))
 WRITTEN_AT_ONCE = 25
@@ -84,5 +85,5 @@ async def test_killed_processes_lose_and_double_nothing() -> None:
         ((logged, events),) = await stack.run_sql(pipeline, (Statement("q", counts),))
         assert logged == events == {"longValue": stack.sources["flights"].counts.read}
         warehouse = Warehouse(stack.redshift, pipeline.redshift)
-        reconciler = Reconciler(stack.config, pipeline, stack.bucket, stack.ledger, warehouse, clock=lambda: 0.0)
+        reconciler = Reconciler(make_deployment(stack.config, pipeline, stack.bucket, stack.ledger, warehouse))
         assert (await reconciler.reconcile()).differences == ()

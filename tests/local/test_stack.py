@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import orjson
@@ -14,6 +13,7 @@ from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
 from fastetl.operate.operator import Operator
 from fastetl.sql.text import Statement
+from tests.deployments import make_deployment
 from tests.template import read_template, watched_metrics
 
 CONFIG = """
@@ -148,7 +148,7 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         await stack.run_sql(stack.config.pipelines[0], (Statement("drop", 'DROP TABLE "public"."orders_fences"'),))
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "1"}, "note": {"S": "n" * 21}})
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "2"}, "note": {"S": "fits"}})
-        operator = Operator(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger, clock=time.time)
+        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
         async with asyncio.timeout(60):
             while not (status := await operator.status()).paused or not stack.metrics().get("Paused"):
                 await asyncio.sleep(0.2)
@@ -165,7 +165,7 @@ async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_ala
     # A suspect is tried again after 30 seconds, and blamed once another file has been loaded in between.
     async with Embedded(CONFIG) as stack:
         await stack.create_tables()
-        operator = Operator(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger, clock=time.time)
+        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
         await stack.invoke_ingest(orjson.dumps({"Records": [make_record(0, 1, "spoilt")]}))
         (key,) = [key async for key in stack.bucket.list_keys("data/")]
         await stack.bucket.replace(key, b"no gzip at all")

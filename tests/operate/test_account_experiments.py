@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import boto3
@@ -18,6 +19,7 @@ from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from fastetl.operate.account_experiments import Verifier
 from fastetl.sql.text import Statement
 from tests.conftest import CREDENTIALS, Aws
+from tests.deployments import make_deployment
 from tests.plant import make_pipeline
 
 ENGINES = {"duckdb": DuckDBEngine, "postgres": PostgresEngine}
@@ -33,7 +35,11 @@ class Account:
         """Give one; COPY reads another bucket if told to."""
         pipeline = make_pipeline(table=self.source.name)
         config = Config(copy_from or self.bucket_name, "ledger", (pipeline,), "some/prefix/")
-        return Verifier(config, pipeline, self.source, self.bucket, self.warehouse, f"{time.time_ns()}")
+        return Verifier(
+            make_deployment(
+                config, pipeline, self.bucket, None, self.warehouse, self.source, new_name=lambda: uuid.uuid4().hex
+            )
+        )
 
     async def everything(self) -> tuple[set[str], set[str]]:
         """The warehouse's tables and the bucket's keys."""
@@ -43,7 +49,7 @@ class Account:
 
     async def run(self, sql: str) -> str:
         statement = Statement("test", sql)
-        return await self.warehouse.run([statement], name="test", token=f"{time.time_ns()}")
+        return await self.warehouse.run([statement], name="test", token=(time.time_ns(),))
 
 
 @pytest.fixture(params=ENGINES)

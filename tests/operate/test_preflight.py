@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
-from fastetl.operate.preflight import Deployed
-from fastetl.operate.schema import SchemaReader
+from fastetl.operate.preflight import Preflight
 from tests.conftest import Aws
 from tests.plant import Plant
 
 
 async def look(plant: Plant, aws: Aws, **changes: Any) -> dict[str, tuple[str, str]]:
     dynamodb = await aws.client("dynamodb")
-    pipeline = msgspec.structs.replace(plant.pipeline, **changes)
-    source = SourceTable(dynamodb, pipeline.table)
-    schema = SchemaReader(pipeline, plant.ledger, plant.warehouse, source, clock=lambda: plant.now)
-    deployed = Deployed(
-        plant.config, pipeline, source, plant.bucket, plant.ledger, plant.warehouse, schema, clock=lambda: plant.now
-    )
-    return {each.what: (each.problem, each.remedy) for each in await deployed.look()}
+    plant.source = SourceTable(dynamodb, changes["table"])
+    findings = await Preflight(plant.deployment(**changes)).look()
+    return {each.what: (each.problem, each.remedy) for each in findings}
 
 
 @pytest.fixture
@@ -62,3 +56,9 @@ async def test_one_thing_that_is_missing_hides_no_other(make_plant: Any, aws: Aw
         "COPY from the bucket",
     }  # fmt: skip
     assert all(remedy for problem, remedy in found.values() if problem)
+
+
+async def test_a_pipeline_with_a_long_name_is_tried_as_any_other(make_plant: Any, aws: Aws, table: str) -> None:
+    plant = await make_plant(name="p" * 64)
+    for _ in range(2):
+        assert (await look(plant, aws, table=table))["COPY from the bucket"] == ("", "")

@@ -40,19 +40,15 @@ def make_event(*numbers: int, note: str = "x", hour: int = 0) -> bytes:
 
 
 def new_ingest(plant: Plant) -> Ingest:
-    enricher = Enricher(plant.pipeline)
-    return Ingest(plant.config, plant.pipeline, plant.bucket, plant.ledger, enricher, clock=lambda: plant.now)
+    return Ingest(plant.deployment(), Enricher(plant.pipeline))
 
 
 def new_reconciler(plant: Plant) -> Reconciler:
-    plant.now += 1  # the same question at the same moment would get the same answer
-    return Reconciler(
-        plant.config, plant.pipeline, plant.bucket, plant.ledger, plant.warehouse, clock=lambda: plant.now
-    )
+    return Reconciler(plant.deployment())
 
 
 def new_operator(plant: Plant) -> Operator:
-    return Operator(plant.config, plant.pipeline, plant.bucket, plant.ledger, clock=lambda: plant.now)
+    return Operator(plant.deployment())
 
 
 async def test_all_is_where_it_should_be_hour_by_hour(make_plant: Any) -> None:

@@ -17,10 +17,7 @@ COLUMNS = '"id", "amount", "note"'
 
 
 def make_reloader(plant: Plant, target: str = "orders_again", **how: Any) -> Reloader:
-    return Reloader(
-        plant.config, plant.pipeline, ("public", target), plant.bucket, plant.ledger, plant.warehouse,
-        clock=lambda: plant.now, **how,
-    )  # fmt: skip
+    return Reloader(plant.deployment(), ("public", target), **how)
 
 
 async def put(plant: Plant, *changes: Change, **how: Any) -> str:

@@ -36,10 +36,6 @@ def event_of(first: int, *items: dict[str, Any]) -> dict[str, Any]:
     return {"Records": records}
 
 
-def make_source(aws_client: Any) -> SourceTable:
-    return SourceTable(aws_client, "orders")
-
-
 async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any, aws: Aws) -> None:
     older = make_pipeline().columns
     note = msgspec.structs.replace(older[2], on_misfit="null")
@@ -47,7 +43,7 @@ async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any,
     newer = msgspec.structs.replace(plant.pipeline, columns=(*plant.pipeline.columns, COLOUR))
 
     def ingest(pipeline: Any) -> Ingest:
-        return Ingest(plant.config, pipeline, plant.bucket, plant.ledger, Unchanged(), clock=lambda: plant.now)
+        return Ingest(plant.deployment(columns=pipeline.columns), Unchanged())
 
     await ingest(plant.pipeline).ingest(
         event_of(
@@ -69,10 +65,10 @@ async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any,
         BillingMode="PAY_PER_REQUEST",
     )
     await dynamodb.put_item(TableName="orders", Item={"id": {"N": "3"}, "colour": {"S": "red"}})
-    parts = (plant.ledger, plant.warehouse, make_source(dynamodb))
-    undeclared = await SchemaReader(plant.pipeline, *parts, clock=lambda: plant.now).diff(hours=1)
+    plant.source = SourceTable(dynamodb, "orders")
+    undeclared = await SchemaReader(plant.deployment()).diff(hours=1)
     assert [str(each.column.type) for each in undeclared.proposals] == ["VARCHAR(16)"]
-    reader = SchemaReader(newer, *parts, clock=lambda: plant.now)
+    reader = SchemaReader(plant.deployment(columns=newer.columns))
     found = await reader.diff(hours=1)
     await dynamodb.delete_table(TableName="orders")
     assert [(each.table, each.column, each.sql) for each in found.differences] == [
@@ -144,3 +140,9 @@ def test_a_table_that_is_not_there_and_a_column_that_is_no_longer_used() -> None
     table = {name: str(kind) for name, kind in pipeline.layout.columns} | {"gone": "bigint"}
     (only,) = compare(pipeline, {"orders": table})
     assert (only.column, only.sql, only.remedy) == ("gone", "", "")
+
+
+async def test_a_pipeline_with_a_long_name_is_compared_as_any_other(make_plant: Any) -> None:
+    plant = await make_plant(name="p" * 64)
+    reader = SchemaReader(plant.deployment())
+    assert set(await reader.tables()) == set(await reader.tables()) == {"orders", "orders_log"}

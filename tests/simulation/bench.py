@@ -10,6 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from fastetl.aws import ledger
+from fastetl.aws.deployment import Deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -19,6 +20,7 @@ from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import quote_table
+from tests.deployments import make_deployment
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import Execution, FakeRedshiftData
@@ -70,21 +72,18 @@ class Bench:
 
     def new_ingest(self, clock: Callable[[], float] | None = None) -> Ingest:
         """A new environment of ingest."""
-        enricher = Enricher(self.pipeline)
-        clock = clock or self.loop.time
-        return Ingest(self.config, self.pipeline, self.bucket, self.ledger, enricher, clock=clock)
+        return Ingest(self.deployment(clock=clock), Enricher(self.pipeline))
 
     def new_loader(self, client: Any = None, **changes: Any) -> Loader:
         """A new environment of the coordinator; `changes` are the pipeline's."""
-        return Loader(
-            self.config,
-            msgspec.structs.replace(self.pipeline, **changes),
-            self.bucket,
-            self.ledger,
-            Warehouse(client or DirectClient(self.data_api), self.pipeline.redshift),
-            clock=self.loop.time,
-            new_installation=lambda: "installation",
-        )
+        return Loader(self.deployment(client, **changes))
+
+    def deployment(self, client: Any = None, clock: Callable[[], float] | None = None, **changes: Any) -> Deployment:
+        """What one process works on; `client` is its Data API, `changes` are the pipeline's."""
+        pipeline = msgspec.structs.replace(self.pipeline, **changes)
+        warehouse = Warehouse(client or DirectClient(self.data_api), pipeline.redshift)
+        clock = clock or self.loop.time
+        return make_deployment(self.config, pipeline, self.bucket, self.ledger, warehouse, clock=clock)
 
     def write(self, **how: Any) -> Change:
         """Change an item; `healthy=False` for a value that the warehouse refuses."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.ledger import Ledger
-from fastetl.aws.redshift import Warehouse
-from fastetl.aws.s3 import Bucket
 from fastetl.decode.decoder import parse_source_arn
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 CLOCKS_APART_SECONDS = 600
 
 
-class Deployment:
+class Stack:
     """One stack. Lambda environments serve one invocation after the other, as long as none of these dies or fails."""
 
     def __init__(self, world: World, config: Config) -> None:
@@ -42,7 +41,7 @@ class Deployment:
 
     def _new_environment(self, pipeline: Pipeline) -> Ingest:
         self._world.sometimes("ingest environment begun")
-        return Ingest(self.config, pipeline, self.bucket(), self.ledger(), Enricher(pipeline), clock=self._clock())
+        return Ingest(self.of(pipeline), Enricher(pipeline))
 
     def forget_environments(self) -> None:
         """End those that wait for an invocation."""
@@ -50,16 +49,7 @@ class Deployment:
 
     async def coordinate(self, pipeline: Pipeline) -> None:
         """One invocation of the coordinator Lambda: steps, until there is nothing to do right away."""
-        world = self._world
-        loader = Loader(
-            self.config,
-            pipeline,
-            self.bucket(),
-            self.ledger(),
-            Warehouse(world.network.client(world.data_api), pipeline.redshift),
-            clock=self._clock(),
-            new_installation=lambda: f"{world.random.getrandbits(64):016x}",
-        )
+        world, loader = self._world, Loader(self.of(pipeline))
         while True:
             step = await loader.wake_up()
             world.sometimes(f"step {step.action}")
@@ -84,9 +74,19 @@ class Deployment:
         if head and head.paused_by == "operator":
             await self.change_head(pipeline, paused="", paused_by="")
 
-    def bucket(self) -> Bucket:
-        """Open the bucket."""
-        return Bucket(self._world.network.client(self._world.s3), self.config.bucket)
+    def of(self, pipeline: Pipeline, clock: Callable[[], float] | None = None) -> Deployment:
+        """What one process works on: the edges, opened by it alone, and its clock."""
+        world = self._world
+        clients = {
+            "s3": world.network.client(world.s3),
+            "dynamodb": world.network.client(world.dynamodb),
+            "redshift-data": world.network.client(world.data_api),
+        }
+
+        def new_name() -> str:
+            return f"{world.random.getrandbits(64):016x}"
+
+        return build_deployment(self.config, pipeline, clients, clock=clock or self._clock(), new_name=new_name)
 
     def ledger(self) -> Ledger:
         """Open the ledger."""

@@ -116,7 +116,7 @@ class FakeWarehouse:
                 text = io.StringIO(_decompress(stored.content, compression), newline="")
                 lines = list(csv.reader(text, delimiter=delimiter))
             except (OSError, EOFError, zlib.error, UnicodeDecodeError, zstd.ZstdError) as error:
-                raise SqlError(f"Load into table failed: invalid compressed data in {key}: {error}") from error
+                raise SqlError(f"failed to inflate {key}: {error}") from error
             self._parsed[stored.etag, compression] = lines = [line for line in lines if line]
         return lines
 
@@ -296,11 +296,14 @@ class Transaction:
         bucket, _, key = url.removeprefix("s3://").partition("/")
         stored = self._warehouse.s3.objects.get((bucket, key))
         if stored is None:
-            raise SqlError(f"The specified S3 prefix '{key}' does not exist")
+            problem = "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey"
+            raise SqlError(f"Problem reading manifest file - {problem}")
         for entry in json.loads(stored.content)["entries"]:
             entry_bucket, _, entry_key = entry["url"].removeprefix("s3://").partition("/")
-            if entry.get("mandatory") or (entry_bucket, entry_key) in self._warehouse.s3.objects:
+            if (entry_bucket, entry_key) in self._warehouse.s3.objects:
                 yield entry["url"]
+            elif entry.get("mandatory"):
+                raise SqlError("Mandatory url is not present in manifest file.")
 
     def _convert(self, url: str, lines: list[list[str]], columns: list[str], null: str, query_id: int) -> Iterator[Row]:
         swallowed = False
@@ -438,9 +441,8 @@ class Transaction:
 
     def _verdict_files(self, sql: str) -> Answer:
         ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
-        batch_id = _literals(sql)[-1]
         found = [row for row in self._rows(_table(sql, "FROM")) if row["file_id"] in ids]
-        return [(row["file_id"], row["batch_id"]) for row in found if row["batch_id"] != batch_id]
+        return [(row["file_id"], row["batch_id"]) for row in found]
 
     def _load_errors(self, sql: str) -> Answer:
         query_id = int(sql.rsplit("=", 1)[1])

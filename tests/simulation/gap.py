@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from fastetl.aws.redshift import Warehouse
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
@@ -85,11 +84,8 @@ class Gap:
             await asyncio.sleep(self._chance.uniform(0, 8))
 
     def _backfiller(self) -> Backfiller:
-        world, pipeline = self._world, self._source.pipeline
-        warehouse = Warehouse(world.network.client(world.data_api), pipeline.redshift)
-        return Backfiller(
-            pipeline, world.deployment.ledger(), warehouse, clock=world.loop.time, new_installation=lambda: "operator"
-        )
+        world = self._world
+        return Backfiller(world.deployment.of(self._source.pipeline, world.loop.time))
 
     async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
         """Start again what failed, as an operator does."""
@@ -129,7 +125,7 @@ class Gap:
         folder = ExportFolder(world.network.client(world.s3), backfill.location)
         export, _ = await folder.read()
         head = await ledger.head(pipeline.name)
-        files = FileStore(world.deployment.config, pipeline, world.deployment.bucket(), ledger, clock=world.loop.time)
+        files = FileStore(world.deployment.of(pipeline, world.loop.time))
         assert head is not None
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "data")

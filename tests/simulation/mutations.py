@@ -19,6 +19,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 from unittest.mock import patch
 
@@ -33,8 +34,10 @@ from fastetl.decode import general as decode_general
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import batches, loader
-from fastetl.load.loader import Loader, Step
+from fastetl.load import batches, decide
+from fastetl.load.plan import Planner
+from fastetl.load.steps import Step, Steps
+from fastetl.load.survey import Survey
 from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
 from fastetl.sql.text import Statement, quote_table
 
@@ -152,13 +155,13 @@ def _unconditional(kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Abstract
 def head_lets_go_first() -> AbstractContextManager[Any]:
     """A loaded batch leaves HEAD before its files are marked."""
 
-    async def finish(self: Loader, head: Any, batch: Any, *, loads: int) -> Step:
-        members = await self._members(batch)
-        await self._ledger.close_batch(head, batch, "LOADED", loads=loads)
+    async def mark(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
+        members = await self._planner.members(batch)
+        await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
         await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
         return Step("loaded", batch)
 
-    return patch.object(Loader, "_finish", finish)
+    return patch.dict(Steps._of_batch, mark=mark)
 
 
 def head_read_after_files() -> AbstractContextManager[Any]:
@@ -174,15 +177,27 @@ def head_read_after_files() -> AbstractContextManager[Any]:
 
 def counted_batches() -> AbstractContextManager[Any]:
     """Batches are numbered by the ledger, not named by their files."""
-    original = Loader._describe_batch
+    take, stage, named = Steps.take, Planner.stage, batches.build_batch_id
+    generation, number = ContextVar("generation", default=0), ContextVar("number", default="")
 
-    async def describe(self: Loader, head: Any, files: Any, parent: str = "") -> Any:
-        number = f"{head.pipeline} {head.generation} {parent} {files[0].file_id if parent else ''}"
-        named = hashlib.blake2b(number.encode(), digest_size=16).hexdigest()
-        with patch.object(batches, "build_batch_id", lambda *_: named):
-            return await original(self, head, files, parent)
+    async def counting(self: Steps, head: Any, decision: Any) -> Step:
+        generation.set(head.generation)
+        return await take(self, head, decision)
 
-    return patch.object(Loader, "_describe_batch", describe)
+    async def numbered(self: Planner, installation: str, files: Any, *, parent: str = "") -> Any:
+        number.set(f"{files[0].pipeline} {generation.get()} {parent} {files[0].file_id if parent else ''}")
+        return await stage(self, installation, files, parent=parent)
+
+    def name(*files: Any) -> str:
+        if not number.get():
+            return named(*files)
+        return hashlib.blake2b(number.get().encode(), digest_size=16).hexdigest()
+
+    patches = ExitStack()
+    patches.enter_context(patch.object(batches, "build_batch_id", name))
+    patches.enter_context(patch.object(Steps, "take", counting))
+    patches.enter_context(patch.object(Planner, "stage", numbered))
+    return patches
 
 
 def shared_bookkeeping() -> AbstractContextManager[Any]:
@@ -198,40 +213,39 @@ def shared_bookkeeping() -> AbstractContextManager[Any]:
 def failure_believed() -> AbstractContextManager[Any]:
     """An attempt that is reported as failed is tried again at once, without a fence and a verdict."""
 
-    async def retry(self: Loader, batch: Any, failure: Any, error: str, suspects: Any = ()) -> Step:
-        return await self._retry(batch, batch.attempt)
+    original = decide._end_attempt
 
-    return patch.object(Loader, "_to_resolve", retry)
+    def end(head: Any, batch: Any, verdict: Any, now: int) -> Any:
+        decided = original(head, batch, verdict, now)
+        return decide._retry(batch, decide.Verdict("finished"), now) if decided.action == "resolve" else decided
+
+    return patch.object(decide, "_end_attempt", end)
 
 
 def failure_settles() -> AbstractContextManager[Any]:
     """A file whose data failed goes into quarantine without asking the warehouse how the attempt ended."""
-    original = Loader._to_resolve
+    original = decide._end_attempt
 
-    async def settle(self: Loader, batch: Any, failure: Any, error: str, suspects: Any = ()) -> Step:
-        if batch.files > 1:
-            return await original(self, batch, failure, error, suspects)
-        for member in await self._members(batch):
-            await self._ledger.mark_quarantined(member.file_id, batch.batch_id, error)
-        head = await self._head()
-        await self._ledger.close_batch(head, batch, "QUARANTINED")
-        return Step("quarantined", batch)
+    def end(head: Any, batch: Any, verdict: Any, now: int) -> Any:
+        decided = original(head, batch, verdict, now)
+        alone = decided.action == "resolve" and batch.files == 1
+        return decide.Decision("quarantine", batch) if alone else decided
 
-    return patch.object(Loader, "_to_resolve", settle)
+    return patch.object(decide, "_end_attempt", end)
 
 
 def unpersisted_resolves() -> AbstractContextManager[Any]:
     """Every wake-up asks for a verdict of its own."""
-    original = Loader._ask_verdict
+    original = Steps._ask_verdict
 
-    async def ask(self: Loader, head: Any, batch: Any) -> Step:
-        await original(self, head, batch)
+    async def ask(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
+        await original(self, head, batch, decision)
         fresh = await self._ledger.batch(batch.batch_id)
         if fresh.state == "RESOLVING":
             await self._ledger.advance(fresh, statement_id="", resolves=fresh.resolves + 1)
         return Step("waiting", batch)
 
-    return patch.object(Loader, "_ask_verdict", ask)
+    return patch.dict(Steps._of_batch, ask=ask)
 
 
 def registered_anew() -> AbstractContextManager[Any]:
@@ -262,56 +276,57 @@ def acknowledged_early() -> AbstractContextManager[Any]:
 
 def quarantined_without_comparison() -> AbstractContextManager[Any]:
     """Two failures of the data suffice for quarantine, whether or not anything else has loaded."""
-    original = Loader._blame
+    original = decide._blame
 
-    async def blame(self: Loader, head: Any, batch: Any, fenced: int, open_batches: Any) -> Step:
-        return await original(self, head, _with(batch, loads_begun=head.loads + 1), fenced, open_batches)
+    def blame(head: Any, open_batches: Any, batch: Any, verdict: Any, now: int) -> Any:
+        return original(head, open_batches, _with(batch, loads_begun=head.loads + 1), verdict, now)
 
-    return patch.object(Loader, "_blame", blame)
+    return patch.object(decide, "_blame", blame)
 
 
 def no_probe() -> AbstractContextManager[Any]:
     """A pipeline that paused because of suspects tries nothing beside them."""
-    original = Loader._may_open
+    original = decide.looks_for_files
 
-    def may_open(self: Loader, head: Any, open_batches: Any) -> bool:
-        return not (head.paused and open_batches) and original(self, head, open_batches)
+    def looks_for_files(head: Any, open_batches: Any, now: int) -> bool:
+        return not (head.paused and open_batches) and original(head, open_batches, now)
 
-    return patch.object(Loader, "_may_open", may_open)
+    return patch_everywhere(original, looks_for_files)
 
 
 def loads_late() -> AbstractContextManager[Any]:
     """Files wait for most of an hour, whatever `max_age` says."""
-    original = Loader._candidates
+    original = Survey.find_waiting
 
-    async def candidates(self: Loader, head: Any, open_batches: Any) -> Any:
-        files = await original(self, head, open_batches)
-        return [file for file in files if self._now() - file.created > LATE_SECONDS * 1000]
+    async def find_waiting(self: Survey, head: Any, open_batches: Any) -> Any:
+        found = await original(self, head, open_batches)
+        late = self.now() - LATE_SECONDS * 1000
+        return _with(found, files=tuple(file for file in found.files if file.created < late))
 
-    return patch.object(Loader, "_candidates", candidates)
+    return patch.object(Survey, "find_waiting", find_waiting)
 
 
 def retries_before_probes() -> AbstractContextManager[Any]:
     """While any suspect may be tried again, no probe is begun."""
-    return patch.object(Loader, "_is_probing", _is_probing_unless_due)
+    original = decide.looks_for_files
 
+    def looks_for_files(head: Any, open_batches: Any, now: int) -> bool:
+        return decide.find_due(head, open_batches, now) is None and original(head, open_batches, now)
 
-def _is_probing_unless_due(self: Loader, head: Any, open_batches: Any) -> bool:
-    due = self._due(head, open_batches)
-    return bool(head.paused and open_batches) and due is None
+    return patch_everywhere(original, looks_for_files)
 
 
 def environment_taken_for_data() -> AbstractContextManager[Any]:
     """Whatever makes COPY fail is the data's fault, and one failure suffices."""
     patches = ExitStack()
-    patches.enter_context(patch.object(batches, "classify", lambda *_, **__: "data"))
-    patches.enter_context(patch.object(loader, "QUARANTINE_AFTER", 1))
+    patches.enter_context(patch.object(decide, "classify", lambda *_, **__: "data"))
+    patches.enter_context(patch.object(decide, "QUARANTINE_AFTER", 1))
     patches.enter_context(quarantined_without_comparison())
     return patches
 
 
 def _with(item: Any, **changes: Any) -> Any:
-    return loader.msgspec.structs.replace(item, **changes)
+    return msgspec.structs.replace(item, **changes)
 
 
 def without_tombstones() -> AbstractContextManager[Any]:
@@ -363,7 +378,6 @@ MUTATIONS: dict[str, Guard] = {
     "no gate for batches and files": _shows("I3", without_steps("gate_batch", "gate_files")),
     "no gate for files": _shows("I3", without_steps("gate_files")),
     "no row count per file": _shows("I4", without_steps("count")),
-    "batch ids from a counter": _shows("I7", counted_batches),
     "bookkeeping shared between pipelines": _shows("I3", shared_bookkeeping),
     "a reported failure believed": _shows("I7", failure_believed),
     "quarantine without a verdict": _shows("I6", failure_settles),
@@ -384,6 +398,7 @@ DIRECTED: dict[str, Mutation] = {
     "an epoch that begins at once": epoch_at_once,
     "suspects tried again before a probe": retries_before_probes,
     "no fence": without_steps("gate_fence"),
+    "batch ids from a counter": counted_batches,
     "index believed": index_believed,
     "generation ignored": generation_ignored,
     "steps of a batch unconditional": steps_unconditional,

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fastetl.aws.redshift import Warehouse
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
 from fastetl.errors import StaleStepError
-from fastetl.load.loader import RESUBMIT_LIMIT_SECONDS, Loader
+from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS
+from fastetl.load.loader import Loader
 from fastetl.model import MAX_OPEN_BATCHES
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
@@ -27,15 +27,16 @@ Course = Callable[[Bench], Awaitable[Any]]
 
 
 async def overtake(loader: Loader, method: str, others: Callable[[], Awaitable[Any]]) -> None:
-    """Take a step; before its first call of `method` others do theirs."""
-    original = getattr(loader, method)
+    """Take a step; before it first plans by `method` others do theirs."""
+    planner = loader._planner
+    original = getattr(planner, method)
 
     async def overtaken(*arguments: Any) -> Any:
-        setattr(loader, method, original)
+        setattr(planner, method, original)
         await others()
         return await original(*arguments)
 
-    setattr(loader, method, overtaken)
+    setattr(planner, method, overtaken)
     try:
         await loader.wake_up()
     except StaleStepError:
@@ -63,6 +64,16 @@ async def index_is_late(bench: Bench) -> int:
     return await refused(bench)
 
 
+async def ledger_begins_again(bench: Bench) -> int:
+    """A stack is deployed a second time, with an empty ledger, against the same warehouse; then a file comes."""
+    await bench.put()
+    await settle(bench.new_loader())
+    bench.dynamodb.restore({})
+    await bench.put()
+    await settle(bench.new_loader())
+    return sum(attempt.status == "FAILED" for attempt in bench.attempts())
+
+
 async def two_open_different_batches(bench: Bench) -> int:
     """One coordinator has seen both files; before it opens their batch another has one of them on its way."""
     await bench.put()
@@ -72,14 +83,14 @@ async def two_open_different_batches(bench: Bench) -> int:
     async def begin() -> None:
         assert [(await other.wake_up()).action for _ in range(2)] == ["opened", "submitted"]
 
-    await overtake(bench.new_loader(), "_describe_batch", begin)
+    await overtake(bench.new_loader(), "stage", begin)
     return await refused(bench)
 
 
 async def one_opens_what_another_has_loaded(bench: Bench) -> int:
     """A coordinator has seen a file waiting; before it opens a batch another has loaded it."""
     await bench.put()
-    await overtake(bench.new_loader(), "_describe_batch", lambda: settle(bench.new_loader()))
+    await overtake(bench.new_loader(), "stage", lambda: settle(bench.new_loader()))
     return await refused(bench)
 
 
@@ -90,10 +101,11 @@ async def two_start_one_attempt(bench: Bench) -> int:
     await loader.wake_up()
 
     async def start() -> None:
-        assert (await other.wake_up()).action == "submitted"
+        # A second later, so that the two attempts have different names.
         await asyncio.sleep(1)
+        assert (await other.wake_up()).action == "submitted"
 
-    await overtake(loader, "_load_sql", start)
+    await overtake(loader, "load", start)
     return await refused(bench)
 
 
@@ -153,10 +165,7 @@ async def epoch_begins(bench: Bench) -> bool:
 
     Gives whether the mirror has the second.
     """
-    warehouse = Warehouse(DirectClient(bench.data_api), bench.pipeline.redshift)
-    backfiller = Backfiller(
-        bench.pipeline, bench.ledger, warehouse, clock=bench.loop.time, new_installation=lambda: "operator"
-    )
+    backfiller = Backfiller(bench.deployment())
     await settle(bench.new_loader())
     warm, fresh = bench.new_ingest(), bench.new_ingest()
     await warm.ingest(build_event([bench.write(number=0)]))
@@ -190,6 +199,7 @@ async def suspects_crowd(bench: Bench) -> bool:
 
 COURSES: dict[str, tuple[Course, Any, Any]] = {
     "index believed": (index_is_late, 0, 1),
+    "batch ids from a counter": (ledger_begins_again, 0, 1),
     "generation ignored": (two_open_different_batches, 0, 1),
     "steps of a batch unconditional": (two_start_one_attempt, 0, 1),
     "HEAD lets go before the files are marked": (dies_while_files_are_marked, 0, 1),

@@ -20,7 +20,7 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
 from fastetl.sql.tables import ddl_sql
-from tests.simulation.deployment import Deployment
+from tests.simulation.deployment import Stack
 from tests.simulation.disasters import Disasters
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import FakeRedshiftData, Pace
@@ -107,7 +107,7 @@ class World:
         self.invariants = Invariants(pipelines, self.s3, self.warehouse, BUCKET)
         self.dynamodb.watch = self.invariants.watch_item
         self.warehouse.watch = self.invariants.watch_commit
-        self.deployment = Deployment(self, Config(BUCKET, "ledger", tuple(pipelines)))
+        self.deployment = Stack(self, Config(BUCKET, "ledger", tuple(pipelines)))
         self.disasters = Disasters(self)
         self.sources = [
             SourceTable(

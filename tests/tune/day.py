@@ -29,6 +29,7 @@ from fastetl.model import FileItem
 from fastetl.sql.tables import ddl_sql
 from fastetl.tune.model import HOUR, Measured, Settings, Workload, duration
 from fastetl.tune.prices import Book
+from tests.deployments import make_deployment
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import FakeRedshiftData, Pace
 from tests.simulation.fake_s3 import FakeS3
@@ -190,9 +191,8 @@ class Day:
         bucket = Bucket(self.network.client(self.s3), BUCKET)
         warehouse = Warehouse(self.network.client(self.data_api), self.pipeline.redshift)
         loader = Loader(
-            self.config, self.pipeline, bucket, self.ledger, warehouse,
-            clock=self.loop.time, new_installation=lambda: "day",
-        )  # fmt: skip
+            make_deployment(self.config, self.pipeline, bucket, self.ledger, warehouse, clock=self.loop.time)
+        )
         scheduled = BEGINS
         while True:
             self.wake_ups += 1

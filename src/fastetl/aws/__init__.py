@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastetl.aws.calls import gather
 from fastetl.aws.clients import open_clients
+from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Run, Warehouse
@@ -17,6 +18,7 @@ __all__ = [
     "ABORT_LIMIT_SECONDS",
     "TABLE_SCHEMA",
     "Bucket",
+    "Deployment",
     "Described",
     "FunctionLog",
     "Item",
@@ -28,6 +30,7 @@ __all__ = [
     "StateMachine",
     "StoredObject",
     "Warehouse",
+    "build_deployment",
     "find_local",
     "gather",
     "open_clients",

@@ -8,6 +8,7 @@ transaction; results and metadata kept for 24 hours; a client token remembered f
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from fastetl.config import RedshiftTarget
     from fastetl.sql import Statement
+
+Token = tuple[str | int, ...]
+"""What tells one request from every other: `("resync", "orders", 3)`."""
 
 POLL_SECONDS = 0.1
 """Between two questions of somebody who waits for statements."""
@@ -47,11 +51,20 @@ class Warehouse:
         self._client = client
         self._connection: dict[str, Any] = _connection(target)
 
-    async def submit(self, statements: Sequence[Statement], *, name: str, token: str) -> str:
-        """Hand over one transaction; give the Data API's id of it.
+    async def submit(self, statements: Sequence[Statement], *, name: str, token: Token) -> str:
+        """Submit statements as one transaction.
 
-        The same `token` again gives the same id, for 8 hours; after that only the gate in the statements themselves
-        keeps them from running twice.
+        Args:
+            statements: in order.
+            name: by which `find` finds them.
+            token: what tells this request from every other. The same token again is the same request for 8 hours;
+                after that only the gate in the statements keeps them from running twice.
+
+        Returns:
+            The Data API's id of the transaction.
+
+        Raises:
+            WarehouseError: it was not taken, or no answer came.
         """
         if len(statements) > MAX_STATEMENTS:
             raise WarehouseError(
@@ -61,7 +74,7 @@ class Warehouse:
             "batch_execute_statement",
             Sqls=[statement.sql for statement in statements],
             StatementName=name,
-            ClientToken=token,
+            ClientToken=build_token(token),
             WithEvent=True,
             **self._connection,
         )
@@ -111,8 +124,8 @@ class Warehouse:
                 return rows
             page = {"NextToken": answer["NextToken"]}
 
-    async def run(self, statements: Sequence[Statement], *, name: str, token: str) -> str:
-        """Hand over one transaction and wait for its end; give its id.
+    async def run(self, statements: Sequence[Statement], *, name: str, token: Token) -> str:
+        """Submit statements as one transaction, wait for its end, and return its id.
 
         Raises:
             WarehouseError: it was not taken, or failed.
@@ -141,6 +154,14 @@ class Warehouse:
             lambda refusal: WarehouseError(f"{operation}: {refusal}", code=refusal.code, transient=refusal.transient),
             attempts=1,
         )
+
+
+def build_token(parts: Token) -> str:
+    """Build the client token of a request: 48 characters, however long the parts are.
+
+    The Data API takes 1 to 64 characters (Redshift Data API reference, BatchExecuteStatement, `ClientToken`).
+    """
+    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=24).hexdigest()
 
 
 def _connection(target: RedshiftTarget) -> dict[str, str]:

@@ -27,9 +27,8 @@ from fastetl.versions import EpochStart, epoch_at, first_change
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fastetl.aws import Ledger, Warehouse
+    from fastetl.aws import Deployment
     from fastetl.backfill.export_format import DataFile, Export
-    from fastetl.config import Pipeline
     from fastetl.model import Head
 
 EPOCH_LEAD_SECONDS = 2 * EPOCHS_KEPT_SECONDS
@@ -58,24 +57,15 @@ class Unfinished(msgspec.Struct, frozen=True):
 
 
 class Backfiller:
-    """Carries exports of one pipeline's table over. `clock` gives Unix seconds."""
+    """Carries exports of one pipeline's table over."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        ledger: Ledger,
-        warehouse: Warehouse,
-        *,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        new_installation: Callable[[], str],
-    ) -> None:
-        self._pipeline = pipeline
-        self._ledger = ledger
-        self._warehouse = warehouse
-        self._clock = clock
+    def __init__(self, deployment: Deployment, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._pipeline = deployment.pipeline
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._clock = deployment.clock
+        self._new_name = deployment.new_name
         self._sleep = sleep
-        self._new_installation = new_installation
 
     # --- epochs --------------------------------------------------------------------------------------------------
 
@@ -171,11 +161,11 @@ class Backfiller:
             return left
         if backfill.resync:
             sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at)
-            token = f"resync-{backfill.pipeline}-{backfill.epoch}-{int(self._clock())}"[:64]
+            token = ("resync", backfill.pipeline, backfill.epoch, self._new_name())
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
         await self._ledger.put_backfill(msgspec.structs.replace(backfill, state="FINISHED"))
         return left
 
     async def _head(self) -> Head:
         head = await self._ledger.head(self._pipeline.name)
-        return head or await self._ledger.create_head(self._pipeline.name, self._new_installation())
+        return head or await self._ledger.create_head(self._pipeline.name, self._new_name())

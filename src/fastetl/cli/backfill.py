@@ -43,11 +43,10 @@ wait_option = click.option("--wait/--no-wait", default=True, show_default=True, 
 def backfill(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
     """Deploy the stack first, so that changes flow. Started again, it goes on where it was."""
     from fastetl.cli.carrying_over import Options, carry_over
-    from fastetl.cli.configuration import choose_pipeline
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
     asked = Options(config, **options)
-    found = run(config, lambda reach: carry_over(reach, choose_pipeline(reach.config, pipeline), asked))
+    found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))
     if as_json:
         echo_json(found)
     tell(f"{found.pipeline}: {found.items:,} items {'carried over' if asked.wait else 'converted'}")

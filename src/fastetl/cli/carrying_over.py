@@ -16,7 +16,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fastetl.aws import StateMachine, open_clients
+from fastetl.aws import Deployment, StateMachine, open_clients
 from fastetl.backfill import (
     CLOCK_SLACK_SECONDS,
     Backfiller,
@@ -28,12 +28,12 @@ from fastetl.backfill import (
     convert_on_lambda,
     scan_table,
 )
+from fastetl.cli.deployments import Deployments
 from fastetl.cli.failures import find_problems, write
 from fastetl.cli.output import tell, write_duration
-from fastetl.cli.reach import Reach
-from fastetl.config import Pipeline
 from fastetl.errors import ExportError, FastetlError, SourceError, StaleStepError
 from fastetl.model import Backfill
+from fastetl.operate import Operator
 from fastetl.versions import EpochStart
 
 POLL_SECONDS = 5.0
@@ -60,16 +60,17 @@ def open_progress() -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
-async def carry_over(reach: Reach, pipeline: Pipeline, options: Options) -> Backfill:
+async def carry_over(deployments: Deployments, pipeline: str, options: Options) -> Backfill:
     """Carry a pipeline's table over, from where an earlier run has stopped; give what was carried over.
 
     Raises:
         ExportError: some data files could not be converted, or something keeps the backfill from its end.
     """
-    backfiller = reach.backfiller(pipeline)
+    deployment = deployments.choose(pipeline)
+    backfiller = Backfiller(deployment)
     with open_progress() as progress:
-        location = options.export or await _export(reach, pipeline, backfiller, options, progress)
-        export, files = await ExportFolder(reach.s3, location).read()
+        location = options.export or await _export(deployment, backfiller, options, progress)
+        export, files = await ExportFolder(deployments.clients["s3"], location).read()
         opened = await backfiller.open(
             location, export, files, resync=options.resync, read_since_export=options.read_since_export
         )
@@ -77,7 +78,7 @@ async def carry_over(reach: Reach, pipeline: Pipeline, options: Options) -> Back
         items = sum(file.items for file in left)
         task = progress.add_task(f"items of {export.kind} export", total=export.items, completed=export.items - items)
         failed: list[str] = []
-        async for file, problem in _convert(reach, opened, export, left, options):
+        async for file, problem in _convert(deployment, opened, export, left, options):
             progress.advance(task, 0 if problem else file.items)
             failed += [problem] * bool(problem)
             if problem:
@@ -85,40 +86,40 @@ async def carry_over(reach: Reach, pipeline: Pipeline, options: Options) -> Back
         if failed:
             raise ExportError(f"{len(failed)} of {len(files)} data files are not done; mend them, and start again")
         if options.wait:
-            await _wait(reach, backfiller, opened, options, progress)
+            await _wait(deployment, backfiller, opened, options, progress)
     return opened
 
 
-async def _export(
-    reach: Reach, pipeline: Pipeline, backfiller: Backfiller, options: Options, progress: Progress
-) -> str:
+async def _export(deployment: Deployment, backfiller: Backfiller, options: Options, progress: Progress) -> str:
     """Have the table exported, or go on with an export that was begun; give its folder."""
-    table = await reach.source(pipeline).describe()
+    pipeline, source = deployment.pipeline, deployment.source
+    table = await source.describe()
     if pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
         raise SourceError(f"{table.name} has no stream with new images; enable one, and deploy, before a backfill")
-    start = await _epoch(reach, pipeline, backfiller)
-    if (known := await reach.ledger.backfill(pipeline.name, start.epoch)) and known.state != "FINISHED":
+    start = await _epoch(deployment, backfiller)
+    known = await deployment.ledger.backfill(pipeline.name, start.epoch)
+    if known and known.state != "FINISHED":
         return known.location
     await _wait_for_epoch(backfiller, start, progress)
-    folder = f"{reach.config.prefix}exports/{pipeline.name}/{start.epoch:04d}"
+    folder = f"{deployment.config.prefix}exports/{pipeline.name}/{start.epoch:04d}"
     if options.scan:
         task = progress.add_task("segments read")
         await scan_table(
-            reach.source(pipeline),
-            reach.bucket,
+            source,
+            deployment.bucket,
             f"{folder}/AWSDynamoDB/scan-{start.epoch:04d}",
             Throttle(options.rate, time.time, asyncio.sleep),
             exported_at=int(time.time()),
             on_segment=lambda done, of: progress.update(task, completed=done, total=of),
         )
-        return f"s3://{reach.config.bucket}/{folder}/AWSDynamoDB/scan-{start.epoch:04d}"
+        return f"s3://{deployment.config.bucket}/{folder}/AWSDynamoDB/scan-{start.epoch:04d}"
     token = f"fastetl-{start.epoch}-{start.starts_at}"
-    arn = await reach.source(pipeline).export(reach.config.bucket, folder, token)
+    arn = await source.export(deployment.config.bucket, folder, token)
     task = progress.add_task("DynamoDB exports the table", total=None)
-    while not await reach.source(pipeline).exported(arn):  # noqa: ASYNC110 - it can only be polled
+    while not await source.exported(arn):  # noqa: ASYNC110 - it can only be polled
         await asyncio.sleep(POLL_SECONDS)
     progress.remove_task(task)
-    return f"s3://{reach.config.bucket}/{folder}/AWSDynamoDB/{arn.rpartition('/')[2]}"
+    return f"s3://{deployment.config.bucket}/{folder}/AWSDynamoDB/{arn.rpartition('/')[2]}"
 
 
 async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: Progress) -> None:
@@ -134,28 +135,30 @@ async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: P
     progress.remove_task(task)
 
 
-async def _epoch(reach: Reach, pipeline: Pipeline, backfiller: Backfiller) -> EpochStart:
+async def _epoch(deployment: Deployment, backfiller: Backfiller) -> EpochStart:
     """Begin an epoch, unless the last one has not been used to its end."""
-    head = await reach.ledger.head(pipeline.name)
+    ledger, name = deployment.ledger, deployment.pipeline.name
+    head = await ledger.head(name)
     if head and head.epochs:
         last = max(head.epochs, key=lambda start: start.epoch)
-        known = await reach.ledger.backfill(pipeline.name, last.epoch)
+        known = await ledger.backfill(name, last.epoch)
         if known is None or known.state != "FINISHED":
             return last
     return await backfiller.begin_epoch()
 
 
 async def _convert(
-    reach: Reach, backfill: Backfill, export: Export, files: Sequence[DataFile], options: Options
+    deployment: Deployment, backfill: Backfill, export: Export, files: Sequence[DataFile], options: Options
 ) -> AsyncIterator[tuple[DataFile, str]]:
     """Convert data files, here or in the stack; give each as it is done, and what went wrong with it."""
     if not files:
         return
     if options.distributed:
-        (client,) = await open_clients("stepfunctions", region=reach.config.region)
+        ledger, began = deployment.ledger, time.time()
+        (client,) = await open_clients("stepfunctions", region=deployment.config.region)
         async with client:
             machine = StateMachine(client, options.distributed)
-            async for file in convert_on_lambda(machine, backfill, export, files, reach.ledger, started_at=time.time()):
+            async for file in convert_on_lambda(machine, backfill, export, files, ledger, started_at=began):
                 yield file, ""
         return
     config = options.config.resolve()
@@ -192,14 +195,16 @@ def convert_here(task: bytes) -> None:
         raise ExportError(" ".join(map(write, find_problems(error)))) from None
 
 
-async def _wait(reach: Reach, backfiller: Backfiller, backfill: Backfill, options: Options, progress: Progress) -> None:
+async def _wait(
+    deployment: Deployment, backfiller: Backfiller, backfill: Backfill, options: Options, progress: Progress
+) -> None:
     task = progress.add_task("", total=None)
     while left := await backfiller.finish(backfill, despite_rejects=options.despite_rejects):
         if not left.pending:
             raise ExportError(explain(left))
         progress.update(task, description=f"waiting until {left.pending:,} files are loaded")
         try:
-            await reach.operator(reach.config.pipeline(backfill.pipeline)).load_now()
+            await Operator(deployment).load_now()
         except StaleStepError:
             continue
         await asyncio.sleep(POLL_SECONDS)

@@ -50,9 +50,10 @@ def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
 
 
 def _check_online(path: Path, *, as_json: bool) -> None:
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Preflight
 
-    found = run_each(path, "", lambda reach, one: reach.deployed(one).look())
+    found = run_each(path, "", lambda one: Preflight(one).look())
     if as_json:
         echo_json(found)
     for name, findings in found.items() if not as_json else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,7 @@ from fastetl.cli.options import command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
-    from fastetl.config import Pipeline
+    from fastetl.aws import Deployment
 
 
 @command("ddl", extra="")
@@ -27,9 +25,9 @@ def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
 
     chosen = choose_pipelines(read_config(config, offline=not apply), pipeline)
     if apply:
-        from fastetl.cli.reach import run
+        from fastetl.cli.deployments import run_each
 
-        run(config, lambda reach: _apply(reach, chosen))
+        run_each(config, pipeline, _apply)
     elif not as_json:
         click.echo("".join(f"{each.sql};\n\n" for one in chosen for each in ddl_sql(one)), nl=False)
     if as_json:
@@ -39,13 +37,13 @@ def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
         echo_json(answers)
 
 
-async def _apply(reach: Reach, pipelines: list[Pipeline]) -> None:
+async def _apply(deployment: Deployment) -> None:
     from fastetl.limits import MAX_STATEMENTS
     from fastetl.sql import ddl_sql
 
-    for one in pipelines:
-        warehouse, sql = reach.warehouse(one), ddl_sql(one)
-        for n in range(0, len(sql), MAX_STATEMENTS):
-            token = f"ddl-{uuid.uuid4()}"
-            await warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{one.name}", token=token)
-        tell(f"{one.name}: tables and views of {one.schema}.{one.target} are there")
+    one = deployment.pipeline
+    sql = ddl_sql(one)
+    for n in range(0, len(sql), MAX_STATEMENTS):
+        token = ("ddl", deployment.new_name())
+        await deployment.warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{one.name}", token=token)
+    tell(f"{one.name}: tables and views of {one.schema}.{one.target} are there")

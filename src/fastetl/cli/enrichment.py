@@ -12,7 +12,7 @@ from fastetl.aws import References, find_local, open_clients
 from fastetl.enrich import Enricher
 
 if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
+    from fastetl.aws import Deployment
     from fastetl.config import Config, Pipeline
     from fastetl.ingest import Ingest
 
@@ -38,14 +38,11 @@ async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) 
     return Enricher(pipeline, os.environ, found)
 
 
-async def build_ingest(reach: Reach, pipeline: Pipeline, config_path: Path) -> Ingest:
+async def build_ingest(deployment: Deployment, config_path: Path) -> Ingest:
     """Build what ingests a pipeline's events, as the ingest function does it."""
-    import time
-
     from fastetl.ingest import Ingest
 
-    enricher = await build_enricher(reach.config, pipeline, config_path)
-    return Ingest(reach.config, pipeline, reach.bucket, reach.ledger, enricher, clock=time.time)
+    return Ingest(deployment, await build_enricher(deployment.config, deployment.pipeline, config_path))
 
 
 async def _fetch(config: Config, names: tuple[str, ...], root: Path) -> dict[str, Path]:

@@ -16,9 +16,10 @@ from fastetl.cli.output import echo_json, tell
 @pipelines_option
 def load(config: Path, pipeline: str, *, now: bool, as_json: bool) -> None:  # noqa: ARG001 - --now says what is meant
     """The coordinator wakes up every minute; `fastetl status` shows how the load goes."""
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Operator
 
-    names = run_each(config, pipeline, lambda reach, one: reach.operator(one).load_now())
+    names = run_each(config, pipeline, lambda one: Operator(one).load_now())
     if as_json:
         echo_json([{"pipeline": name, "load_requested": True} for name in names])
     for name in names:

@@ -16,9 +16,10 @@ from fastetl.cli.output import echo_json, tell
 @pipelines_option
 def pause(reason: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     """A load that runs already goes on to its end."""
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Operator
 
-    names = run_each(config, pipeline, lambda reach, one: reach.operator(one).pause(reason))
+    names = run_each(config, pipeline, lambda one: Operator(one).pause(reason))
     if as_json:
         echo_json([{"pipeline": name, "paused": reason} for name in names])
     for name in names:

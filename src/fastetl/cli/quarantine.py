@@ -12,7 +12,7 @@ from fastetl.cli.options import command, config_option, pipelines_option, yes_op
 from fastetl.cli.output import echo_json, tell, write_size, write_table
 
 if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
+    from fastetl.cli.deployments import Deployments
     from fastetl.model import FileItem
     from fastetl.operate import Operator
 
@@ -25,9 +25,9 @@ file_argument = click.argument("file")
 @pipelines_option
 def list_files(config: Path, pipeline: str, *, as_json: bool) -> None:
     """List the files, oldest first, and why they are there."""
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    found = run(config, lambda reach: _find_all(reach, pipeline))
+    found = run(config, lambda deployments: _find_all(deployments, pipeline))
     files = [file for _, file in found]
     if as_json:
         echo_json(files)
@@ -50,9 +50,9 @@ def show(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     """
     import msgspec
 
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    found = run(config, lambda reach: _find_one(reach, pipeline, file))[1]
+    found = run(config, lambda deployments: _find_one(deployments, pipeline, file))[1]
     if as_json:
         echo_json(found)
         return
@@ -70,10 +70,10 @@ def retry(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
 
     FILE is its id, or the beginning of it. Nothing that is newer than its rows is overwritten.
     """
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    async def work(reach: Reach) -> FileItem:
-        operator, found = await _find_one(reach, pipeline, file)
+    async def work(deployments: Deployments) -> FileItem:
+        operator, found = await _find_one(deployments, pipeline, file)
         return await operator.retry(found.file_id)
 
     found = run(config, work)
@@ -92,15 +92,15 @@ def drop(file: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) ->
 
     FILE is its id, or the beginning of it. Its object stays on S3.
     """
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    found = run(config, lambda reach: _find_one(reach, pipeline, file))[1]
+    found = run(config, lambda deployments: _find_one(deployments, pipeline, file))[1]
     question = f"{found.rows:,} changes of {found.pipeline} will be missing from the warehouse. Drop {found.file_id}?"
     if not yes:
         click.confirm(question, abort=True, err=True)
 
-    async def work(reach: Reach) -> FileItem:
-        operator, one = await _find_one(reach, pipeline, found.file_id)
+    async def work(deployments: Deployments) -> FileItem:
+        operator, one = await _find_one(deployments, pipeline, found.file_id)
         return await operator.drop(one.file_id)
 
     dropped = run(config, work)
@@ -113,15 +113,15 @@ for each in (list_files, show, retry, drop):
     quarantine.add_command(each)
 
 
-async def _find_all(reach: Reach, pipeline: str) -> list[tuple[Operator, FileItem]]:
-    from fastetl.cli.configuration import choose_pipelines
+async def _find_all(deployments: Deployments, pipeline: str) -> list[tuple[Operator, FileItem]]:
+    from fastetl.operate import Operator
 
-    operators = [reach.operator(each) for each in choose_pipelines(reach.config, pipeline)]
+    operators = [Operator(each) for each in deployments.choose_each(pipeline)]
     return [(operator, file) for operator in operators for file in await operator.quarantined()]
 
 
-async def _find_one(reach: Reach, pipeline: str, start: str) -> tuple[Operator, FileItem]:
+async def _find_one(deployments: Deployments, pipeline: str, start: str) -> tuple[Operator, FileItem]:
     from fastetl.cli.configuration import choose_one
 
-    found = {file.file_id: (operator, file) for operator, file in await _find_all(reach, pipeline)}
+    found = {file.file_id: (operator, file) for operator, file in await _find_all(deployments, pipeline)}
     return found[choose_one("file in quarantine", start, found, "fastetl quarantine list")]

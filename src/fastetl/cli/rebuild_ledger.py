@@ -13,9 +13,10 @@ from fastetl.cli.output import echo_json, tell
 @pipelines_option
 def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
     """Run it after the ledger was lost, or after the ledger or the warehouse was set back to an earlier time."""
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Reconciler
 
-    found = run_each(config, pipeline, lambda reach, one: reach.reconciler(one).rebuild_ledger()).values()
+    found = run_each(config, pipeline, lambda one: Reconciler(one).rebuild_ledger()).values()
     if as_json:
         echo_json(list(found))
     for each in found:

@@ -23,10 +23,11 @@ def reconcile(config: Path, pipeline: str, since: str, until: str, *, as_json: b
     does not compare the rows themselves.
     """
     from fastetl.cli.configuration import parse_hours
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Reconciler
 
     hours = parse_hours(since, until)
-    found = run_each(config, pipeline, lambda reach, one: reach.reconciler(one).reconcile(*hours)).values()
+    found = run_each(config, pipeline, lambda one: Reconciler(one).reconcile(*hours)).values()
     if as_json:
         echo_json(list(found))
     for each in found if not as_json else ():

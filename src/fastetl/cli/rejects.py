@@ -15,8 +15,8 @@ from fastetl.cli.output import echo_json, tell
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastetl.cli.reach import Reach
-    from fastetl.config import Pipeline
+    from fastetl.aws import Deployment
+    from fastetl.cli.deployments import Deployments
     from fastetl.model import Reject
 
 rejects = click.Group("rejects", help=SENTENCES["rejects"])
@@ -29,13 +29,16 @@ key_argument = click.argument("key")
 @click.option("--keys", is_flag=True, help="Only the keys, without reading the objects.")
 def list_rejects(config: Path, pipeline: str, *, keys: bool, as_json: bool) -> None:
     """List the objects that hold rejects, with how many records which column could not hold, and why."""
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
+    from fastetl.operate import Operator
 
-    async def find(reach: Reach) -> list[dict[str, Any]]:
+    async def find(deployments: Deployments) -> list[dict[str, Any]]:
         found = []
-        for key, one in (await _find_keys(reach, pipeline)).items():
-            held = [] if keys else await reach.operator(one).rejects(key)
-            found.append({"key": key, "pipeline": one.name, "records": len(held), "reasons": _count_reasons(held)})
+        for key, one in (await _find_keys(deployments, pipeline)).items():
+            held = [] if keys else await Operator(one).rejects(key)
+            found.append(
+                {"key": key, "pipeline": one.pipeline.name, "records": len(held), "reasons": _count_reasons(held)}
+            )
         return found
 
     found = run(config, find)
@@ -56,11 +59,12 @@ def show(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:  # no
 
     KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part.
     """
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
+    from fastetl.operate import Operator
 
-    async def find(reach: Reach) -> list[Reject]:
-        found, one = await _find_key(reach, pipeline, key)
-        return await reach.operator(one).rejects(found)
+    async def find(deployments: Deployments) -> list[Reject]:
+        found, one = await _find_key(deployments, pipeline, key)
+        return await Operator(one).rejects(found)
 
     for reject in run(config, find):
         echo_json(reject)
@@ -75,15 +79,15 @@ def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
 
     KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part.
     """
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    async def work(reach: Reach) -> Any:
+    async def work(deployments: Deployments) -> Any:
         from fastetl.cli.enrichment import build_ingest
-        from fastetl.operate import replay_rejects
+        from fastetl.operate import Operator, replay_rejects
 
-        found, one = await _find_key(reach, pipeline, key)
-        held = await reach.operator(one).rejects(found)
-        return await replay_rejects(found, held, await build_ingest(reach, one, config))
+        found, one = await _find_key(deployments, pipeline, key)
+        held = await Operator(one).rejects(found)
+        return await replay_rejects(found, held, await build_ingest(one, config))
 
     found = run(config, work)
     if as_json:
@@ -96,18 +100,18 @@ for each in (list_rejects, show, replay):
     rejects.add_command(each)
 
 
-async def _find_keys(reach: Reach, pipeline: str) -> dict[str, Pipeline]:
-    from fastetl.cli.configuration import choose_pipelines
+async def _find_keys(deployments: Deployments, pipeline: str) -> dict[str, Deployment]:
+    from fastetl.operate import Operator
 
-    chosen = choose_pipelines(reach.config, pipeline)
-    return {key: one for one in chosen for key in await reach.operator(one).reject_keys()}
+    chosen = deployments.choose_each(pipeline)
+    return {key: one for one in chosen for key in await Operator(one).reject_keys()}
 
 
-async def _find_key(reach: Reach, pipeline: str, start: str) -> tuple[str, Pipeline]:
+async def _find_key(deployments: Deployments, pipeline: str, start: str) -> tuple[str, Deployment]:
     """Find the object whose key, or whose key's last part, begins like this."""
     from fastetl.cli.configuration import choose_one
 
-    keys = await _find_keys(reach, pipeline)
+    keys = await _find_keys(deployments, pipeline)
     names = {key.rpartition("/")[2]: key for key in keys}
     listing = "fastetl rejects list --keys"
     found = start if start in keys else names[choose_one("object of rejects", start, names, listing)]

@@ -11,7 +11,7 @@ from fastetl.cli.options import command, config_option, pipeline_option, since_o
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
+    from fastetl.aws import Deployment
     from fastetl.operate import Reloaded
 
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 def reload(into: str, config: Path, pipeline: str, since: str, until: str, *, as_json: bool) -> None:
     """The running pipeline goes on beside it. Started again, it goes on where it was."""
     from fastetl.cli.carrying_over import open_progress
-    from fastetl.cli.configuration import choose_pipeline, parse_hours
-    from fastetl.cli.reach import run
+    from fastetl.cli.configuration import parse_hours
+    from fastetl.cli.deployments import run_one
+    from fastetl.operate import Reloader
 
     schema, _, target = into.partition(".")
     if not schema or not target:
         raise click.BadParameter(f"{into!r} is not a table; write it like analytics.orders_2", param_hint="--into")
     hours = parse_hours(since, until)
 
-    async def work(reach: Reach) -> Reloaded:
-        reloader = reach.reloader(choose_pipeline(reach.config, pipeline), (schema, target))
+    async def work(deployment: Deployment) -> Reloaded:
+        reloader = Reloader(deployment, (schema, target))
         with open_progress() as progress:
             task = progress.add_task("files loaded", total=None)
 
@@ -43,7 +44,7 @@ def reload(into: str, config: Path, pipeline: str, since: str, until: str, *, as
 
             return await reloader.reload(*hours, show)
 
-    found = run(config, work)
+    found = run_one(config, pipeline, work)
     if as_json:
         echo_json(found)
     tell(f"{found.loaded:,} of {found.files:,} files are loaded into {into}")

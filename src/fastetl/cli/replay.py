@@ -9,7 +9,7 @@ from fastetl.cli.options import command, config_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
+    from fastetl.cli.deployments import Deployments
     from fastetl.ingest import Ingest
 
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @config_option
 def replay(config: Path, *, as_json: bool) -> None:
     """They are in the bucket under `aws/lambda/`; each is deleted once its changes are registered."""
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
-    async def work(reach: Reach) -> Any:
+    async def work(deployments: Deployments) -> Any:
         from fastetl.cli.enrichment import build_ingest
         from fastetl.operate import replay_failures
 
@@ -27,10 +27,10 @@ def replay(config: Path, *, as_json: bool) -> None:
 
         async def ingest_for(name: str) -> Ingest:
             if name not in built:
-                built[name] = await build_ingest(reach, reach.config.pipeline(name), config)
+                built[name] = await build_ingest(deployments.choose(name), config)
             return built[name]
 
-        return await replay_failures(reach.config, reach.bucket, ingest_for)
+        return await replay_failures(deployments.config, deployments.bucket, ingest_for)
 
     found = run(config, work)
     if as_json:

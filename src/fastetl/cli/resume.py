@@ -13,9 +13,10 @@ from fastetl.cli.output import echo_json, tell
 @pipelines_option
 def resume(config: Path, pipeline: str, *, as_json: bool) -> None:
     """It ends the pause of an operator as well as one of fastetl itself."""
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Operator
 
-    names = run_each(config, pipeline, lambda reach, one: reach.operator(one).resume())
+    names = run_each(config, pipeline, lambda one: Operator(one).resume())
     if as_json:
         echo_json([{"pipeline": name, "paused": ""} for name in names])
     for name in names:

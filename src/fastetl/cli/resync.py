@@ -35,11 +35,10 @@ from fastetl.cli.output import echo_json, tell
 def resync(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
     """It mends a gap: changes that the stream had forgotten before they were read. Started again, it goes on."""
     from fastetl.cli.carrying_over import Options, carry_over
-    from fastetl.cli.configuration import choose_pipeline
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run
 
     asked = Options(config, resync=True, **options)
-    found = run(config, lambda reach: carry_over(reach, choose_pipeline(reach.config, pipeline), asked))
+    found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))
     if as_json:
         echo_json(found)
     end = "carried over, and rows that the table no longer has are deleted" if asked.wait else "converted"

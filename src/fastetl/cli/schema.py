@@ -30,9 +30,10 @@ def diff(config: Path, pipeline: str, hours: float, *, as_json: bool) -> None:
     SQL and lines for the configuration go to standard output, everything else to standard error. Exit code 1 says that
     there is something to mend.
     """
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import SchemaReader
 
-    found = run_each(config, pipeline, lambda reach, one: reach.schema_reader(one).diff(hours)).values()
+    found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
     if as_json:
         echo_json(list(found))
     for each in found if not as_json else ():

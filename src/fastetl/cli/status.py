@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 @pipelines_option
 def status(config: Path, pipeline: str, *, as_json: bool) -> None:
     """It reads the whole ledger."""
-    from fastetl.cli.reach import run_each
+    from fastetl.cli.deployments import run_each
+    from fastetl.operate import Operator
 
-    found = run_each(config, pipeline, lambda reach, one: reach.operator(one).status()).values()
+    found = run_each(config, pipeline, lambda one: Operator(one).status()).values()
     if as_json:
         echo_json(list(found))
         return

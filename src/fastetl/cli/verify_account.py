@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fastetl.cli.options import command, config_option, pipeline_option
 from fastetl.cli.output import echo_json
-
-if TYPE_CHECKING:
-    from fastetl.cli.reach import Reach
-    from fastetl.operate import Verdict
 
 
 @command("verify-account")
@@ -23,13 +18,10 @@ def verify_account(config: Path, pipeline: str, *, as_json: bool) -> None:
 
     Exit code 1 says that an answer is not as expected.
     """
-    from fastetl.cli.configuration import choose_pipeline
-    from fastetl.cli.reach import run
+    from fastetl.cli.deployments import run_one
+    from fastetl.operate import Verifier
 
-    async def ask(reach: Reach) -> list[Verdict]:
-        return await reach.verifier(choose_pipeline(reach.config, pipeline)).verify()
-
-    found = run(config, ask)
+    found = run_one(config, pipeline, lambda one: Verifier(one).verify())
     if as_json:
         echo_json(found)
     for each in found if not as_json else ():

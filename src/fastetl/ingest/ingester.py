@@ -12,13 +12,13 @@ from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     import polars as pl
 
-    from fastetl.aws import Bucket, Ledger
-    from fastetl.config import Config, Pipeline
+    from fastetl.aws import Deployment
+    from fastetl.config import Pipeline
     from fastetl.decode import Changes
     from fastetl.versions import EpochStart
 
@@ -74,24 +74,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Ingest:
-    """Ingests one pipeline's events. `clock` gives Unix seconds."""
+    """Ingests one pipeline's events. It needs no warehouse."""
 
-    def __init__(
-        self,
-        config: Config,
-        pipeline: Pipeline,
-        bucket: Bucket,
-        ledger: Ledger,
-        enricher: Enricher,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
-        self._pipeline = pipeline
-        self._decoder = Decoder(pipeline)
-        self._files = FileStore(config, pipeline, bucket, ledger, clock=clock)
-        self._ledger = ledger
+    def __init__(self, deployment: Deployment, enricher: Enricher) -> None:
+        self._pipeline = deployment.pipeline
+        self._decoder = Decoder(deployment.pipeline)
+        self._files = FileStore(deployment)
+        self._ledger = deployment.ledger
         self._enricher = enricher
-        self._clock = clock
+        self._clock = deployment.clock
         self._epochs: tuple[EpochStart, ...] = ()
         self._epochs_read_at = float("-inf")
 

@@ -18,10 +18,9 @@ from fastetl.ingest.encode import encode_rejects
 from fastetl.model import FileItem, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from fastetl.aws import Bucket, Ledger
-    from fastetl.config import Config, Pipeline
+    from fastetl.aws import Deployment
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Names the rejects of an event in which no record tells when it happened."""
@@ -46,18 +45,16 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 class FileStore:
-    """Stores one pipeline's files. `clock` gives Unix seconds."""
+    """Stores one pipeline's files. It needs no warehouse."""
 
-    def __init__(
-        self, config: Config, pipeline: Pipeline, bucket: Bucket, ledger: Ledger, *, clock: Callable[[], float]
-    ) -> None:
-        self._prefix = config.prefix
-        self._pipeline = pipeline
-        self._layout = pipeline.layout
+    def __init__(self, deployment: Deployment) -> None:
+        self._prefix = deployment.config.prefix
+        self._pipeline = deployment.pipeline
+        self._layout = deployment.pipeline.layout
         self._layout_written = False
-        self._bucket = bucket
-        self._ledger = ledger
-        self._clock = clock
+        self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._clock = deployment.clock
 
     async def store(self, contents: Contents, pieces: Iterator[bytes]) -> tuple[FileItem, bool]:
         """Put a file's rejects, its object and its item where they belong; when it returns, they are there.

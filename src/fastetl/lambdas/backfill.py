@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, limit_threads, read_config
+from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, build_deployments, limit_threads, read_config
 
 limit_threads()
 
-from fastetl.aws import Bucket, Ledger, References, open_clients
+from fastetl.aws import References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder
 from fastetl.enrich import Enricher
 from fastetl.errors import ExportError
@@ -52,7 +51,7 @@ class _Opened(msgspec.Struct, frozen=True):
 _config = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
-_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
@@ -81,14 +80,15 @@ async def _convert(task: Task) -> Converted:
         path = Path(directory, "data.json.gz")
         await opened.folder.fetch(task.file, path)
         converted = await converter.convert(opened.export, task.file, path, opened.epochs, opened.backfill.split_bytes)
-    await _ledger.put_converted(opened.backfill, converted)
+    await _deployments[task.pipeline].ledger.put_converted(opened.backfill, converted)
     return converted
 
 
 async def _open(pipeline: str, epoch: int) -> _Opened:
     if (pipeline, epoch) not in _opened:
-        backfill = await _ledger.backfill(pipeline, epoch)
-        head = await _ledger.head(pipeline)
+        ledger = _deployments[pipeline].ledger
+        backfill = await ledger.backfill(pipeline, epoch)
+        head = await ledger.head(pipeline)
         if backfill is None or head is None:
             raise ExportError(f"{pipeline} has no backfill of epoch {epoch}; begin it with `fastetl backfill`")
         folder = ExportFolder(_s3, backfill.location)
@@ -99,6 +99,6 @@ async def _open(pipeline: str, epoch: int) -> _Opened:
 
 def _converter(pipeline: Pipeline) -> Converter:
     if pipeline.name not in _converters:
-        files = FileStore(_config, pipeline, _bucket, _ledger, clock=time.time)
+        files = FileStore(_deployments[pipeline.name])
         _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
     return _converters[pipeline.name]

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.aws import Bucket, Ledger, Warehouse, open_clients
+from fastetl.aws import open_clients
 from fastetl.errors import FastetlError, StaleStepError
-from fastetl.lambdas.environment import METRICS_NAMESPACE, read_config, trace
+from fastetl.lambdas.environment import METRICS_NAMESPACE, build_deployments, read_config, trace
 from fastetl.load import Loader
 
 if TYPE_CHECKING:
@@ -39,19 +38,8 @@ metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 _config = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb, _redshift = _runner.run(open_clients("s3", "dynamodb", "redshift-data", region=_config.region))
-_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
-_loaders = {
-    pipeline.name: Loader(
-        _config,
-        pipeline,
-        _bucket,
-        _ledger,
-        Warehouse(_redshift, pipeline.redshift),
-        clock=time.time,
-        new_installation=lambda: uuid.uuid4().hex,
-    )
-    for pipeline in _config.pipelines
-}
+_deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb, "redshift-data": _redshift})
+_loaders = {name: Loader(deployment) for name, deployment in _deployments.items()}
 logger.info("ready", pipelines=sorted(_loaders))
 
 
@@ -138,8 +126,8 @@ async def _report_missing(name: str, loader: Loader, step: Step) -> None:
 
 async def _measure(name: str, loader: Loader) -> None:
     """Say how much waits, for alarms and the dashboard."""
-    waiting = await loader.waiting()
-    head = await _ledger.head(name)
+    waiting = await loader.backlog()
+    head = await _deployments[name].ledger.head(name)
     _emit(
         name,
         ("PendingFiles", MetricUnit.Count, waiting.files),

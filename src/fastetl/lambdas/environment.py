@@ -1,4 +1,4 @@
-"""What the functions read from their environment; only this module reads `os.environ`.
+"""Find what the functions run with: the configuration and the deployments. Only this module reads `os.environ`.
 
 `FASTETL_CONFIG` is the path of the configuration (default: `fastetl.toml` in the function's own folder);
 `FASTETL_TRACING=true` asks for X-Ray; what else the configuration takes from the environment is listed in
@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastetl.aws import Deployment, build_deployment
 from fastetl.config import Config, parse_config
 from fastetl.errors import ConfigError, Problem
 
@@ -57,6 +60,14 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
         problem = Problem(str(path), f"cannot be read: {error}", f"Add it, or set {CONFIG_VARIABLE}")
         raise ConfigError((problem,)) from error
     return parse_config(text, environ)
+
+
+def build_deployments(config: Config, clients: Mapping[str, Any]) -> dict[str, Deployment]:
+    """Build the deployment of every pipeline, by name, from the AWS clients that are open."""
+    return {
+        pipeline.name: build_deployment(config, pipeline, clients, clock=time.time, new_name=lambda: uuid.uuid4().hex)
+        for pipeline in config.pipelines
+    }
 
 
 def trace(handler: Callable[..., Any], environ: Mapping[str, str] = os.environ) -> Callable[..., Any]:

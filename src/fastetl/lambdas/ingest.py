@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.lambdas.environment import ENVIRON, METRICS_NAMESPACE, TASK_ROOT, limit_threads, read_config, trace
+from fastetl.lambdas.environment import (
+    ENVIRON,
+    METRICS_NAMESPACE,
+    TASK_ROOT,
+    build_deployments,
+    limit_threads,
+    read_config,
+    trace,
+)
 
 limit_threads()
 
-from fastetl.aws import ABORT_LIMIT_SECONDS, Bucket, Ledger, References, open_clients
+from fastetl.aws import ABORT_LIMIT_SECONDS, References, open_clients
 from fastetl.decode import parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError, FastetlError, StorageError
@@ -47,17 +55,14 @@ _raw_events = install_raw_events()
 _config = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
-_bucket, _ledger = Bucket(_s3, _config.bucket), Ledger(_dynamodb, _config.ledger_table)
+_deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
 _runner.run(_references.refresh())
 _references_read_at = time.monotonic()
 _enrichers = {pipeline.name: Enricher(pipeline, ENVIRON, _references.paths) for pipeline in _config.pipelines}
-_ingests = {
-    pipeline.name: Ingest(_config, pipeline, _bucket, _ledger, _enrichers[pipeline.name], clock=time.time)
-    for pipeline in _config.pipelines
-}
+_ingests = {name: Ingest(deployment, _enrichers[name]) for name, deployment in _deployments.items()}
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
     logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")

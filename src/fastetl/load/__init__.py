@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fastetl.load.batches import build_batch, build_batch_id, build_manifest, build_members
-from fastetl.load.loader import Loader, Step
+from fastetl.load.loader import Backlog, Loader
+from fastetl.load.plan import Planner
+from fastetl.load.steps import Step
 
 __all__ = [
+    "Backlog",
     "Loader",
+    "Planner",
     "Step",
-    "build_batch",
-    "build_batch_id",
-    "build_manifest",
-    "build_members",
 ]

@@ -335,7 +335,7 @@ class Embedded:
     async def run_sql(self, pipeline: Pipeline, sql: tuple[Statement, ...]) -> list[list[dict[str, Any]]]:
         """Run statements in one transaction; give the rows of the last one, as the Data API's fields."""
         warehouse = Warehouse(self.redshift, pipeline.redshift)
-        token = f"{time.time_ns()}"
+        token = (time.time_ns(),)
         statement_id = await warehouse.submit(sql, name=sql[-1].step, token=token)
         while (run := await warehouse.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it is polled
             await asyncio.sleep(0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastetl.operate.account_experiments import Verdict, Verifier
 from fastetl.operate.operator import Operator, Status
-from fastetl.operate.preflight import Deployed, Finding
+from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.reload import Reloaded, Reloader
@@ -12,9 +12,9 @@ from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
 
 __all__ = [
-    "Deployed",
     "Finding",
     "Operator",
+    "Preflight",
     "Proposal",
     "Reconciler",
     "Reloaded",

@@ -16,8 +16,7 @@ from fastetl.sql import Statement, quote_identifier, quote_literal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.aws import Bucket, SourceTable, Warehouse
-    from fastetl.config import Config, Pipeline
+    from fastetl.aws import Deployment
 
 RACES = 5
 
@@ -32,17 +31,16 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """Asks one pipeline's account. `name` is a suffix for tables and objects that nothing else has."""
+    """Asks one pipeline's account."""
 
-    def __init__(
-        self, config: Config, pipeline: Pipeline, source: SourceTable, bucket: Bucket, warehouse: Warehouse, name: str
-    ) -> None:
-        self._config = config
-        self._pipeline = pipeline
-        self._source = source
-        self._bucket = bucket
-        self._warehouse = warehouse
-        self._name = name
+    def __init__(self, deployment: Deployment) -> None:
+        self._config = deployment.config
+        self._pipeline = deployment.pipeline
+        self._source = deployment.source
+        self._bucket = deployment.bucket
+        self._warehouse = deployment.warehouse
+        self._name = deployment.new_name()[:12]
+        """Ends the names of tables and objects, so that nothing else has them."""
         self._asked = 0
 
     async def verify(self) -> list[Verdict]:
@@ -108,7 +106,7 @@ class Verifier:
         return f"{len(rows)} of 2 members were read; fastetl writes one member", True
 
     async def _changed_sql(self) -> tuple[str, bool]:
-        token = f"verify-{self._name}"
+        token = ("verify", self._name)
         first = await self._warehouse.submit([Statement("one", "SELECT 1")], name="fastetl/verify", token=token)
         try:
             second = await self._warehouse.submit([Statement("two", "SELECT 2")], name="fastetl/verify", token=token)
@@ -159,5 +157,5 @@ class Verifier:
     async def _submit(self, *sqls: str) -> str:
         self._asked += 1
         statements = [Statement("verify", sql) for sql in sqls]
-        token = f"verify-{self._name}-{self._asked}"
+        token = ("verify", self._name, self._asked)
         return await self._warehouse.submit(statements, name="fastetl/verify", token=token)

@@ -13,10 +13,7 @@ from fastetl.keys import rejects_prefix
 from fastetl.model import FileItem, Head, Reject, follows_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fastetl.aws import Bucket, Ledger
-    from fastetl.config import Config, Pipeline
+    from fastetl.aws import Deployment
 
 RACES = 10
 """How often a change of HEAD is tried while coordinators change it as well."""
@@ -56,16 +53,14 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Operator:
-    """Works on one pipeline. `clock` gives Unix seconds."""
+    """Looks at one pipeline, and changes what an operator may change."""
 
-    def __init__(
-        self, config: Config, pipeline: Pipeline, bucket: Bucket, ledger: Ledger, *, clock: Callable[[], float]
-    ) -> None:
-        self._config = config
-        self._pipeline = pipeline
-        self._bucket = bucket
-        self._ledger = ledger
-        self._clock = clock
+    def __init__(self, deployment: Deployment) -> None:
+        self._config = deployment.config
+        self._pipeline = deployment.pipeline
+        self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._clock = deployment.clock
 
     async def status(self) -> Status:
         """Look at ledger and bucket; reads the whole ledger."""

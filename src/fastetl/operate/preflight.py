@@ -1,4 +1,4 @@
-"""Whether what a pipeline needs is there: each thing is tried, and what is missing comes with its remedy."""
+"""Try everything that a pipeline needs, and name what is missing with its remedy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import FastetlError
-from fastetl.operate.schema import compare
+from fastetl.operate.schema import SchemaReader, compare
 from fastetl.sql import copy_probe_sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fastetl.aws import Bucket, Ledger, SourceTable, Warehouse
-    from fastetl.config import Config, Pipeline
-    from fastetl.operate.schema import SchemaReader
+    from fastetl.aws import Deployment
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -27,29 +25,18 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-class Deployed:
-    """Looks at one pipeline's surroundings. `clock` gives Unix seconds."""
+class Preflight:
+    """Tries everything that one pipeline needs."""
 
-    def __init__(
-        self,
-        config: Config,
-        pipeline: Pipeline,
-        source: SourceTable,
-        bucket: Bucket,
-        ledger: Ledger,
-        warehouse: Warehouse,
-        schema: SchemaReader,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
-        self._config = config
-        self._pipeline = pipeline
-        self._source = source
-        self._bucket = bucket
-        self._ledger = ledger
-        self._warehouse = warehouse
-        self._schema = schema
-        self._clock = clock
+    def __init__(self, deployment: Deployment) -> None:
+        self._config = deployment.config
+        self._pipeline = deployment.pipeline
+        self._source = deployment.source
+        self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._schema = SchemaReader(deployment)
+        self._new_name = deployment.new_name
 
     async def look(self) -> list[Finding]:
         """Try everything; one thing that fails hides no other."""
@@ -102,7 +89,7 @@ class Deployed:
         await self._bucket.replace(key, b"probe,1\n")
         try:
             sql = copy_probe_sql(self._pipeline, f"s3://{self._config.bucket}/{key}")
-            token = f"check-{self._pipeline.name}-{self._clock():.3f}"[:64]
+            token = ("check", self._new_name())
             await self._warehouse.run(sql, name="fastetl/check", token=token)
         except FastetlError as error:
             return [Finding("COPY from the bucket", str(error), "Let redshift.iam_role read the bucket, and attach it")]
@@ -111,4 +98,4 @@ class Deployed:
         return []
 
     def _probe_key(self) -> str:
-        return f"{self._config.prefix}check/{self._pipeline.name}-{self._clock():.3f}.csv"
+        return f"{self._config.prefix}check/{self._pipeline.name}-{self._new_name()}.csv"

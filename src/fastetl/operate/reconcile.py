@@ -18,10 +18,7 @@ from fastetl.model import FileItem
 from fastetl.sql import loaded_files_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fastetl.aws import Bucket, Ledger, StoredObject, Warehouse
-    from fastetl.config import Config, Pipeline
+    from fastetl.aws import Deployment, StoredObject
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -65,24 +62,16 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 class Reconciler:
-    """Works on one pipeline. `clock` gives Unix seconds; hours are text as in S3 keys, `2026/01/31/23`, in UTC."""
+    """Compares one pipeline. Hours are text as in S3 keys, `2026/01/31/23`, in UTC."""
 
-    def __init__(
-        self,
-        config: Config,
-        pipeline: Pipeline,
-        bucket: Bucket,
-        ledger: Ledger,
-        warehouse: Warehouse,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
-        self._config = config
-        self._pipeline = pipeline
-        self._bucket = bucket
-        self._ledger = ledger
-        self._warehouse = warehouse
-        self._clock = clock
+    def __init__(self, deployment: Deployment) -> None:
+        self._config = deployment.config
+        self._pipeline = deployment.pipeline
+        self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._clock = deployment.clock
+        self._new_name = deployment.new_name
 
     async def reconcile(self, since: str = "", until: str = "~") -> Reconciliation:
         """Compare the files whose first change is in the hours from `since` up to, not including, `until`."""
@@ -144,7 +133,7 @@ class Reconciler:
     async def loaded(self) -> dict[str, Loaded]:
         """Ask the warehouse which files it has."""
         sql = loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
-        token = f"reconcile-{self._clock():f}"
+        token = ("reconcile", self._new_name())
         statement_id = await self._warehouse.run(sql, name="fastetl/reconcile", token=token)
         rows = await self._warehouse.rows(statement_id, 0)
         return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}

@@ -13,9 +13,9 @@ from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import add_column_sql, table_columns_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from fastetl.aws import Item, Ledger, SourceTable, Warehouse
+    from fastetl.aws import Deployment, Item
     from fastetl.config import Pipeline
     from fastetl.model import FileItem
 
@@ -60,22 +60,15 @@ class SchemaDiff(msgspec.Struct, frozen=True):
 
 
 class SchemaReader:
-    """Compares one pipeline. `clock` gives Unix seconds."""
+    """Compares one pipeline's columns."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        ledger: Ledger,
-        warehouse: Warehouse,
-        source: SourceTable,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
-        self._pipeline = pipeline
-        self._ledger = ledger
-        self._warehouse = warehouse
-        self._source = source
-        self._clock = clock
+    def __init__(self, deployment: Deployment) -> None:
+        self._pipeline = deployment.pipeline
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._source = deployment.source
+        self._clock = deployment.clock
+        self._new_name = deployment.new_name
 
     async def diff(self, hours: float) -> SchemaDiff:
         """Compare the configuration with the tables, and with the files of the last `hours`; reads the whole ledger."""
@@ -94,7 +87,7 @@ class SchemaReader:
     async def tables(self) -> dict[str, dict[str, str]]:
         """Ask the warehouse for the columns and types of mirror and log."""
         sql = table_columns_sql(self._pipeline)
-        token = f"schema-{self._pipeline.name}-{self._clock():f}"
+        token = ("schema", self._new_name())
         statement_id = await self._warehouse.run(sql, name="fastetl/schema", token=token)
         tables: dict[str, dict[str, str]] = {}
         for table, column, kind, length, precision, scale in await self._warehouse.rows(statement_id, 0):

@@ -88,7 +88,7 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
 
     It waits for a running attempt at the gate's lock. Its `verdict` has rows of `(what, detail)`: `loaded` with the
     manifest's checksum where the batch is committed, and `fenced` with the highest attempt that is fenced off.
-    With `files_url` there is a `verdict_files` too: which of its files another batch has loaded, as
+    With `files_url` there is a `verdict_files` too: which of its files are loaded, by whichever batch, as
     `(file_id, batch_id)`.
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
@@ -117,7 +117,7 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
             (
                 "verdict_files",
                 f'SELECT "file_id", "batch_id" FROM {quote_table(pipeline, "_load_files")}'
-                f' WHERE "file_id" IN (SELECT "file_id" FROM {FILES}) AND "batch_id" <> {quote_literal(batch_id)}',
+                f' WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
             ("drop_files", f"DROP TABLE {FILES}"),
         ]

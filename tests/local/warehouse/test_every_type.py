@@ -17,7 +17,7 @@ from fastetl.aws import redshift as aws_redshift
 from fastetl.columns.convert import make_example
 from fastetl.columns.table import RULES
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config.model import Pipeline, RedshiftTarget
+from fastetl.config.model import Config, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
 from fastetl.ingest.encode import encode_frames
 from fastetl.local.compare import compare
@@ -29,6 +29,7 @@ from fastetl.operate.schema import compare as compare_tables
 from fastetl.sql.load import Load, load_sql
 from fastetl.sql.tables import ddl_sql
 from tests.conftest import Aws
+from tests.deployments import make_deployment
 from tests.local.warehouse_client import TARGET, Warehouse
 
 ROWS = 50
@@ -123,6 +124,7 @@ async def test_the_catalog_names_every_type_as_it_was_declared(warehouse: Wareho
     await warehouse.batch(*(statement.sql for statement in ddl_sql(PIPELINE)))
     client = await aws.client("redshift-data", endpoint_url=warehouse.server.endpoint_url)
     edge = aws_redshift.Warehouse(client, RedshiftTarget(workgroup="local"))
-    tables = await SchemaReader(PIPELINE, None, edge, None, clock=time.time).tables()
+    deployment = make_deployment(Config("b", "l", (PIPELINE,)), PIPELINE, None, None, edge)
+    tables = await SchemaReader(deployment).tables()
     assert set(tables) == {"types", "types_log"}
     assert compare_tables(PIPELINE, tables) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ _CATALOG = (
     "SELECT schema_name AS table_schema, table_name, column_name, column_index AS ordinal_position,"
     " COALESCE(comment, data_type) AS declared FROM duckdb_columns() WHERE NOT internal AND database_name <> 'temp'"
 )
+
+_NO_INTEGER = re.compile(r"Could not convert string '(.*)' to INT")
 
 _MAX_ROW_BYTES = 64 * 1024 * 1024
 """A row as JSON: COPY's 4 MB, escaped at worst sixfold, with room."""
@@ -179,4 +182,6 @@ def _sql_error(error: duckdb.Error) -> SqlError:
     message = str(error).partition("\n")[0]
     if "cannot affect the same target row more than once" in message:
         message = "Found multiple matches to update the same tuple."
+    if found := _NO_INTEGER.search(message):
+        message = f'invalid input syntax for integer: "{found[1]}"'
     return SqlError(message)

@@ -1,0 +1,63 @@
+"""Tell from the step that failed, and from Redshift's message, what made an attempt fail. Pure.
+
+Only what is known to be the data's fault may ever put a file into quarantine. Whatever nobody knows is taken for a
+failure of the infrastructure: the pipeline pauses, says why, and tries again. `tests/load/redshift_messages.toml` holds
+the messages that AWS's documents and public issue threads quote, each with its source and what it is taken for.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastetl.model import Failure
+
+_CAST = re.compile(r"invalid input syntax|invalid digit", re.IGNORECASE)
+"""How fastetl's own refusals fail: each is a cast of a text that is no number (`sql/load.py`)."""
+
+_DATA = re.compile(
+    r"load into table .* failed|(?:stl_load_errors|sys_load_error_detail)"
+    r"|specified key does not exist|NoSuchKey|specified s3 prefix .* does not exist|mandatory url is not present"
+    r"|failed to inflate|invalid digit|string length exceeds|utf-?8",
+    re.IGNORECASE | re.DOTALL,
+)
+"""COPY found a row that does not fit, an object that is damaged, or none where the manifest names one."""
+
+_ARCHIVED = re.compile(r"InvalidObjectState|not valid for the (?:source )?object's storage class", re.IGNORECASE)
+
+_TRANSIENT = re.compile(
+    r"\b1023\b|serializ|concurrent transaction|deadlock|could not open relation with oid"
+    r"|terminat|connection|timed? ?out|restart|cancel|SlowDown|reduce your request rate|Status 50\d|CurlException"
+    # The manifest and the list of files are written again before the next attempt.
+    r"|problem reading manifest",
+    re.IGNORECASE,
+)
+
+_REFUSALS: dict[str, Failure] = {"gate_batch": "gate", "gate_fence": "gate", "gate_files": "files", "count": "data"}
+"""The steps that fail on purpose, and what their failure means."""
+
+_READS_OWN_LIST = "copy_files"
+
+
+def classify(step: str, error: str, *, named: bool) -> Failure:
+    """Tell what made an attempt fail.
+
+    Args:
+        step: the statement that failed, as `sql.load_sql` names it; empty where none is named.
+        error: Redshift's message; empty where nothing is known of the attempt any more.
+        named: whether the warehouse's load errors name a file of the batch.
+
+    Returns:
+        `transient` where the same attempt may succeed with nothing mended; `infrastructure` where nothing else is
+        known. A message about the data counts only at COPY.
+    """
+    if not error or _TRANSIENT.search(error):
+        return "transient"
+    if _ARCHIVED.search(error):
+        return "archived"
+    if step in _REFUSALS and _CAST.search(error):
+        return _REFUSALS[step]
+    if step == "copy" and (named or _DATA.search(error)):
+        return "data"
+    if step == _READS_OWN_LIST and _DATA.search(error):
+        return "transient"
+    return "infrastructure"

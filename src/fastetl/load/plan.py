@@ -1,0 +1,84 @@
+"""Plan attempts: put on S3 what COPY reads, and build the statements that an attempt submits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fastetl import keys
+from fastetl.aws import Deployment
+from fastetl.load import batches
+from fastetl.model import Batch, FileItem, Layout
+from fastetl.sql import Load, Statement, load_sql, resolve_sql
+
+
+class Planner:
+    """Plans the attempts of one pipeline. Every method may be repeated; it writes and reads the same again."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._pipeline = deployment.pipeline
+        self._prefix = deployment.config.prefix
+        self._bucket_name = deployment.config.bucket
+        self._bucket = deployment.bucket
+        self._layouts: dict[str, Layout] = {}
+
+    async def stage(self, installation: str, files: Sequence[FileItem], *, parent: str = "") -> Batch:
+        """Put a batch's manifest and its list of files on S3. If nobody opens the batch, they expire.
+
+        Args:
+            installation: `Head.installation`, or what stands for it.
+            files: of one layout; at least one.
+            parent: the batch that is split, if there is one.
+
+        Returns:
+            The batch, in state FORMED.
+
+        Raises:
+            StorageError: S3 did not take them.
+        """
+        name, prefix = self._pipeline.name, self._prefix
+        batch_id = batches.build_batch_id(name, installation, (file.file_id for file in files))
+        object_keys = (keys.manifest_key(prefix, name, batch_id), keys.files_key(prefix, name, batch_id))
+        batch = batches.build_batch(name, installation, files, self._bucket_name, object_keys)
+        await self._bucket.replace(batch.manifest_key, batches.build_manifest(self._bucket_name, files))
+        await self._bucket.replace(batch.files_key, batches.build_members(files))
+        return msgspec.structs.replace(batch, parent=parent)
+
+    async def members(self, batch: Batch) -> list[batches.Member]:
+        """Read the batch's list of files."""
+        return batches.parse_members(await self._bucket.get(batch.files_key))
+
+    async def load(self, batch: Batch) -> tuple[Statement, ...]:
+        """Build the statements of the batch's present attempt."""
+        load = Load(
+            batch_id=batch.batch_id,
+            attempt=batch.attempt,
+            layout=await self.layout(batch.layout_id),
+            manifest_url=self._url(batch.manifest_key),
+            manifest_checksum=batch.manifest_checksum,
+            files_url=self._url(batch.files_key),
+            changed_min=batch.changed_min,
+            changed_max=batch.changed_max,
+        )
+        return load_sql(self._pipeline, load)
+
+    def resolve(self, batch: Batch) -> tuple[Statement, ...]:
+        """Build the statements that settle how the batch's attempt ended."""
+        files_url = self._url(batch.files_key) if batch.failure == "files" else ""
+        return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, files_url)
+
+    async def layout(self, layout_id: str) -> Layout:
+        """Read a layout, once."""
+        if layout_id not in self._layouts:
+            body = await self._bucket.get(keys.layout_key(self._prefix, self._pipeline.name, layout_id))
+            self._layouts[layout_id] = msgspec.json.decode(body, type=Layout)
+        return self._layouts[layout_id]
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._bucket_name}/{key}"
+
+
+def name_attempt(batch: Batch) -> str:
+    """Name an attempt; by its time as well, since a ledger that was restored counts the same attempts again."""
+    return f"{batch.batch_id}/{batch.attempt}/{batch.began}"

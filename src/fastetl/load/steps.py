@@ -1,0 +1,184 @@
+"""Take the steps that were decided: write them to the ledger, and submit statements to the warehouse.
+
+Each step is conditional on what the decision was based on, so that of two coordinators one takes it. A step that fails
+half-way is repeated by the next wake-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from fastetl.aws import Deployment
+from fastetl.errors import WarehouseError
+from fastetl.load import batches
+from fastetl.load.decide import FIRST_DELAY_SECONDS, Action, Decision, resolve_changes
+from fastetl.load.plan import Planner, name_attempt
+from fastetl.model import MAX_OPEN_BATCHES, Batch, FileItem, Head
+from fastetl.sql import Statement
+
+Outcome = Literal[
+    "idle", "waiting", "opened", "submitted", "resolving", "loaded", "retry", "split", "quarantined", "dissolved",
+]  # fmt: skip
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one wake-up did."""
+
+    action: Outcome
+    batch: Batch | None = None
+    paused: str = ""
+    """Why the pipeline was paused by this step, if it was."""
+
+    @property
+    def progressed(self) -> bool:
+        """Whether another wake-up right away may do more."""
+        return self.action not in {"idle", "waiting"}
+
+
+class Steps:
+    """Takes the steps of one pipeline."""
+
+    def __init__(self, deployment: Deployment, planner: Planner) -> None:
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._clock = deployment.clock
+        self._planner = planner
+
+    async def take(self, head: Head, decision: Decision) -> Step:
+        """Take a step.
+
+        Args:
+            head: that the decision was based on.
+            decision: of `decide`.
+
+        Returns:
+            What was done.
+
+        Raises:
+            StaleStepError: another coordinator took it first.
+            LedgerError, StorageError, WarehouseError: it is not done, or half done; repeating it completes it.
+        """
+        if decision.pause and not head.paused:
+            head = await self._pause(head, decision.pause)
+        if decision.action == "open":
+            return await self._open(head, decision.files)
+        if decision.batch is None:
+            return Step("idle")
+        step = await self._of_batch[decision.action](self, head, decision.batch, decision)
+        return msgspec.structs.replace(step, paused=decision.pause)
+
+    async def _wait(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
+        return Step("waiting", batch)
+
+    async def _open(self, head: Head, files: Sequence[FileItem]) -> Step:
+        batch = await self._planner.stage(head.installation, files)
+        await self._ledger.open_batches(head, [batch])
+        return Step("opened", batch)
+
+    async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
+        """Write down that an attempt is submitted, and submit it."""
+        attempt = msgspec.structs.replace(batch, **decision.changes)
+        planned = await self._planner.load(attempt)
+        steps = tuple(statement.step for statement in planned)
+        batch = await self._ledger.advance(batch, **decision.changes, steps=steps)
+        return await self._submit(batch, planned)
+
+    async def _submit_again(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
+        return await self._submit(batch, await self._planner.load(batch))
+
+    async def _submit(self, batch: Batch, planned: Sequence[Statement]) -> Step:
+        try:
+            statement_id = await self._warehouse.submit(planned, name=name_attempt(batch), token=(name_attempt(batch),))
+        except WarehouseError as error:
+            if error.transient:
+                return Step("waiting", batch)
+            changes = resolve_changes("infrastructure", str(error))
+            return Step("resolving", await self._ledger.advance(batch, **changes))
+        return Step("submitted", await self._ledger.advance(batch, state="SUBMITTED", statement_id=statement_id))
+
+    async def _cancel(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
+        await self._warehouse.cancel(batch.statement_id)
+        return Step("waiting", batch)
+
+    async def _advance(self, _head: Head, batch: Batch, decision: Decision) -> Step:
+        """Write down what a batch has become; the next step does something about it."""
+        outcome: Outcome = "resolving" if decision.action in {"resolve", "ask_again"} else "submitted"
+        return Step(outcome, await self._ledger.advance(batch, **decision.changes))
+
+    async def _ask_verdict(self, head: Head, batch: Batch, _decision: Decision) -> Step:
+        """Have the warehouse settle how the attempt ended; until then nothing else is done with the batch."""
+        name = f"{name_attempt(batch)}/resolve/{batch.resolves}"
+        try:
+            statement_id = await self._warehouse.submit(self._planner.resolve(batch), name=name, token=(name,))
+        except WarehouseError as error:
+            if not error.transient and not head.paused:
+                await self._pause(head, str(error))
+            return Step("waiting", batch)
+        batch = await self._ledger.advance(batch, statement_id=statement_id, submitted_at=self._now())
+        return Step("resolving", batch)
+
+    async def _retry(self, _head: Head, batch: Batch, decision: Decision) -> Step:
+        return Step("retry", await self._ledger.advance(batch, **decision.changes))
+
+    # --- how a batch ends ----------------------------------------------------------------------------------------
+
+    async def _mark(self, head: Head, batch: Batch, decision: Decision) -> Step:
+        # First the files, then HEAD: the other way round a file would be in no batch and not yet loaded.
+        members = await self._planner.members(batch)
+        await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
+        await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
+        return Step("loaded", batch)
+
+    async def _dissolve(self, head: Head, batch: Batch, decision: Decision) -> Step:
+        """Close a batch of which files are loaded already, or that was a probe: its other files wait again."""
+        if batch.failure == "files":
+            steps = [statement.step for statement in self._planner.resolve(batch)]
+            for file_id, batch_id in await self._warehouse.rows(batch.statement_id, steps.index("verdict_files")):
+                await self._ledger.mark_loaded([file_id], batch_id, now_ms=self._now())
+        await self._ledger.close_batch(head, batch, "SPLIT", **decision.head_changes)
+        return Step("dissolved", batch)
+
+    async def _quarantine(self, head: Head, batch: Batch, _decision: Decision) -> Step:
+        for member in await self._planner.members(batch):
+            await self._ledger.mark_quarantined(member.file_id, batch.batch_id, batch.error)
+        await self._ledger.close_batch(head, batch, "QUARANTINED")
+        return Step("quarantined", batch)
+
+    async def _split(self, head: Head, batch: Batch, _decision: Decision) -> Step:
+        members = await self._planner.members(batch)
+        found = await self._ledger.files([member.file_id for member in members])
+        files = [found[member.file_id] for member in members if member.file_id in found]
+        parts = [
+            await self._planner.stage(head.installation, part, parent=batch.batch_id)
+            for part in batches.split(files, batch.suspects)
+        ]
+        # A full HEAD has no room for both: the second part waits again, in no batch, and is opened later.
+        room = MAX_OPEN_BATCHES - len(head.open) + 1
+        await self._ledger.open_batches(head, parts[: max(1, room - 1)], instead_of=batch)
+        return Step("split", batch)
+
+    async def _pause(self, head: Head, reason: str) -> Head:
+        probe_at = self._now() + FIRST_DELAY_SECONDS * 1000
+        return await self._ledger.change_head(head, paused=reason[:500], paused_by="fastetl", probe_at=probe_at)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    _of_batch: Mapping[Action, Callable[[Steps, Head, Batch, Decision], Awaitable[Step]]] = {
+        "wait": _wait,
+        "submit": _begin,
+        "resubmit": _submit_again,
+        "follow": _advance,
+        "cancel": _cancel,
+        "resolve": _advance,
+        "ask": _ask_verdict,
+        "ask_again": _advance,
+        "mark": _mark,
+        "dissolve": _dissolve,
+        "split": _split,
+        "quarantine": _quarantine,
+        "retry": _retry,
+    }

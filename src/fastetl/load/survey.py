@@ -1,0 +1,128 @@
+"""Read what a decision rests on: HEAD and its batches, the files that wait, and what the warehouse says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastetl.aws import Deployment, Run
+from fastetl.load.decide import RUN_LIMIT_SECONDS, RUNNING, Verdict, Waiting, is_older, is_probing, looks_for_files
+from fastetl.load.plan import Planner, name_attempt
+from fastetl.model import Batch, Head, PendingFile
+from fastetl.sql import load_errors_sql
+
+PROBED_AMONG = 1000
+"""A probe takes the youngest of this many waiting files, at most."""
+
+MAX_SUSPECTS = 100
+"""Files that the warehouse named, kept in one BATCH item."""
+
+
+class Survey:
+    """Reads for one pipeline. It writes nothing but HEAD, where there is none."""
+
+    def __init__(self, deployment: Deployment, planner: Planner) -> None:
+        self._pipeline = deployment.pipeline
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._clock = deployment.clock
+        self._new_name = deployment.new_name
+        self._planner = planner
+
+    async def read_ledger(self) -> tuple[Head, list[Batch]]:
+        """Read HEAD, and the open batches that it names, consistently."""
+        # HEAD before the index: a batch that closes in between changes the generation, and a swap fails.
+        name = self._pipeline.name
+        head = await self._ledger.head(name) or await self._ledger.create_head(name, self._new_name())
+        return head, [await self._ledger.batch(batch_id) for batch_id in head.open]
+
+    async def find_waiting(self, head: Head, open_batches: Sequence[Batch]) -> Waiting:
+        """Find the files that the next batch would take, if another batch may be opened."""
+        running = any(batch.state in RUNNING for batch in open_batches)
+        if running or not looks_for_files(head, open_batches, self.now()):
+            return Waiting()
+        probes, policy = is_probing(head, open_batches), self._pipeline.load
+        candidates = await self._read_index(open_batches, PROBED_AMONG if probes else policy.max_files)
+        size = sum(file.bytes for file in candidates)
+        is_full = len(candidates) == policy.max_files or size >= policy.max_bytes
+        is_old = bool(candidates) and self.now() - candidates[0].created >= policy.max_age_seconds * 1000
+        is_due = probes or is_full or is_old
+        if not (is_due or head.load_requested):
+            return Waiting()
+        wanted = [file.file_id for file in (candidates[-1:] if probes else candidates)]
+        # The index is late: only the FILE item tells whether a file waits.
+        found = await self._ledger.files(wanted)
+        files = [found[file_id] for file_id in wanted if file_id in found and found[file_id].state == "PENDING"]
+        return Waiting(tuple(files), is_due)
+
+    async def _read_index(self, open_batches: Sequence[Batch], most: int) -> list[PendingFile]:
+        """The oldest waiting files of one layout that are in no open batch."""
+        taken = {member.file_id for batch in open_batches for member in await self._planner.members(batch)}
+        files: list[PendingFile] = []
+        async for file in self._ledger.pending(self._pipeline.name):
+            if file.file_id in taken or (files and file.layout_id != files[0].layout_id):
+                continue
+            files.append(file)
+            if len(files) == most:
+                break
+        return files
+
+    async def ask_warehouse(self, open_batches: Sequence[Batch]) -> Mapping[str, Verdict]:
+        """Ask the warehouse about every batch that it is at work on."""
+        return {batch.batch_id: await self._ask(batch) for batch in open_batches if batch.state in RUNNING}
+
+    async def _ask(self, batch: Batch) -> Verdict:
+        if batch.state == "SUBMITTING":
+            return await self._look_for_attempt(batch)
+        if not batch.statement_id:
+            return Verdict("unseen")
+        run = await self._warehouse.describe(batch.statement_id)
+        match run.state:
+            case "RUNNING":
+                return Verdict("running")
+            case "UNKNOWN":
+                return Verdict("lost", error=run.error)
+            case "FAILED":
+                return await self._read_failure(batch, run)
+            case "FINISHED":
+                return await self._read_verdict(batch) if batch.state == "RESOLVING" else Verdict("finished")
+
+    async def _look_for_attempt(self, batch: Batch) -> Verdict:
+        if statement_id := await self._warehouse.find(name_attempt(batch)):
+            return Verdict("seen", statement_id)
+        planned = tuple(statement.step for statement in await self._planner.load(batch))
+        return Verdict("unseen", is_unchanged=batch.steps == planned)
+
+    async def _read_failure(self, batch: Batch, run: Run) -> Verdict:
+        if batch.state == "RESOLVING":
+            return Verdict("failed", error=run.error)
+        step = batch.steps[run.failed_index] if 0 <= run.failed_index < len(batch.steps) else ""
+        suspects = await self._find_suspects(batch, run) if step == "copy" else ()
+        return Verdict("failed", step=step, error=run.error, suspects=suspects)
+
+    async def _find_suspects(self, batch: Batch, run: Run) -> tuple[str, ...] | None:
+        """Find the batch's files that the warehouse's load errors name; None while they are still being asked for.
+
+        Nothing depends on the answer: without it halving finds the files as well.
+        """
+        if not run.query_id:
+            return ()
+        name = f"{name_attempt(batch)}/errors"
+        statement_id = await self._warehouse.submit(load_errors_sql(run.query_id), name=name, token=(name,))
+        answer = await self._warehouse.describe(statement_id)
+        if answer.state == "RUNNING" and not is_older(batch, RUN_LIMIT_SECONDS, self.now()):
+            return None
+        if answer.state != "FINISHED":
+            return ()
+        named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in await self._warehouse.rows(statement_id, 0)}
+        members = await self._planner.members(batch)
+        return tuple(member.file_id for member in members if member.file_id in named)[:MAX_SUSPECTS]
+
+    async def _read_verdict(self, batch: Batch) -> Verdict:
+        steps = [statement.step for statement in self._planner.resolve(batch)]
+        rows = await self._warehouse.rows(batch.statement_id, steps.index("verdict"))
+        said = {row[0]: row[1] for row in rows}
+        return Verdict("finished", loaded=said.get("loaded", ""), fenced=int(said["fenced"] or 0))
+
+    def now(self) -> int:
+        """Unix milliseconds."""
+        return int(self._clock() * 1000)
