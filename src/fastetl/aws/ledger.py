@@ -240,10 +240,9 @@ class Ledger:
         changes = msgspec.structs.asdict(batch)
         counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
         write = self._writing(f"B#{batch.batch_id}", changes, unless_there=counters)
-        write["ConditionExpression"] = "attribute_not_exists(pk) OR NOT #state IN (:o0, :o1, :o2, :o3, :o4)"
-        write["ExpressionAttributeValues"] |= write_item(
-            {f":o{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
-        )
+        states = {f":open{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
+        write["ConditionExpression"] = f"attribute_not_exists(pk) OR NOT #state IN ({', '.join(states)})"
+        write["ExpressionAttributeValues"] |= write_item(states)
         return write
 
     def _moved(self, batch: Batch, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,6 +349,8 @@ def _explain(operation: str, refusal: Refusal) -> LedgerError:
     reasons = {reason.get("Code") for reason in refusal.response.get("CancellationReasons", [])}
     if refusal.code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
         return _ConditionFailedError(operation, refusal.response.get("Item"))
+    if refusal.code == "TransactionConflictException" or "TransactionConflict" in reasons:
+        return StaleStepError(f"{operation}: someone else is changing the same item")
     return LedgerError(f"{operation}: {refusal}")
 
 
