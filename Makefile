@@ -21,7 +21,7 @@ PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-templates lint-secrets audit simulate crash bench bench-report wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,18 @@ install: $(INSTALLED) ## Create .venv from the locked requirements
 
 demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastetl, on this machine
 	$(BIN)/fastetl demo
+
+# The pure core, and what else needs neither a server nor another process.
+UNIT := tests/columns tests/config tests/decode tests/enrich tests/ingest/test_encode.py tests/load/test_batches.py \
+	tests/operate/test_propose.py tests/local/warehouse/test_copy_command.py tests/local/warehouse/test_copy_values.py \
+	tests/local/warehouse/test_redshift_sql.py tests/tune/test_model.py tests/test_model.py tests/test_project.py
+PURE := columns config decode enrich model sql versions
+
+unit: $(INSTALLED) ## Run the tests that need no server, in seconds, and report their coverage
+	$(BIN)/pytest -q -m "not servers" $(PURE:%=--cov=fastetl.%) --cov-report=term $(UNIT)
+
+coverage: $(INSTALLED) ## Run every test but the simulation, other processes included, and report the coverage
+	$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term --ignore tests/simulation
 
 test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder

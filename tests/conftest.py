@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -63,9 +64,35 @@ async def aws(moto_url: str) -> AsyncIterator[Aws]:
         yield Aws(moto_url, stack)
 
 
+BUDGETS = {
+    "tests/simulation": 900, "tests/decode": 240, "tests/cli": 700, "tests/test_wheel.py": 150, "tests/test_site.py": 60,
+    "tests/tune": 300, "tests/local": 400, "tests/test_end_to_end.py": 250, "": 900,
+}  # fmt: skip
+"""Seconds that each part of `make test` may take on two cores, summed over its tests; "" is everything else. The whole
+stays under twenty minutes."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what each part took, beside its budget; on a busy machine a part may pass it."""
+    taken: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if duration := getattr(report, "duration", 0.0):
+                taken[next(part for part in BUDGETS if report.nodeid.startswith(part))] += duration
+    if not taken["tests/simulation"]:  # a part of the tests was asked for
+        return
+    terminalreporter.section("budgets")
+    for part, budget in BUDGETS.items():
+        over = "  OVER" if taken[part] > budget else ""
+        terminalreporter.line(f"{part or 'everything else':<26}{taken[part]:6.0f} s of {budget:4} s{over}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest; leave out what needs PostgreSQL where its server is not installed."""
     items.sort(key=lambda item: "simulation/test_simulation" not in item.nodeid)
+    for item in items:
+        if "moto_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
     try:
         find_binaries()
     except RuntimeError as error:
