@@ -8,6 +8,7 @@ TEMPLATE_LINTERS := .venv-templates/.installed
 CHECKOV := .venv-checkov/.installed
 AUDIT := .venv-audit/.installed
 PEERS := .venv-peers/.installed
+SITE := .venv-site/.installed
 
 # What is deployed: the configuration, functions and files of your own (CODE), and for which processor: arm64 or x86_64.
 CONFIG ?= fastetl.toml
@@ -21,7 +22,7 @@ PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report docs wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +61,8 @@ test: lint ## Lint, then run every test
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) lint-templates lint-secrets ## Check style, types, the floors, the template, and that no secret is in a file
-	$(BIN)/ruff check src tests benchmarks packaging examples native
-	$(BIN)/ruff format --check src tests benchmarks packaging examples native
+	$(BIN)/ruff check src tests benchmarks packaging examples native docs
+	$(BIN)/ruff format --check src tests benchmarks packaging examples native docs
 	$(BIN)/python -m ziglang fmt --check native
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -143,6 +144,18 @@ define build
 	$(BIN)/python packaging/finish.py $(ARTIFACTS_DIR) $(ARCH)
 endef
 
+docs: $(SITE) ## Write the configuration's reference, and build the documents as a site into build/docs/site
+	$(BIN)/python docs/write_reference.py
+	rm -rf build/docs && mkdir -p build/docs/pages && cp docs/site.yml build/docs/mkdocs.yml
+	git ls-files -z --cached --others --exclude-standard '*.md' docs examples benchmarks/charts template.yaml LICENSE \
+		| xargs -0 cp --parents --target-directory build/docs/pages
+	.venv-site/bin/zensical build --strict --config-file build/docs/mkdocs.yml
+
+$(SITE): requirements/docs.txt | $(INSTALLED)
+	test -x .venv-site/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-site
+	$(BIN)/uv pip install --quiet --python .venv-site/bin/python --require-hashes -r requirements/docs.txt
+	touch $@
+
 wheel: $(INSTALLED) ## Build the Python package into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 
@@ -178,8 +191,9 @@ lock: $(INSTALLED) ## Resolve the requirements anew
 		--custom-compile-command "make lock" -o requirements/peers.txt requirements/peers.in pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" -o requirements/checkov.txt requirements/checkov.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" -o requirements/audit.txt requirements/audit.in
+	for name in audit docs; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make lock" -o requirements/$$name.txt requirements/$$name.in; done
 	grep '^uv==' requirements/dev.txt | sed 's/ .*//' | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/uv.txt -
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,13 @@ LATER = "set-by-the-deployment"
 
 MAX_NAME_CHARACTERS = 64
 
+SCHEMA = "fastetl.schema.json"
+"""Written beside the configuration: editors complete and check by it."""
+
 _TEMPLATE = """\
+#:schema ./{schema}
 # fastetl: {table} -> {target}. Check it with `fastetl check`, see what it makes with `fastetl ddl`.
-# Every setting is explained in examples/orders.toml.
+# Every setting is explained in docs/configuration.md, and in {schema} for editors.
 
 bucket = {bucket}
 ledger_table = {ledger_table}
@@ -83,7 +88,7 @@ def init(
     **names: str,
 ) -> None:
     """The columns and their types are proposed from the sample; read them before you deploy."""
-    from fastetl.config import parse_config
+    from fastetl.config import build_schema, parse_config
     from fastetl.errors import ConfigError, Problem
     from fastetl.operate import propose_columns
 
@@ -104,6 +109,7 @@ def init(
     text = write_config(table, keys, proposals, len(sample), target or f"public.{_identifier(table)}", log=log, **names)
     parse_config(text, {})
     out.write_text(text, encoding="utf-8")
+    out.with_name(SCHEMA).write_text(json.dumps(build_schema(), indent=2) + "\n", encoding="utf-8")
     if as_json:
         columns = [
             {"name": each.column.name, "type": str(each.column.type), "remark": each.remark} for each in proposals
@@ -129,6 +135,7 @@ def write_config(
     from fastetl.config import quote_toml
 
     return _TEMPLATE.format(
+        schema=SCHEMA,
         table=table,
         target=target,
         name=quote_toml(_identifier(table)),

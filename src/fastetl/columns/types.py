@@ -82,12 +82,16 @@ class Column(msgspec.Struct, frozen=True):
     """One declared column of a pipeline: where its value comes from and what it becomes."""
 
     name: str
+    """Of the column."""
     path: tuple[str | int, ...]
-    """From the item's root: attribute names, map keys, and list positions as integers."""
+    """From the item's root: attribute names, map keys, list positions as integers; the column's name if left out."""
     type: RedshiftType
+    """The Redshift type."""
     on_misfit: Misfit = "reject"
+    """What happens to a value that does not fit: the record becomes a reject, the value becomes NULL, text is
+    truncated, or the batch fails and is tried again."""
     time_format: TimeFormat = "iso8601"
-    """For types that take one."""
+    """How a time is written, for types of times: as text in ISO 8601, or as a number since 1970."""
 
     @property
     def tag(self) -> str:

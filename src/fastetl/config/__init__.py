@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
+from fastetl.config.json_schema import build_schema
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds
 from fastetl.config.toml_tables import quote_toml
@@ -23,6 +24,7 @@ __all__ = [
     "Output",
     "Pipeline",
     "RedshiftTarget",
+    "build_schema",
     "parse_config",
     "parse_seconds",
     "quote_toml",

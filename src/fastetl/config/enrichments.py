@@ -32,6 +32,7 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     """An SQL expression over the columns that are there before it."""
 
     sql: str
+    """In the dialect of Polars, which reaches no file."""
 
     def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         """Tell what is wrong: setting, message and remedy."""
@@ -43,6 +44,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """An SQL condition: rows for which it is not true are deleted from the mirror."""
 
     sql: str
+    """In the dialect of Polars, which reaches no file."""
 
     def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         """Tell what is wrong: setting, message and remedy."""
@@ -54,6 +56,7 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     """Columns that must not leave the function in clear: every output is masked in place."""
 
     method: Literal["hash", "truncate", "drop"]
+    """Hash with a secret key, keep the first characters, or make it NULL."""
     key_variable: str = ""
     """For `hash`: the environment variable that holds the key."""
     characters: int = -1

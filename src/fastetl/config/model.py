@@ -37,11 +37,13 @@ class FileFormat(msgspec.Struct, frozen=True):
     delimiter: str = ","
     """One ASCII character, not the quote, CR, LF or NUL."""
     compression: Literal["gzip", "zstd", "none"] = "gzip"
+    """zstd files are a little smaller and take about the same time."""
     null_marker: str = r"\N"
     """Stands for SQL NULL; a text equal to it is a reject."""
     part_size_bytes: int = 8 * MIB
     """A file from this size on goes up as a multipart upload, in parts of it."""
     max_parts_in_flight: int = 4
+    """Parts of one file that go up at the same time, 1 to 64."""
     split_bytes: int = 128 * MIB
     """Of DynamoDB JSON that a backfill puts into one file: some 10 MiB compressed, of which COPY reads many at once."""
 
@@ -50,10 +52,11 @@ class LoadPolicy(msgspec.Struct, frozen=True):
     """When files are loaded, and what else runs in the same transaction."""
 
     max_bytes: int = 128 * MIB
+    """A load starts when files of this size together wait, compressed."""
     max_age_seconds: int = 900
-    """A load starts when this much waits, or when the oldest file has waited this long."""
+    """A load starts when the oldest file has waited this long. Each keeps Redshift Serverless awake for a minute."""
     max_files: int = 10_000
-    """In one batch."""
+    """In one load, at most."""
     pre_sql: tuple[str, ...] = ()
     """After the COPY and before log and mirror change; the new rows are in `fastetl_staged`."""
     post_sql: tuple[str, ...] = ()
@@ -64,10 +67,13 @@ class RedshiftTarget(msgspec.Struct, frozen=True):
     """One database, and as whom it is reached."""
 
     database: str = "dev"
+    """The database that is loaded into."""
     workgroup: str = ""
     """Of Redshift Serverless; or else `cluster`."""
     cluster: str = ""
+    """A provisioned cluster's identifier; or else `workgroup`."""
     db_user: str = ""
+    """With a cluster: IAM gives a temporary password for this user."""
     secret_arn: str = ""
     """Of a Secrets Manager secret with user and password, instead of IAM."""
     iam_role: str = "default"
@@ -82,7 +88,9 @@ class Enrichment(msgspec.Struct, frozen=True):
     options: Options
     """Its kind, and the settings of that kind."""
     inputs: tuple[str, ...] = ()
+    """Columns that it reads."""
     outputs: tuple[tuple[str, RedshiftType], ...] = ()
+    """Columns that it gives, with their types; one that is there already is replaced."""
     on_error: Literal["fail", "null"] = "fail"
     """When it raises: the batch fails and is retried, or its outputs are NULL and counted."""
 
@@ -96,16 +104,24 @@ class Pipeline(msgspec.Struct, frozen=True):
     """One table to one target."""
 
     name: str
+    """Of the pipeline, and part of its keys on S3: letters, digits, - and _."""
     table: str
+    """The DynamoDB table."""
     keys: tuple[str, ...]
     """Key attributes: the partition key, and the sort key if there is one."""
     schema: str
     target: str
+    """Schema and table in Redshift, like `analytics.orders`; other tables and views are named after it."""
     columns: tuple[Column, ...]
+    """The columns of the target, in their order."""
     stream_arn: str = ""
+    """One stream of the table; of a Kinesis stream, its ARN."""
     source: Literal["stream", "kinesis"] = "stream"
+    """DynamoDB Streams, or a Kinesis stream that the table writes to."""
     outputs: frozenset[Output] = frozenset({"mirror"})
+    """`mirror`: the current rows; `log`: every change, with a view of the history."""
     enrichments: tuple[Enrichment, ...] = ()
+    """Steps that add, change or mask columns, or take rows out; in this order."""
     undeclared: Literal["ignore", "extra", "reject"] = "ignore"
     """What happens to attributes that no column names."""
     extra_column: str = "_extra"
@@ -148,11 +164,15 @@ class Config(msgspec.Struct, frozen=True):
     """Everything one deployment does."""
 
     bucket: str
+    """The S3 bucket of files, rejects and manifests; `FASTETL_BUCKET` wins."""
     ledger_table: str
+    """The DynamoDB table that says which files exist and which are loaded; `FASTETL_LEDGER_TABLE` wins."""
     pipelines: tuple[Pipeline, ...]
+    """One for each table."""
     prefix: str = ""
     """Before every S3 key; empty, or ending in `/`."""
     region: str = ""
+    """Of bucket and ledger; the SDK's own choice where it is empty."""
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -1,0 +1,164 @@
+"""What `fastetl.toml` may say, as a JSON Schema: editors complete and check by it; the reference is written from it.
+
+Names, types, defaults and meanings are those of the Structs that the configuration becomes; only what the file writes
+in another way is said here.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import textwrap
+from typing import Any
+
+import msgspec
+
+from fastetl.columns import RULES, Column
+from fastetl.config.enrichments import OPTIONS
+from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+SIZE: Schema = {
+    "oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+ *([kKmMgG]i?)?[bB]?$"}],
+    "x-type": 'a size: bytes, or like "128 MiB"',
+}
+TIME: Schema = {
+    "oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+ *[smhSMH]?$"}],
+    "x-type": 'a time: seconds, or like "15m"',
+}
+_KINDS = sorted({*RULES, *(name for rule in RULES.values() for name in rule.synonyms)}, reverse=True)
+TYPE: Schema = {
+    "type": "string",
+    "pattern": rf"^\s*({'|'.join(name for kind in _KINDS for name in (kind, kind.lower()))})\b",
+    "x-type": "a Redshift type",
+}
+PATH: Schema = {
+    "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}],
+    "x-type": 'like "a.b", or a list of names and list positions',
+}
+OUTPUT: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "description": "Of the column."},
+        "type": {**TYPE, "description": "Its Redshift type."},
+    },
+    "required": ["name", "type"],
+    "additionalProperties": False,
+}
+
+
+def build_schema() -> Schema:
+    """Build the JSON Schema of `fastetl.toml`."""
+    redshift = _describe(RedshiftTarget)
+    pipeline = _describe(
+        Pipeline,
+        leave_out={"schema"},
+        instead={
+            "target": {"type": "string", "pattern": r"^[^.]+\.[^.]+$"},
+            "columns": _list_of(_describe(Column, instead={"type": TYPE, "path": PATH}, optional={"path"})),
+            "enrichments": _list_of({"oneOf": [_describe_enrichment(kind) for kind in OPTIONS]}),
+            "file": _describe(
+                FileFormat,
+                names={"null_marker": "null", "part_size_bytes": "part_size", "split_bytes": "split_size"},
+                instead={"part_size_bytes": SIZE, "split_bytes": SIZE},
+            ),
+            "load": _describe(
+                LoadPolicy,
+                names={"max_age_seconds": "max_age"},
+                instead={"max_bytes": SIZE, "max_age_seconds": TIME},
+            ),
+            "redshift": redshift,
+        },
+        optional={"table"},  # a stream's ARN names it as well
+    )
+    config = _describe(
+        Config,
+        instead={"pipelines": {**_list_of(pipeline), "minItems": 1}},
+        optional={"bucket", "ledger_table"},  # the environment may say them
+    )
+    config["properties"]["redshift"] = {**redshift, "description": "For all pipelines; a pipeline may say otherwise."}
+    return {"$schema": DIALECT, "title": "fastetl.toml", **config}
+
+
+def _describe_enrichment(kind: str) -> Schema:
+    shared = _describe(Enrichment, leave_out={"options"}, instead={"outputs": _list_of(OUTPUT)})
+    own = _describe(OPTIONS[kind])
+    return {
+        "title": kind,
+        "description": own["description"],
+        "type": "object",
+        "properties": {"kind": {"const": kind}, **own["properties"], **shared["properties"]},
+        "required": ["kind", *own["required"]],
+        "additionalProperties": False,
+    }
+
+
+def _describe(
+    struct: type[msgspec.Struct],
+    *,
+    names: dict[str, str] | None = None,
+    instead: dict[str, Schema] | None = None,
+    leave_out: set[str] | None = None,
+    optional: set[str] | None = None,
+) -> Schema:
+    """Describe a table of the file by the Struct that it becomes.
+
+    Args:
+        struct: what it becomes.
+        names: what the file calls a field, where that is another name.
+        instead: what the file writes for a field, where that is another type.
+        leave_out: fields that the file does not have.
+        optional: fields that the file may leave out, although they have no default.
+    """
+    meanings, properties, required = read_meanings(struct), {}, []
+    for field in msgspec.structs.fields(struct):
+        if field.name in (leave_out or ()):
+            continue
+        name = (names or {}).get(field.name, field.name)
+        schema = dict((instead or {}).get(field.name) or _schema_of(field.type))
+        if meaning := meanings.get(field.name):
+            schema["description"] = meaning
+        default = field.default
+        if isinstance(default, frozenset | tuple):
+            default = sorted(default)
+        if field.required:
+            required += [name] * (field.name not in (optional or ()))
+        elif isinstance(default, str | int | list):
+            schema["default"] = default
+        properties[name] = schema
+    description = inspect.cleandoc(struct.__doc__ or "")
+    return {
+        "description": description, "type": "object", "properties": properties, "required": required,
+        "additionalProperties": False,
+    }  # fmt: skip
+
+
+def _schema_of(kind: Any) -> Schema:
+    """Give msgspec's schema of a field's type; sets are lists in TOML."""
+    (schema,), _ = msgspec.json.schema_components([kind])
+    return schema
+
+
+def _list_of(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def read_meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Read what stands below each field of a Struct in its source, as one line."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    found = {}
+    for field, below in itertools.pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            found[field.target.id] = " ".join(below.value.value.split())
+    return found
