@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 from fastetl.columns import Column, RedshiftType
 from fastetl.config.model import Pipeline
 from fastetl.decode import Decoder, native
-from fastetl.decode.native import NativePass, load_library, sweep
+from fastetl.decode.native import NativePass, free_rows, load_library
 from tests.decode.test_decoder import (
     ID,
     as_bytes,
@@ -51,7 +51,7 @@ def test_a_frame_outlives_its_event_its_decoder_and_later_events() -> None:
     frame, notes = decode_once()
     for _ in range(5):
         gc.collect()
-        sweep()
+        free_rows()
         decode_once(60)
         spoil_memory()
     assert frame["note"].to_list() == notes
@@ -59,30 +59,30 @@ def test_a_frame_outlives_its_event_its_decoder_and_later_events() -> None:
     some = frame.filter(pl.col("id") == "7")["note"]
     del frame
     gc.collect()
-    sweep()
+    free_rows()
     decode_once(60)
     spoil_memory()
     assert some.to_list() == [notes[7]]
 
 
 def test_what_no_frame_needs_is_freed_whoever_dropped_it() -> None:
-    sweep()
-    before = sweep()
+    free_rows()
+    before = free_rows()
     frames = [decode_once()[0] for _ in range(4)]
-    assert sweep() == before + 4
+    assert free_rows() == before + 4
     thread = threading.Thread(target=frames.clear)
     thread.start()
     thread.join()
-    assert sweep() == before
+    assert free_rows() == before
 
 
 def test_an_event_that_is_refused_leaves_nothing_behind() -> None:
-    before = sweep()
+    before = free_rows()
     decoder = Decoder(make_pipeline(ID))
     for broken in (b'{"Records":[', b"{}", b'{"Records":[{"eventSourceARN":"a"},]}'):
         with pytest.raises(Exception, match="event source mapping"):
             decoder.decode(broken)
-    assert sweep() == before
+    assert free_rows() == before
 
 
 def test_events_as_dicts_with_blanks_and_as_bytearrays_go_the_native_way() -> None:
@@ -263,7 +263,7 @@ def test_an_event_on_which_the_pass_fails_goes_to_the_reference_and_says_so(
 ) -> None:
     decoder, event = Decoder(make_pipeline(ID)), as_bytes(make_record(1, {"secret": {"S": "s3cret"}}), make_record(2))
     expected = decoder.decode(event)
-    before = sweep()
+    before = free_rows()
 
     def fail(*_: Any) -> Any:
         raise KeyError("s3cret")
@@ -276,7 +276,7 @@ def test_an_event_on_which_the_pass_fails_goes_to_the_reference_and_says_so(
         assert_frame_equal(changes.frame, expected.frame)
     del changes
     gc.collect()
-    assert sweep() == before
+    assert free_rows() == before
     assert decoder.decode(event).native_error == ""
 
 

@@ -20,7 +20,7 @@ from fastetl.backfill.export_format import Export, ExportReader
 from fastetl.columns import Column, RedshiftType
 from fastetl.config import FileFormat, Pipeline
 from fastetl.decode import Changes, Decoder
-from fastetl.decode.native import sweep
+from fastetl.decode.native import free_rows
 from fastetl.errors import FastetlError
 from fastetl.versions import EpochStart
 
@@ -262,7 +262,7 @@ def main(seconds: float, seed: int) -> int:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and len(fuzzer.differences) < 10:
         fuzzer.step()
-    assert sweep() <= 1
+    assert free_rows() <= 1
     print(dict(fuzzer.counts), "differences:", len(fuzzer.differences))  # noqa: T201
     for difference in fuzzer.differences:
         with Path(f"difference-{seed}.txt").open("a") as file:

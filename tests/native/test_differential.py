@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastetl.decode.native import NativeRows, sweep
+from fastetl.decode.native import NativeRows, free_rows
 from tests.native.differential import Fuzzer
 
 STEPS = 2500
@@ -19,7 +19,7 @@ def test_both_ways_agree_on_changed_events_and_lines() -> None:
     assert fuzzer.differences == []
     assert min(fuzzer.counts[kind] for kind in ("event", "full", "incremental")) > STEPS / 10
     assert min(fuzzer.counts["native rows"], fuzzer.counts["left"]) > STEPS / 2
-    assert sweep() <= 1
+    assert free_rows() <= 1
 
 
 def test_a_difference_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastetl.decode.decoder import Changes, Decoder, LineReader, count_drift, parse_source_arn
 from fastetl.decode.event import parse_record
-from fastetl.decode.native import LinesOf
+from fastetl.decode.native import LinesOf, free_rows
 
 __all__ = [
     "Changes",
@@ -12,6 +12,7 @@ __all__ = [
     "LineReader",
     "LinesOf",
     "count_drift",
+    "free_rows",
     "parse_record",
     "parse_source_arn",
 ]

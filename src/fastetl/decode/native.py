@@ -197,11 +197,18 @@ _alive: dict[int, tuple[ctypes.PyDLL, _Text]] = {}
 freed is what has come to nobody when the next event comes."""
 
 
-def sweep() -> int:
-    """Free what no frame needs any more; give how many are left."""
+def free_rows(*, trim: bool = False) -> int:
+    """Free what no frame needs any more; give how many events are left that one needs.
+
+    Args:
+        trim: also give back the memory that is kept for the next event. Mapping it again takes some time, keeping it
+            adds to what the process has while the next event comes in.
+    """
     for address, (library, _) in list(_alive.items()):
         if library.fastetl_free(address):
             del _alive[address]
+        if trim:
+            library.fastetl_trim()
     return len(_alive)
 
 
@@ -268,7 +275,7 @@ class NativePass:
 
     def _run(self, read: Any, content: bytes | bytearray) -> NativeRows | None:
         """Run the pass; None where the content is not spelled as it has to be."""
-        sweep()
+        free_rows()
         text = _Text(content)
         address = read(text)
         if not address:
@@ -277,7 +284,7 @@ class NativePass:
         status = _Result.from_address(address).status
         if status == _GOOD:
             return NativeRows(self._library, address, content)
-        sweep()
+        free_rows()
         if status == _BROKEN:
             return None
         raise MemoryError

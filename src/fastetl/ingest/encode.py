@@ -25,7 +25,7 @@ ZSTD_LEVEL = 1
 GZIP_WBITS = 31
 """A gzip container (zlib manual, `deflateInit2`), whose header igzip writes without a time."""
 
-SLICE_BYTES = 2 * 1024 * 1024
+SLICE_BYTES = 768 * 1024
 """Of a frame in memory, written as CSV at once: the CSV of a large frame is never whole."""
 
 
@@ -94,8 +94,10 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
         return
     names = [name for name, _ in layout.columns]
     rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
+    csv = io.BytesIO()
     for part in frame.iter_slices(rows):
-        csv = io.BytesIO()
+        # Over what the slice before has left: memory that is new each time costs as much as writing to it.
+        csv.seek(0)
         part.select(names).write_csv(
             csv,
             include_header=False,
@@ -103,4 +105,5 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
             null_value=layout.null_marker,
             quote_style="necessary",
         )
-        yield csv.getbuffer()
+        with csv.getbuffer()[: csv.tell()] as text:
+            yield text
