@@ -1,13 +1,11 @@
-"""README's "Try it", line by line, as a newcomer would."""
+"""README's "Try it", line by line, as a newcomer would: in one terminal."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-import signal
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -17,7 +15,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cli.test_cli import exported, free_port, run, sdk
+from tests.cli.test_cli import free_port, run, sdk
+from tests.cli.test_local import Background
 
 ROOT = Path(__file__).parent.parent.parent
 SECTION = (ROOT / "README.md").read_text().partition("## Try it")[2].partition("\n## ")[0]
@@ -25,79 +24,84 @@ BLOCKS = [
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"^```\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 ]
-FASTETL, PUT_ITEM = [".venv/bin/fastetl"], ["aws", "dynamodb", "put-item", "--table-name"]
+FASTETL, PUT_ITEM = ".venv/bin/fastetl", ["aws", "dynamodb", "put-item", "--table-name"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    return tmp_path
+class Newcomer:
+    """Does what the lines say, in a folder and at ports that are free."""
 
-
-class Local:
-    """The stack of the first two lines, and what they lead to."""
-
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process, self._folder = process, folder
-        self.environment = exported(process)
+    def __init__(self, folder: Path) -> None:
+        (folder / "examples").symlink_to(ROOT / "examples")
+        self.folder = folder
+        self._port, self._data_api_port = str(free_port()), str(free_port())
+        self._environment: dict[str, str] = {}
 
     def follow(self, words: list[str]) -> str:
         """Do what one line says; give what it prints."""
+        if words[:1] == ["cp"]:
+            subprocess.run(words, check=True, cwd=self.folder)
+            return ""
         if words[:4] == PUT_ITEM:
             table, option, item = words[4:]
             assert option == "--item"
-            boto3.client("dynamodb", **sdk(self.environment)).put_item(TableName=table, Item=json.loads(item))
+            boto3.client("dynamodb", **sdk(self._environment)).put_item(TableName=table, Item=json.loads(item))
             return ""
-        assert words[:1] == FASTETL, words
-        done = run(*words[1:], cwd=self._folder, **self.environment)
+        if words[:1] == ["eval"]:
+            printed = self.follow(shlex.split(words[1].removeprefix("$(").removesuffix(")")))
+            lines = [shlex.split(line) for line in printed.splitlines()]
+            self._environment = dict(line[1].split("=", 1) for line in lines)
+            return ""
+        assert words[0] == FASTETL, words
+        more = ["--aws-port", self._port] * (words[1:3] in (["local", "env"], ["local", "stop"], ["local", "--detach"]))
+        more += ["--data-api-port", self._data_api_port] * (words[1:3] == ["local", "--detach"])
+        done = run(*words[1:], *more, cwd=self.folder, **self._environment)
         # `schema diff` ends with 1 where there is something to mend.
         assert done.returncode == int(words[1:3] == ["schema", "diff"]), done.stderr
         return done.stdout
 
-    def wait_for(self, rows: list[dict[str, Any]], query: list[str]) -> None:
+    def wait_for(self, rows: list[Any], query: list[str]) -> None:
         deadline = time.monotonic() + 60
         while (found := sorted(json.loads(self.follow([*query, "--json"])), key=lambda row: str(row["id"]))) != rows:
             assert time.monotonic() < deadline, found
 
+    def narrow(self, query: str) -> str:
+        return run("local", "sql", query, cwd=self.folder, **{**self._environment, "COLUMNS": "40"}).stdout
+
+    def stop(self) -> None:
+        run("local", "stop", "--aws-port", self._port)
+
     def wait_for_the_changed_configuration(self) -> None:
-        assert self._process.stderr
-        while "go on with the changed configuration" not in (line := self._process.stderr.readline()):
-            assert line, "it has ended"
+        background = Background(self.folder)
+        background.aws_port = self._port
+        background.wait_for_log("go on with the changed configuration")
 
 
 @pytest.fixture
-def local(folder: Path) -> Iterator[Local]:
-    """The first two lines: a configuration, and a stack that runs until the end."""
-    copy, start = BLOCKS[0][:2]
-    assert start[:2] == [*FASTETL, "local"]
-    subprocess.run(copy, check=True, cwd=folder)
-    ports = ["--aws-port", str(free_port()), "--data-api-port", str(free_port())]
-    command = [Path(sys.executable).with_name("fastetl"), *start[1:], *ports]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, cwd=folder) as process:
-        yield Local(process, folder)
-        process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+    made = Newcomer(tmp_path)
+    yield made
+    made.stop()
 
 
-def test_a_newcomer_sees_an_item_arrive_and_a_column_filled(folder: Path, local: Local) -> None:
-    _, _, put, load, select, diff = BLOCKS[0]
-    local.follow(put)
-    local.follow(load)
-    local.wait_for([{"id": "1", "name": "Ada"}], select)
+@pytest.mark.timeout(300)
+def test_a_newcomer_sees_an_item_arrive_and_a_column_filled(newcomer: Newcomer) -> None:
+    *lines, select, diff = BLOCKS[0]
+    for line in lines:
+        newcomer.follow(line)
+    newcomer.wait_for([{"id": "1", "name": "Ada"}], select)
     column = re.search(r"`(\{ name = .* \},?)`", SECTION)[1]
-    proposed = tomllib.loads(local.follow(diff))["pipelines"]["columns"]
+    proposed = tomllib.loads(newcomer.follow(diff))["pipelines"]["columns"]
     assert tomllib.loads(f"columns = [{column}]")["columns"] == proposed
 
-    path = folder / "fastetl.toml"
+    path = newcomer.folder / "fastetl.toml"
     path.write_text(path.read_text().replace("columns = [", f"columns = [\n  {column}"))
-    local.wait_for_the_changed_configuration()
-    diff, alter, ddl, put, load, select = BLOCKS[1]
-    assert local.follow(diff).strip() == f"{alter[-1]};"
-    for line in (alter, ddl, put, load):
-        local.follow(line)
+    newcomer.wait_for_the_changed_configuration()
+    diff, *lines, select, stop = BLOCKS[1]
+    assert newcomer.follow(diff).strip() == f"{lines[0][-1]};"
+    for line in lines:
+        newcomer.follow(line)
     rows = [{"id": "1", "name": "Ada", "died": None}, {"id": "2", "name": "Mary", "died": "1872-11-29"}]
-    local.wait_for(rows, select)
-    wide = "select id, died, _version from public.people_current"
-    narrow = run("local", "sql", wide, cwd=folder, COLUMNS="40", **local.environment).stdout
+    newcomer.wait_for(rows, select)
+    narrow = newcomer.narrow("select id, died, _version from public.people_current")
     assert ("row 2" in narrow, "│ died" in narrow) == (True, True)
+    newcomer.follow(stop)
