@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -88,14 +89,76 @@ def test_a_reject_can_be_replayed() -> None:
     assert (same.event_id, same.reason) == (reject.event_id, "too_long")
 
 
-def test_milliseconds_are_refused_with_a_remedy() -> None:
-    event = make_event(make_record(1, 1, "a"))
-    change = change_in(event)
+def of_table(event: bytes, table: str, number: int = 0) -> bytes:
+    """The same event with a record of another table."""
+    return replaced(event, orjson.dumps({**change_in(event, number), "tableName": table}), number)
+
+
+def in_milliseconds(event: bytes, number: int = 0, **precision: str) -> bytes:
+    change = change_in(event, number)
     change["dynamodb"]["ApproximateCreationDateTime"] //= 1000
-    with pytest.raises(EventError, match="to MICROSECOND"):
-        unwrap(replaced(event, orjson.dumps(change)))
+    change["dynamodb"] |= precision
+    return replaced(event, orjson.dumps(change), number)
+
+
+@pytest.mark.parametrize("precision", [{}, {"ApproximateCreationDateTimePrecision": "MILLISECOND"}])
+def test_a_change_in_milliseconds_is_a_reject_that_says_the_way_out(precision: dict[str, str]) -> None:
+    event = in_milliseconds(make_event(make_record(1, 1, "a"), make_record(2, 2, "b")), **precision)
+    changes = Decoder(PIPELINE).decode(event)
+    assert changes.frame["id"].to_list() == ["2"]
+    (reject,) = changes.rejects
+    assert (reject.reason, reject.event_id) == ("milliseconds", change_in(event)["eventID"])
+    assert "MICROSECOND" in reject.detail
+    assert "fastetl backfill" in reject.detail
+    (again,) = Decoder(PIPELINE).decode({"Records": [orjson.loads(reject.record)]}).rejects
+    assert (again.reason, again.record) == (reject.reason, reject.record)
+
+
+def test_a_pipeline_takes_its_own_tables_records() -> None:
+    event = make_event(make_record(1, 1, "a"), make_record(1, 2, "archived"), make_record(3, 3, "c"))
+    event = of_table(of_table(event, "orders_archive", 1), "orders_archive", 2)
+    changes = Decoder(PIPELINE).decode(event)
+    assert changes.frame["note"].to_list() == ["a"]
+    assert (changes.received, changes.passed_over) == (1, {"orders_archive": 2})
+    archive = msgspec.structs.replace(PIPELINE, name="archive", table="orders_archive")
+    others = Decoder(archive).decode(event)
+    assert others.frame["note"].to_list() == ["archived", "c"]
+    assert others.file_id != changes.file_id
+    alone = make_event(make_record(1, 1, "a"))
+    assert Decoder(PIPELINE).decode(alone).file_id == changes.file_id
+
+
+def test_an_event_of_other_tables_alone_gives_nothing() -> None:
+    event = of_table(make_event(make_record(1, 1, "a")), "customers")
+    changes = Decoder(PIPELINE).decode(event)
+    assert (changes.frame.height, changes.received, changes.rejects) == (0, 0, ())
+    assert changes.frame.columns == [name for name, _ in PIPELINE.layout.columns]
+    assert changes.passed_over == {"customers": 1}
+
+
+@pytest.mark.parametrize("data", [b"no JSON", b"{}", b'{"dynamodb":{}}', b'{"tableName":5}', b"\xff", b"[" * 9999])
+def test_data_that_names_no_table_is_rejected_by_one_pipeline(data: bytes) -> None:
+    event = replaced(make_event(make_record(1, 1, "a")), data)
+    (reject,) = Decoder(PIPELINE).decode(event).rejects
+    assert "tableName" in reject.detail
+    assert Decoder(PIPELINE, takes_nameless=False).decode(event).received == 0
+
+
+def test_other_tables_may_have_other_keys_and_odd_content() -> None:
+    event = make_event(make_record(1, 1, "a"), make_record(2, 2, "b"))
+    other = {"tableName": "devices", "eventID": "x", "dynamodb": {"Keys": {"pk": {"S": "d"}}, "NewImage": 5}}
+    changes = Decoder(PIPELINE).decode(replaced(event, orjson.dumps(other), 1))
+    assert (changes.frame["id"].to_list(), changes.rejects) == (["1"], ())
+
+
+def test_text_that_is_no_unicode_costs_what_it_costs_in_a_stream() -> None:
+    event = make_event(make_record(1, 1, "a"), make_record(2, 2, "b"))
+    for stray, rejects in ((b'"stray":{"S":"\\ud800"},"id"', 0), (b'"note2":{"S":"x"},"id"', 0)):
+        data = orjson.dumps(change_in(event)).replace(b'"NewImage":{"id"', b'"NewImage":{' + stray)
+        changes = Decoder(PIPELINE).decode(replaced(event, data))
+        assert (changes.frame["id"].to_list(), len(changes.rejects)) == (["1", "2"], rejects)
 
 
 def test_a_streams_own_event_is_refused() -> None:
     with pytest.raises(EventError, match="not of Kinesis"):
-        unwrap(orjson.dumps({"Records": [make_record(1, 1, "a")]}))
+        unwrap(orjson.dumps({"Records": [make_record(1, 1, "a")]}), "orders")

@@ -21,9 +21,9 @@ import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.decode.event import Tally, name_record, parse_record, parse_records
+from fastetl.decode.event import LONGEST_NAME, Tally, name_record, parse_record, parse_records, write_record
 from fastetl.decode.general import GeneralDecoder, Row
-from fastetl.decode.kinesis import unwrap
+from fastetl.decode.kinesis import Unwrapped, unwrap
 from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
 from fastetl.errors import EventError, FastetlError
 from fastetl.model import MAX_DRIFT, Reject
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fastetl.config import Pipeline
-
-LONGEST_NAME = 255
-"""Characters of an attribute's name that the ledger keeps."""
 
 _SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
 
@@ -67,6 +64,15 @@ class Changes(msgspec.Struct, frozen=True):
     """Why the native pass failed, by type and place, so that the reference decoded everything; empty as a rule."""
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
+    passed_over: dict[str, int] = {}
+    """Of Kinesis: records of other tables, by table; they are not among those received."""
+    reject_positions: frozenset[int] = frozenset()
+    """Where the rejects were among the records."""
+
+    @property
+    def row_positions(self) -> list[int]:
+        """Where the rows' records were among those received."""
+        return [position for position in range(self.received) if position not in self.reject_positions]
 
     @property
     def rejects_by_reason(self) -> dict[tuple[str, str], int]:
@@ -130,10 +136,12 @@ class Decoder:
     Args:
         pipeline: whose columns they become.
         is_native: whether the native pass may be used; the reference alone gives the same.
+        takes_nameless: of a Kinesis stream, whether records of no table are this pipeline's to reject.
     """
 
-    def __init__(self, pipeline: Pipeline, *, is_native: bool = True) -> None:
-        self._is_kinesis = pipeline.source == "kinesis"
+    def __init__(self, pipeline: Pipeline, *, is_native: bool = True, takes_nameless: bool = True) -> None:
+        self._pipeline = pipeline
+        self._takes_nameless = takes_nameless
         self._general = GeneralDecoder(pipeline)
         extra = [pipeline.extra_column] if pipeline.undeclared == "extra" else []
         system = [name for name, _ in SYSTEM_COLUMNS if name != "_file"]
@@ -149,9 +157,25 @@ class Decoder:
             EventError: it is not an event of one stream.
             MisfitError: a value does not fit a column whose policy is `fail`.
         """
-        ties = 0
-        if self._is_kinesis:
-            event, ties = unwrap(event if isinstance(event, dict) else bytes(event))
+        if self._pipeline.source == "kinesis":
+            own = self._unwrap(event)
+            changes = self._decode(own.event, epochs) if own.event["Records"] else self._nothing(event)
+            return msgspec.structs.replace(changes, ties=own.ties, passed_over=own.passed_over)
+        return self._decode(event, epochs)
+
+    def write_records(self, event: bytes | bytearray | dict[str, Any], positions: Iterable[int]) -> list[str]:
+        """Write records of an event as rejects keep them, by their positions among those that `decode` received."""
+        records = parse_records(self._unwrap(event).event if self._pipeline.source == "kinesis" else event)
+        return [write_record(records[position]) for position in positions]
+
+    def _unwrap(self, event: bytes | bytearray | dict[str, Any]) -> Unwrapped:
+        content = event if isinstance(event, dict) else bytes(event)
+        return unwrap(content, self._pipeline.table, takes_nameless=self._takes_nameless)
+
+    def _nothing(self, event: bytes | bytearray | dict[str, Any]) -> Changes:
+        return self._complete(None, _Left((), self._general, "", ()), parse_source_arn(event))
+
+    def _decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...]) -> Changes:
         content = _to_bytes(event)
         native_error = ""
         changes = None
@@ -164,7 +188,7 @@ class Decoder:
                 native_error = _describe(error)
         if changes is None:
             changes = self.decode_each(event if content is None else content, epochs)
-        return msgspec.structs.replace(changes, ties=ties, native_error=native_error)
+        return msgspec.structs.replace(changes, native_error=native_error)
 
     def decode_each(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
         """Do the same by the reference alone, record by record: what the native pass is held against.
@@ -205,6 +229,12 @@ class Decoder:
         changes = self._complete_lines(None, numbered, reader, first_line, epochs, file_id)
         return msgspec.structs.replace(changes, native_error=native_error)
 
+    def write_lines(self, text: bytes, reader: LineReader, first_line: int, positions: Iterable[int]) -> list[str]:
+        """Write lines of an export as rejects keep their records; the arguments are those of `decode_lines`."""
+        lines = text.removesuffix(b"\n").split(b"\n")
+        records = (reader.read(lines[position], first_line + position) for position in positions)
+        return [record.record if isinstance(record, Reject) else write_record(record) for record in records]
+
     def _decode_native(self, native: NativePass, event: bytes, epochs: tuple[EpochStart, ...]) -> Changes | None:
         stream_arn = parse_source_arn(event)
         rows = native.decode(event, stream_arn, epochs)
@@ -234,6 +264,7 @@ class Decoder:
             stream_arn=stream_arn,
             received=native + len(left.names),
             rejects=tuple(left.rejects),
+            reject_positions=frozenset(left.names.keys() - left.rows.keys()),
             misfits=left.tally.misfits,
             ignored=left.tally.ignored,
             decoded_native=native,

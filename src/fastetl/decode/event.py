@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_EVENT_ID_CHARACTERS = 128
 
+LONGEST_NAME = 255
+"""Characters of an attribute's name that are kept where names are told."""
+
 MAX_DEPTH = 200
 """Levels of JSON in a record. DynamoDB nests 32 levels deep (DynamoDB Developer Guide, "Quotas"), each of which is two
 in JSON; Python and orjson follow a multiple of that, but not any number."""

@@ -6,6 +6,7 @@ Record: DynamoDB Streams API, `Record`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from fastetl.columns import (
     plain,
 )
 from fastetl.decode.event import (
+    LONGEST_NAME,
     MAX_DEPTH,
     Tally,
     escape_key,
@@ -31,6 +33,7 @@ from fastetl.decode.event import (
     nests_too_deep,
     write_record,
 )
+from fastetl.decode.kinesis import MILLISECONDS_DETAIL, is_milliseconds
 from fastetl.errors import EventError, MisfitError
 from fastetl.model import Reject
 from fastetl.versions import build_version, epoch_at
@@ -118,9 +121,20 @@ class GeneralDecoder:
             return build_json("M", dict(sorted(undeclared.items())))
         except UnfitError as error:
             if not change.is_delete:
-                raise _RejectedError(self._extra_column, error.reason, error.detail) from None
+                detail = f"{error.detail}; {_find_culprit(undeclared)}"
+                raise _RejectedError(self._extra_column, error.reason, detail) from None
             tally.misfit(self._extra_column, error.reason)
             return None
+
+
+def _find_culprit(attributes: dict[str, Any]) -> str:
+    """Name the attribute that cannot be part of a document."""
+    for name, value in sorted(attributes.items()):
+        try:
+            build_json("M", {name: value})
+        except UnfitError:
+            return f"the attribute {name[:LONGEST_NAME]!a}"
+    return "all attributes together"
 
 
 class _Envelope:
@@ -129,38 +143,57 @@ class _Envelope:
     def __init__(self, record: Any, stream_arn: str) -> None:
         if nests_too_deep(record):
             raise _RejectedError("", "malformed", f"a record of at most {MAX_DEPTH} levels of JSON")
-        try:
-            change, arn = record["dynamodb"], record["eventSourceARN"]
-            self.event_id: str = record["eventID"]
-            name = record["eventName"]
-            self.keys: dict[str, Any] = change["Keys"]
-            self.sequence_number: str = change["SequenceNumber"]
-            seconds = change["ApproximateCreationDateTime"]
-            self.new_image: dict[str, Any] | None = change.get("NewImage")
-            self.old_image: dict[str, Any] | None = change.get("OldImage")
-            identity = record.get("userIdentity")
-        except (KeyError, TypeError, AttributeError):
-            raise _RejectedError("", "malformed", "a record of DynamoDB Streams") from None
-        if arn != stream_arn:
+        fields, arn = _Fields(record, ""), stream_arn
+        if "kinesis" in fields.values and "dynamodb" not in fields.values:
+            raise _RejectedError("", "malformed", "data that is a change of a DynamoDB table, with its tableName")
+        change = _Fields(fields.take("dynamodb", "a map", dict), "dynamodb.")
+        if fields.take("eventSourceARN", "the stream's ARN", str) != arn:
             raise EventError("the event holds records of several streams; an event source mapping reads one")
-        self._check(name)
-        self.changed_at = parse_changed_at(seconds)
+        self.event_id: str = fields.take("eventID", "printable ASCII, at most 128 characters", is_event_id)
+        name: Op = fields.take("eventName", "INSERT, MODIFY or REMOVE", _is_operation)
+        self.keys: dict[str, Any] = change.take("Keys", "a map", dict)
+        if ":kinesis:" in arn and is_milliseconds(change.values):
+            raise _RejectedError("", "milliseconds", MILLISECONDS_DETAIL)
+        self.sequence_number: str = change.take("SequenceNumber", "at most 40 decimal digits", is_sequence_number)
+        self.changed_at = float(change.take("ApproximateCreationDateTime", "Unix seconds", _is_moment))
+        self.new_image: dict[str, Any] | None = change.take_if_there("NewImage", "a map", dict)
+        self.old_image: dict[str, Any] | None = change.take_if_there("OldImage", "a map", dict)
         self.is_delete = name == "REMOVE"
         self.deleted = "true" if self.is_delete else "false"
-        self.op: Op = "EXPIRE" if self.is_delete and is_time_to_live(identity) else name
-        self.label = stream_arn.rpartition("/")[2]
+        is_expired = self.is_delete and is_time_to_live(fields.values.get("userIdentity"))
+        self.op: Op = "EXPIRE" if is_expired else name
+        self.label = arn.rpartition("/")[2]
 
-    def _check(self, name: Any) -> None:
-        images = (self.new_image, self.old_image)
-        if not (
-            is_event_id(self.event_id)
-            and isinstance(name, str)
-            and name in {"INSERT", "MODIFY", "REMOVE"}
-            and isinstance(self.keys, dict)
-            and is_sequence_number(self.sequence_number)
-            and all(image is None or isinstance(image, dict) for image in images)
-        ):
-            raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
+
+class _Fields:
+    """A map of a record, of which each field is taken with what it has to be."""
+
+    def __init__(self, values: Any, place: str) -> None:
+        if not isinstance(values, dict):
+            raise _RejectedError("", "malformed", "a record of DynamoDB Streams, which is a map")
+        self.values = values
+        self._place = place
+
+    def take(self, name: str, expected: str, fits: type | Callable[[Any], bool]) -> Any:
+        """Take a field.
+
+        Raises:
+            _RejectedError: it is missing, or not what it has to be.
+        """
+        if name not in self.values:
+            raise _RejectedError("", "malformed", f"{self._place}{name}, which is missing: {expected}")
+        value = self.values[name]
+        if not (isinstance(value, fits) if isinstance(fits, type) else fits(value)):
+            raise _RejectedError("", "malformed", f"{self._place}{name}: {expected}")
+        return value
+
+    def take_if_there(self, name: str, expected: str, fits: type) -> Any:
+        """Take a field; None where it is missing or null."""
+        return None if self.values.get(name) is None else self.take(name, expected, fits)
+
+
+def _is_operation(value: Any) -> bool:
+    return isinstance(value, str) and value in {"INSERT", "MODIFY", "REMOVE"}
 
 
 class _ColumnReader:
@@ -196,16 +229,14 @@ class _ColumnReader:
         raise _RejectedError(column.name, error.reason, error.detail)
 
 
-def parse_changed_at(seconds: Any) -> float:
-    """Check `ApproximateCreationDateTime`, in Unix seconds."""
-    if isinstance(seconds, int | float | Decimal) and not isinstance(seconds, bool):
-        try:
-            format_time(moment := float(seconds))
-        except (ValueError, OverflowError):
-            pass
-        else:
-            return moment
-    raise _RejectedError("", "malformed", "a record of DynamoDB Streams")
+def _is_moment(seconds: Any) -> bool:
+    if not isinstance(seconds, int | float | Decimal) or isinstance(seconds, bool):
+        return False
+    try:
+        format_time(float(seconds))
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -1,8 +1,10 @@
 """Records of Kinesis Data Streams for DynamoDB, turned into those of DynamoDB Streams. Pure.
 
-They carry no sequence number, come more than once and in any order. What orders them is the time at which DynamoDB
-took the change, in microseconds, and for equal times the event id: so a version is the same however often a change
-comes, but two changes of one item within one microsecond may be taken for the other way round. Such ties are counted.
+They carry no sequence number, come more than once and in any order, and one Kinesis stream may carry several tables;
+each record names its own. What orders them is the time at which DynamoDB took the change, in microseconds, and for
+equal times the event id: so a version is the same however often a change comes, but two changes of one item within
+one microsecond may be taken for the other way round. These ties are counted. A time in milliseconds cannot order
+changes: its record is a reject.
 
 Form: Amazon DynamoDB Developer Guide, "Working with Kinesis Data Streams for DynamoDB".
 """
@@ -12,11 +14,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections import Counter
 from typing import Any
 
-import orjson
+import msgspec
 
-from fastetl.decode.event import parse_records
+from fastetl.decode.event import parse_record, parse_records
 from fastetl.errors import EventError
 
 TIME_DIGITS, TIE_DIGITS = 17, 23
@@ -25,44 +28,94 @@ TIME_DIGITS, TIE_DIGITS = 17, 23
 MICROSECOND_DIGITS = 16
 """Of a time between the years 2001 and 2286; milliseconds have 13."""
 
+MILLISECONDS_DETAIL = (
+    "a time in microseconds, since milliseconds cannot order changes: set the destination's"
+    " ApproximateCreationDateTimePrecision to MICROSECOND, and carry over by `fastetl backfill` what came before"
+)
 
-def unwrap(event: bytes | dict[str, Any]) -> tuple[bytes, int]:
-    """Give the event that DynamoDB Streams would have sent, and how many changes are tied with another.
+
+class Unwrapped(msgspec.Struct, frozen=True):
+    """What one pipeline takes of an event."""
+
+    event: dict[str, Any]
+    """As DynamoDB Streams would have sent it."""
+    ties: int
+    """Changes that are tied with another."""
+    passed_over: dict[str, int]
+    """Records of other tables, by table."""
+
+
+def unwrap(event: bytes | dict[str, Any], table: str, *, takes_nameless: bool = True) -> Unwrapped:
+    """Give the changes of one table.
+
+    Args:
+        event: of Kinesis.
+        table: the table's name.
+        takes_nameless: whether records that name no table, since they are no changes, belong to the pipeline; one of
+            those that read a stream has to take them.
 
     Raises:
-        EventError: it is no event of Kinesis, or its times are milliseconds.
+        EventError: it is no event of Kinesis.
     """
-    changes = [_unwrap_one(record) for record in parse_records(event)]
-    ordered = {change["eventID"]: change["dynamodb"] for change in changes if "dynamodb" in change}
-    moments = {orjson.dumps((body["Keys"], body["ApproximateCreationDateTime"])) for body in ordered.values()}
-    return orjson.dumps({"Records": changes}), len(ordered) - len(moments)
+    taken: list[dict[str, Any]] = []
+    passed_over: Counter[str] = Counter()
+    for record in parse_records(event):
+        name, change = _unwrap_one(record)
+        if name == table or (takes_nameless and not name):
+            taken.append(change)
+        elif name:
+            passed_over[name] += 1
+    ordered = {change["eventID"]: change["dynamodb"] for change in taken if _is_numbered(change)}
+    moments = {repr((body.get("Keys"), body.get("ApproximateCreationDateTime"))) for body in ordered.values()}
+    return Unwrapped({"Records": taken}, len(ordered) - len(moments), dict(passed_over))
 
 
-def _unwrap_one(record: Any) -> dict[str, Any]:
+def is_milliseconds(change: dict[str, Any]) -> bool:
+    """Tell whether a change has its time in milliseconds."""
+    moment = change.get("ApproximateCreationDateTime")
+    if "SequenceNumber" in change or not isinstance(moment, int):
+        return False
+    return change.get("ApproximateCreationDateTimePrecision") == "MILLISECOND" or len(str(moment)) < MICROSECOND_DIGITS
+
+
+def _unwrap_one(record: Any) -> tuple[str, dict[str, Any]]:
+    """Give the table's name and the change; where the record holds none, an empty name and what becomes a reject."""
     try:
         arn = record["eventSourceARN"]
-        if "kinesis" not in record and ":kinesis:" in arn:
-            return dict(record)  # a reject that is replayed
+        if "kinesis" not in record and ":kinesis:" in arn:  # a reject that is replayed
+            return _name(record), dict(record)
         wrapped = record["kinesis"]["data"]
     except (KeyError, TypeError):
         raise EventError('a record that is not of Kinesis; set source = "stream" if the table\'s own is read') from None
     try:
-        change: dict[str, Any] = orjson.loads(base64.b64decode(wrapped, validate=True))
-        body = change["dynamodb"]
-        micros, event_id = body["ApproximateCreationDateTime"], change["eventID"]
-        complete = isinstance(micros, int) and isinstance(event_id, str) and isinstance(body["Keys"], dict)
-    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        complete = False
-    if not complete:
-        # Without a sequence number it is malformed, and becomes a reject.
-        return {"eventSourceARN": arn, "kinesis": record["kinesis"]}
-    if body.get("ApproximateCreationDateTimePrecision") == "MILLISECOND" or len(str(micros)) < MICROSECOND_DIGITS:
-        raise EventError(
-            "the stream gives milliseconds, which cannot order changes;"
-            " set its ApproximateCreationDateTimePrecision to MICROSECOND"
-        )
-    tie = int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=9).digest(), "big")
+        change = parse_record(base64.b64decode(wrapped, validate=True))
+    except (binascii.Error, EventError, TypeError, ValueError):
+        change = None
+    if not isinstance(change, dict) or not _name(change):
+        return "", {"eventSourceARN": arn, "kinesis": record["kinesis"]}
+    change["eventSourceARN"] = arn
+    _number(change)
+    return _name(change), change
+
+
+def _is_numbered(change: dict[str, Any]) -> bool:
+    body = change.get("dynamodb")
+    return isinstance(body, dict) and "SequenceNumber" in body and isinstance(change.get("eventID"), str)
+
+
+def _name(change: dict[str, Any]) -> str:
+    name = change.get("tableName")
+    return name if isinstance(name, str) else ""
+
+
+def _number(change: dict[str, Any]) -> None:
+    """Give a change its place among the others, if it says all that is needed for that."""
+    body, event_id = change.get("dynamodb"), change.get("eventID")
+    if not isinstance(body, dict) or not isinstance(event_id, str) or not isinstance(body.get("Keys"), dict):
+        return
+    micros = body.get("ApproximateCreationDateTime")
+    if not isinstance(micros, int) or isinstance(micros, bool) or is_milliseconds(body):
+        return
+    tie = int.from_bytes(hashlib.blake2b(event_id.encode(errors="replace"), digest_size=9).digest(), "big")
     body["SequenceNumber"] = f"{micros:0{TIME_DIGITS}d}{tie:0{TIE_DIGITS}d}"
     body["ApproximateCreationDateTime"] = micros / 1_000_000
-    change["eventSourceARN"] = arn
-    return change
