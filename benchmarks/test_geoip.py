@@ -107,13 +107,13 @@ def build_ways():
     reader = maxminddb.open_database(CITY)
     ways = {
         "decoding the event": lambda _: decoder.decode(shape.event),
-        "GeoIp, first event": lambda texts: GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(texts)[0],
-        "GeoIp, new addresses": lambda texts: warm.locate(texts)[0],
-        "GeoIp, known addresses": lambda _: known.locate(addresses(0))[0],
+        "GeoIp, first event": lambda texts: GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(texts).frame,
+        "GeoIp, new addresses": lambda texts: warm.locate(texts).frame,
+        "GeoIp, known addresses": lambda _: known.locate(addresses(0)).frame,
         "maxminddb, each address once": lambda texts: by_maxminddb(reader, texts),
         "join with sorted ranges": by_ranges,
     }
-    expected = known.locate(addresses(0))[0]
+    expected = known.locate(addresses(0)).frame
     for name in WAYS[1:]:
         assert ways[name](addresses(0)).equals(expected), name
     for number in range(100, 110):

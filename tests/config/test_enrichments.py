@@ -25,7 +25,10 @@ columns = [{{ name = "id", type = "BIGINT" }}, {{ name = "note", type = "VARCHAR
 """
 A = '[{ name = "a", type = "VARCHAR(9)" }]'
 GOOD: list[tuple[Options, str]] = [
-    (Function("package.module:function"), f'kind = "function"\nfunction = "package.module:function"\noutputs = {A}'),
+    (
+        Function("package.module:function"),
+        f'kind = "function"\nfunction = "package.module:function"\ninputs = ["note"]\noutputs = {A}',
+    ),
     (Expression("1"), f'kind = "expression"\nsql = "1"\noutputs = {A}'),
     (Filter("true"), 'kind = "filter"\nsql = "true"'),
     (Mask("hash", "KEY"), f'kind = "mask"\nmethod = "hash"\nkey_variable = "KEY"\noutputs = {A}'),
@@ -82,6 +85,10 @@ def test_files_that_enrichments_read_are_named_once() -> None:
         (f'kind = "filter"\nsql = "1"\nsource = "x"\noutputs = {A}', ".source: unknown setting"),
         (f'kind = "function"\nfunction = "module"\noutputs = {A}', ".function: 'module' names no function"),
         ('kind = "function"\nfunction = "module:f"', ".outputs: missing"),
+        (
+            f'kind = "function"\nfunction = "module:f"\noutputs = {A}',
+            ".inputs: missing. Name the columns",
+        ),
         (f'kind = "mask"\nmethod = "rot13"\noutputs = {A}', ".method: Invalid enum value 'rot13'"),
         (f'kind = "mask"\nmethod = "hash"\noutputs = {A}', ".key_variable: it goes with the method hash"),
         (f'kind = "mask"\nmethod = "drop"\nkey_variable = "K"\noutputs = {A}', ".key_variable: it goes with"),

@@ -112,15 +112,14 @@ def test_only_declared_outputs_are_taken() -> None:
     assert result.drop("loud").equals(make_frame())
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("reverse", "EnrichmentError"), ("nothing", "EnrichmentError"), ("fail", "ValueError")]
-)
-def test_what_breaks_its_promise_fails_the_batch_or_gives_null(name: str, message: str) -> None:
-    with pytest.raises(EnrichmentError, match=f"0/function: {message}$"):
+@pytest.mark.parametrize("name", ["reverse", "nothing", "fail"])
+def test_what_breaks_its_promise_fails_the_batch_or_gives_null(name: str) -> None:
+    with pytest.raises(EnrichmentError, match="enrichment 0/function: ") as caught:
         apply(function(name, inputs=("id",), outputs={"more": "INT"}))
+    assert "secret" not in str(caught.value)
     result = apply(function(name, inputs=("id",), outputs={"more": "INT"}, on_error="null"))
     assert result.frame["more"].to_list() == [None] * 3
-    assert result.counts == {"0/function/failed": 3}
+    assert result.misfits == {("more", "enrichment"): 3}
 
 
 def test_expressions_build_on_each_other() -> None:
@@ -137,11 +136,11 @@ def test_expressions_build_on_each_other() -> None:
 
 def test_what_does_not_fit_its_output_fails_or_is_null_and_counted() -> None:
     too_long = {"outputs": {"twice": "VARCHAR(5)"}, "sql": "note || '12345'"}
-    with pytest.raises(EnrichmentError, match=r"0/expression: 2 values do not fit twice VARCHAR\(5\)"):
-        apply(step("expression", **too_long))
+    with pytest.raises(EnrichmentError, match="2 rows have no value: too_long; enrichment 0/expression: a value that"):
+        apply(step("expression", **too_long, on_error="fail"))
     result = apply(step("expression", **too_long, on_error="null"))
     assert result.frame["twice"].to_list() == [None] * 3
-    assert result.counts == {"0/expression/unfit": 2}
+    assert result.misfits == {("twice", "too_long"): 2}
 
 
 def test_a_filtered_row_becomes_a_tombstone_and_a_delete_stays_one() -> None:

@@ -61,7 +61,8 @@ def look_up(reader: geoip2.database.Reader, text: str) -> tuple[Any, ...]:
 
 def test_a_hundred_thousand_addresses_are_where_geoip2_says() -> None:
     addresses = make_addresses(100_000)
-    frame, counts = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series(addresses))
+    located = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series(addresses))
+    frame, counts = located.frame, located.counts
     found = frame.with_columns(pl.col("latitude").cast(pl.Float64)).rows()
     with geoip2.database.Reader(str(CITY)) as reader:
         for address, row in zip(addresses, found, strict=True):
@@ -103,11 +104,13 @@ def test_any_record_of_any_tree(tmp_path: Path, version: int, filler: int) -> No
         path.write_bytes(widened)
     outputs = [(f"o{number}", RedshiftType.parse(kind)) for number, kind in enumerate(KINDS.values())]
     addresses = pl.Series(["8.8.8.8", None, "9.9.9.9", "8.8.8.255", "10.0.0.1", "no", "2a02::1", "::ffff:8.8.8.1"])
-    frame, counts = GeoIpDatabase(path, outputs, list(KINDS), r"\N").locate(addresses)
+    located = GeoIpDatabase(path, outputs, list(KINDS), r"\N").locate(addresses)
+    frame, counts = located.frame, located.counts
     assert frame.row(0) == ("15169", "0.12", "two", None, '["one","two"]', None, "true", None)
     assert frame.row(3) == frame.row(7) == frame.row(0)
     assert all(set(frame.row(number)) == {None} for number in (1, 2, 4, 5, 6))
-    assert counts == {"unknown": 2, "private": 1, "malformed": 1, "unfit": 3}
+    assert counts == {"unknown": 2, "private": 1, "malformed": 1}
+    assert located.unfit == [(row, "o5", "too_long") for row in (0, 3, 7)]
 
 
 def widen(database: bytes, metadata: Any, bits: int) -> bytes:
@@ -131,8 +134,9 @@ def widen(database: bytes, metadata: Any, bits: int) -> bytes:
 
 
 def test_an_empty_frame_and_no_database(tmp_path: Path) -> None:
-    frame, counts = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series([], dtype=pl.String))
-    assert (frame.columns, frame.height, counts) == (["country", "city", "latitude", "region"], 0, {})
+    located = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(pl.Series([], dtype=pl.String))
+    assert (located.frame.columns, located.frame.height) == (["country", "city", "latitude", "region"], 0)
+    assert located.counts == {}
     (tmp_path / "no.mmdb").write_bytes(b"not a database" * 100)
     with pytest.raises(EnrichmentError, match=r"no\.mmdb is not a MaxMind database"):
         GeoIpDatabase(tmp_path / "no.mmdb", OUTPUTS, PATHS, r"\N")

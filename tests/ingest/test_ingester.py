@@ -17,6 +17,7 @@ from fastetl.aws.ledger import Ledger
 from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, Pipeline
+from fastetl.enrich.enricher import Enriched
 from fastetl.errors import EventError, FastetlError, LedgerError, StorageError
 from fastetl.ingest.ingester import Ingest
 from fastetl.model import Layout
@@ -28,14 +29,11 @@ ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00
 NOW = 1_767_225_600.0
 
 
-class Unchanged(msgspec.Struct):
+class Unchanged:
     """An enrichment that adds nothing."""
 
-    frame: Any = None
-    counts: dict[str, int] = {}
-
-    def apply(self, frame: pl.DataFrame) -> Unchanged:
-        return Unchanged(frame, {"seen": frame.height})
+    def apply(self, frame: pl.DataFrame) -> Enriched:
+        return Enriched(frame, {"seen": frame.height})
 
 
 def make_pipeline(**changes: Any) -> Pipeline:

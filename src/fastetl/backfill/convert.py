@@ -17,12 +17,12 @@ from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 from fastetl.backfill.export_format import ExportReader
 from fastetl.decode import Decoder, count_drift
 from fastetl.errors import ExportError
-from fastetl.ingest import Contents, encode_frames
+from fastetl.ingest import Contents, encode_frames, refine
 from fastetl.model import Converted, Reject
 from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from fastetl.backfill.export_format import DataFile, Export
@@ -93,12 +93,20 @@ class Converter:
         def frames() -> Iterator[pl.DataFrame]:
             for text in chunks:
                 changes = self._decoder.decode_lines(text, reader, part.first_line + part.items, epochs, part.file_id)
-                frame = self._enricher.apply(changes.frame).frame
-                part.add(changes, frame.height)
-                yield frame
+                refined = self._refine(changes, text, reader, part.first_line + part.items)
+                part.add(refined)
+                yield refined.frame
 
         for piece in encode_frames(frames(), self._pipeline.layout, READ_BYTES):
             spool.write(piece)
+
+    def _refine(self, changes: Changes, text: bytes, reader: ExportReader, first_line: int) -> Changes:
+        """Enrich a chunk's rows, and settle what becomes of each."""
+
+        def write_records(positions: Sequence[int]) -> list[str]:
+            return self._decoder.write_lines(text, reader, first_line, positions)
+
+        return refine(changes, self._enricher, self._pipeline.layout, write_records).changes
 
 
 class _Part:
@@ -119,10 +127,10 @@ class _Part:
         self._versions: set[str] = set()
         self._times: set[str] = set()
 
-    def add(self, changes: Changes, rows: int) -> None:
+    def add(self, changes: Changes) -> None:
         """Count what a chunk has become."""
         self.items += changes.received
-        self.rows += rows
+        self.rows += changes.frame.height
         self.rejects += changes.rejects
         self._misfits.update(changes.misfits)
         self._ignored.update(changes.ignored)

@@ -26,11 +26,17 @@ def check(config: Path, *, no_enrichments: bool, online: bool, as_json: bool) ->
 def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
     from fastetl.cli.configuration import read_config
     from fastetl.cli.enrichment import build_enricher
+    from fastetl.errors import ConfigError, Problem
 
     config = read_config(path, offline=True)
-    for pipeline in config.pipelines:
-        if not no_enrichments:
-            asyncio.run(build_enricher(config, pipeline, path))
+    problems: list[Problem] = []
+    for pipeline in config.pipelines if not no_enrichments else ():
+        try:
+            problems += asyncio.run(build_enricher(config, pipeline, path)).try_out()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(tuple(problems))
     described = [
         {
             "pipeline": pipeline.name,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastetl.aws import References, find_local, open_clients
 from fastetl.enrich import Enricher
+from fastetl.errors import StorageError
 
 if TYPE_CHECKING:
     from fastetl.aws import Deployment
@@ -49,5 +50,6 @@ async def _fetch(config: Config, names: tuple[str, ...], root: Path) -> dict[str
     (s3,) = await open_clients("s3", region=config.region)
     async with s3:
         references = References(s3, names, root=root, folder=Path(tempfile.gettempdir(), "fastetl-references"))
-        await references.refresh()
+        if failures := (await references.refresh())[1]:
+            raise StorageError("; ".join(failures))
         return references.paths

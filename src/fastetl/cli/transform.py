@@ -32,7 +32,7 @@ def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> Non
     from fastetl.cli.enrichment import build_enricher
     from fastetl.decode import Decoder
     from fastetl.errors import EventError
-    from fastetl.ingest import encode_frames
+    from fastetl.ingest import encode_frames, refine
 
     try:
         content = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
@@ -40,16 +40,24 @@ def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> Non
         raise EventError(f"{event}: {error.strerror}. Name a file with an event as JSON") from None
     read = read_config(config, offline=True)
     chosen = _choose(read, content, pipeline)
+    decoder = Decoder(chosen)
     try:
-        changes = Decoder(chosen).decode(content)
+        decoded = decoder.decode(content)
     except EventError as error:
         message = f"{event} is not an event of DynamoDB Streams: {error}. examples/event.json is one"
         raise EventError(message) from error
-    enriched = asyncio.run(build_enricher(read, chosen, config)).apply(changes.frame)
+    enricher = asyncio.run(build_enricher(read, chosen, config))
+    refined = refine(decoded, enricher, chosen.layout, lambda positions: decoder.write_records(content, positions))
+    changes = refined.changes
     layout = msgspec.structs.replace(chosen.layout, compression="none")
     names = [name for name, _ in layout.columns]
-    text = "".join(piece.decode() for piece in encode_frames([enriched.frame], layout, 1 << 20))
-    counts = {**enriched.counts, **{f"ignored {name}": count for name, count in changes.ignored.items()}}
+    text = "".join(piece.decode() for piece in encode_frames([changes.frame], layout, 1 << 20))
+    counts = {
+        **refined.counts,
+        **{f"misfit {column}/{reason}": count for (column, reason), count in changes.misfits.items()},
+        **{f"ignored {name}": count for name, count in changes.ignored.items()},
+        **{f"of another table {name}": count for name, count in changes.passed_over.items()},
+    }
     if as_json:
         rows = [
             {name: None if value == layout.null_marker else value for name, value in zip(names, row, strict=True)}
@@ -74,6 +82,6 @@ def _choose(config: Config, event: bytes, name: str) -> Pipeline:
     if name:
         return choose_pipeline(config, name)
     try:
-        return config.pipeline_for(parse_source_arn(event))
+        return config.pipelines_for(parse_source_arn(event))[0]
     except EventError:
         return choose_pipeline(config, name)

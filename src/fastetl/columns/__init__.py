@@ -8,17 +8,16 @@ from __future__ import annotations
 from fastetl.columns.convert import Converter, build_converter, build_path_converter, build_shortener, make_example
 from fastetl.columns.documents import build_json
 from fastetl.columns.frames import natural_dtype, read_column, write_column
+from fastetl.columns.numbers import round_to_scale
 from fastetl.columns.rule import DOCUMENT, Rule, UnfitError
 from fastetl.columns.table import KINDS, RULES
 from fastetl.columns.types import KEY_TYPE, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.columns.values import check_text, follow_path, only, parse_number, plain
-from fastetl.columns.whole import PART, Texts, TypedColumn
 
 __all__ = [
     "DOCUMENT",
     "KEY_TYPE",
     "KINDS",
-    "PART",
     "RULES",
     "SYSTEM_COLUMNS",
     "Column",
@@ -26,9 +25,7 @@ __all__ = [
     "Misfit",
     "RedshiftType",
     "Rule",
-    "Texts",
     "TimeFormat",
-    "TypedColumn",
     "UnfitError",
     "build_converter",
     "build_json",
@@ -42,5 +39,6 @@ __all__ = [
     "parse_number",
     "plain",
     "read_column",
+    "round_to_scale",
     "write_column",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from fastetl.columns.rule import Bound, Convert, Rule, UnfitError, take_as_they_are
+from fastetl.columns.rule import Bound, Convert, Look, Rule, UnfitError
 from fastetl.columns.values import decode_binary, text_of
 from fastetl.limits import MAX_VARBYTE_BYTES
 
@@ -32,6 +32,10 @@ def _convert_boolean(_: Column) -> Convert:
         return text_of(tag, content)
 
     return convert
+
+
+def _look_at_booleans(_: Column) -> Look:
+    return lambda texts: (texts, texts.is_null() | texts.is_not_null())
 
 
 def _read_boolean(column: pl.Expr) -> pl.Expr:
@@ -73,7 +77,7 @@ RULES = (
         synonyms=("BOOL",),
         tag="BOOL",
         convert=_convert_boolean,
-        look=take_as_they_are,
+        look=_look_at_booleans,
         copied="true|false",
         dtype=lambda _: pl.Boolean,
         read=_read_boolean,

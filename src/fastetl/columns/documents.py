@@ -5,15 +5,17 @@ Limits: Amazon Redshift Database Developer Guide, "Limitations" of semi-structur
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.columns.rule import DOCUMENT, Rule, UnfitError, take_as_they_are
+from fastetl.columns.rule import DOCUMENT, Rule, UnfitError
 from fastetl.columns.values import check_text, decode_binary, parse_number, plain
-from fastetl.limits import MAX_PRECISION, MAX_SCALE, MAX_VARCHAR_BYTES
+from fastetl.limits import MAX_PRECISION, MAX_SCALE, MAX_SUPER_BYTES, MAX_SUPER_DEPTH, MAX_SUPER_TEXT_BYTES
 
 if TYPE_CHECKING:
     from random import Random
@@ -37,6 +39,49 @@ def build_json(tag: str, content: Any) -> str:
     return orjson.dumps(_json({tag: content})).decode()
 
 
+def check_json(_tag: str, text: str) -> str:
+    """Take a text that is JSON already, as an enrichment gives it.
+
+    Raises:
+        UnfitError: SUPER cannot hold it.
+    """
+    if len(check_text(text)) > MAX_SUPER_BYTES:
+        raise UnfitError("too_long", f"at most {MAX_SUPER_BYTES} bytes of JSON")
+    try:
+        level = [json.loads(text, parse_constant=_refuse_constant, parse_float=_check_float)]
+    except RecursionError:
+        raise UnfitError("malformed", f"at most {MAX_SUPER_DEPTH} levels") from None
+    except ValueError:
+        raise UnfitError("malformed", "JSON") from None
+    for _ in range(MAX_SUPER_DEPTH + 1):
+        for value in level:
+            for part in _parts(value):
+                if isinstance(part, str):
+                    _json_text(part)
+        level = [part for value in level for part in _parts(value) if isinstance(part, dict | list)]
+        if not level:
+            return text
+    raise UnfitError("malformed", f"at most {MAX_SUPER_DEPTH} levels")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    else:
+        yield from value if isinstance(value, list) else [value]
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _check_float(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise UnfitError("range", "numbers that a DOUBLE PRECISION holds")
+    return value
+
+
 def _json(value: Any) -> Any:
     try:
         ((tag, content),) = value.items()
@@ -46,10 +91,10 @@ def _json(value: Any) -> Any:
 
 
 def _json_text(text: Any) -> str:
-    if type(text) is str and text.isascii() and len(text) <= MAX_VARCHAR_BYTES and "\0" not in text:
+    if type(text) is str and text.isascii() and len(text) <= MAX_SUPER_TEXT_BYTES and "\0" not in text:
         return text  # what most are, with no need to encode it
-    if len(check_text(text)) > MAX_VARCHAR_BYTES:
-        raise UnfitError("too_long", f"texts of at most {MAX_VARCHAR_BYTES} bytes inside SUPER")
+    if len(check_text(text)) > MAX_SUPER_TEXT_BYTES:
+        raise UnfitError("too_long", f"texts of at most {MAX_SUPER_TEXT_BYTES} bytes inside SUPER")
     return str(text)
 
 
@@ -99,7 +144,6 @@ RULES = (
         kind="SUPER",
         tag=DOCUMENT,
         convert=lambda _: build_json,
-        look=take_as_they_are,
         copied=r"[^\x00]+",
         dtype=lambda _: pl.String,
         spell=lambda _values, _kind: None,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from fastetl.columns.convert import Converter, build_converter
+from fastetl.columns.documents import check_json
 from fastetl.columns.rule import DOCUMENT, UnfitError
 from fastetl.columns.types import Column
-from fastetl.columns.values import check_text
-from fastetl.columns.whole import Texts, TypedColumn
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
@@ -31,36 +29,54 @@ def read_column(name: str, kind: RedshiftType) -> pl.Expr:
     return read(pl.col(name)) if read else pl.col(name).cast(natural_dtype(kind))
 
 
-def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tuple[pl.Series, int]:
-    """Give an enrichment's output as text for COPY, NULL where a value does not fit; and how many do not.
+def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tuple[pl.Series, dict[int, str]]:
+    """Give an enrichment's output as text for COPY.
+
+    Returns:
+        The texts, NULL where a value does not fit; and for each of these places the reason, as `UnfitError` has it.
 
     Raises:
         EnrichmentError: the dtype is none that this Redshift type can stand for.
     """
-    name = values.name
-    bad: set[int] = set()
+    name, rule = values.name, kind.rule
     if values.dtype == pl.Null:
-        return pl.Series(name, [None] * len(values), dtype=pl.String), 0
-    is_text = values.dtype == pl.String and kind.rule.is_spelled_as_text
-    spelled = values if is_text else kind.rule.spell(values, kind)
+        return pl.Series(name, [None] * len(values), dtype=pl.String), {}
+    spelled = values if values.dtype == pl.String and rule.is_spelled_as_text else rule.spell(values, kind)
     if spelled is None:
         raise EnrichmentError(f"column {name}: a Polars {values.dtype} is no {kind}; cast it in the enrichment")
-    if kind.rule.tag == DOCUMENT:
-        texts = [_check_json(text, number, bad) for number, text in enumerate(spelled)]
-        return pl.Series(name, texts, dtype=pl.String), len(bad)
-    column = TypedColumn(Column(name, (name,), kind), null_marker)
-    return column.write(Texts(column.tag, spelled), bad).alias(name), len(bad)
+    column = Column(name, (name,), kind)
+    if rule.look:
+        written, fits = rule.look(column)(spelled)
+        fits &= written != null_marker
+    else:
+        written, fits = spelled, spelled.is_null()
+    unfit: dict[int, str] = {}
+    if not fits.all():
+        convert = _build_text_converter(column, null_marker)
+        places = (~fits).arg_true()
+        texts = [
+            _convert(convert, column.tag, text, place, unfit)
+            for place, text in zip(places, spelled.gather(places), strict=True)
+        ]
+        written = written.scatter(places, pl.Series(values=texts, dtype=pl.String))
+    # What could not even be spelled, as a number beyond all columns, is NULL already.
+    lost = (spelled.is_null() & values.is_not_null()).arg_true()
+    return written.alias(name), unfit | dict.fromkeys(lost, "range")
 
 
-def _check_json(text: str | None, number: int, bad: set[int]) -> str | None:
-    if text is None:
-        return None
+def _build_text_converter(column: Column, null_marker: str) -> Converter:
+    """Build what converts a value that is spelled as text."""
+    if column.tag == DOCUMENT:
+        return check_json
+    convert = build_converter(column, null_marker)
+    if column.tag == "BOOL":
+        return lambda tag, text: convert(tag, text == "true")
+    return convert
+
+
+def _convert(convert: Converter, tag: str, text: str, place: int, unfit: dict[int, str]) -> str | None:
     try:
-        orjson.loads(text)
-        if "\\u0000" not in text:
-            check_text(text)
-            return text
-    except (orjson.JSONDecodeError, UnfitError):
-        pass
-    bad.add(number)
-    return None
+        return convert(tag, text)
+    except UnfitError as error:
+        unfit[place] = error.reason
+        return None

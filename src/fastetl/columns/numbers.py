@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ else:
 
 _INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 _FLOAT_CODES = {"REAL": "<f", "DOUBLE PRECISION": "<d"}
+_WIDE = Context(prec=400)
 _BIGINT_PRECISION = 19
 """A DECIMAL of this precision is kept in 64 bits."""
 
@@ -132,14 +133,23 @@ def _nearest(value: float, code: str) -> float:
         return math.inf
 
 
+def round_to_scale(number: Decimal, kind: RedshiftType) -> str:
+    """Write a number with as many digits after the point as a DECIMAL column has, half to even; others as it is."""
+    if kind.kind == "DECIMAL":
+        number = number.quantize(Decimal((0, (1,), -kind.scale)), ROUND_HALF_EVEN, _WIDE)
+    return plain(number)
+
+
 def _spell_number(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
     return values.cast(pl.String) if values.dtype.is_numeric() else None
 
 
 def _spell_decimal(values: pl.Series, kind: RedshiftType) -> pl.Series | None:
-    # A float has no scale of its own: the column's is what was meant.
+    """Round to the column's scale, half to even: what is worked out has no scale of its own."""
     if values.dtype.is_float():
-        return values.cast(pl.Decimal(MAX_PRECISION, kind.scale)).cast(pl.String)
+        return values.cast(pl.Decimal(MAX_PRECISION, kind.scale), strict=False).cast(pl.String)
+    if values.dtype.is_decimal():
+        return values.round(kind.scale, mode="half_to_even").cast(pl.String)
     return _spell_number(values, kind)
 
 

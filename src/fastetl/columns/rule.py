@@ -92,8 +92,3 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 DOCUMENT = "document"
 """In place of a tag: any value."""
-
-
-def take_as_they_are(_: Column) -> Look:
-    """Build the check of values that fit as they are."""
-    return lambda texts: (texts, texts.is_null() | texts.is_not_null())

@@ -39,7 +39,11 @@ def _convert_varchar(column: Column) -> Convert:
 
 def _look_at_varchars(column: Column) -> Look:
     length = column.type.length
-    return lambda texts: (texts, texts.str.len_bytes() <= length)
+    return lambda texts: (texts, (texts.str.len_bytes() <= length) & ~_hold_nul(texts))
+
+
+def _hold_nul(texts: pl.Series) -> pl.Series:
+    return texts.str.contains("\0", literal=True)
 
 
 def _convert_char(column: Column) -> Convert:
@@ -65,7 +69,7 @@ def _look_at_chars(column: Column) -> Look:
     def look(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
         size = texts.str.len_bytes()
         is_ascii = size == texts.str.len_chars()
-        return texts, (size <= length) & is_ascii & ~texts.str.ends_with(" ")
+        return texts, (size <= length) & is_ascii & ~texts.str.ends_with(" ") & ~_hold_nul(texts)
 
     return look
 

@@ -21,10 +21,12 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     function: str
     """`package.module:function`."""
 
-    def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    def problems(self, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         """Tell what is wrong: setting, message and remedy."""
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.function):
             yield "function", f"{self.function!r} names no function", 'Write it "package.module:function"'
+        if not inputs:
+            yield "inputs", "missing", 'Name the columns that it reads, as inputs = ["a"]'
         yield from _need_outputs(outputs)
 
 

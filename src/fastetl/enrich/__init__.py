@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fastetl.enrich.enricher import Enricher
+from fastetl.enrich.enricher import Enriched, Enricher, RejectedRow
 
 __all__ = [
+    "Enriched",
     "Enricher",
+    "RejectedRow",
 ]

@@ -1,34 +1,55 @@
 """Enrichment: columns are added, masked or worked out, and rows filtered, in the configured order. Pure.
 
 An enrichment sees its declared inputs only, as numbers, times and texts rather than as CSV, and gives its declared
-outputs, row by row. It cannot add, drop or reorder rows, nor touch keys, versions or columns that are not its own:
-whatever it does, the mirror stays exact.
+outputs, row by row. It cannot add or reorder rows, nor change keys, versions or columns that it does not declare:
+whatever it does, the mirror stays exact. A row for which it has no value becomes what `on_error` says, and no other row
+notices.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
 
-from fastetl.columns import SYSTEM_COLUMNS, natural_dtype, read_column, write_column
-from fastetl.enrich.steps import KEEPS, StepContext, StepResult, build_step
+from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
+from fastetl.enrich.stage import Stage, StageResult
+from fastetl.enrich.steps import KEEPS, StepContext
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fastetl.config import Enrichment, Pipeline
+    from fastetl.config import Pipeline
+    from fastetl.enrich.stage import FailedRow
+
+
+class RejectedRow(msgspec.Struct, frozen=True):
+    """A row that an enrichment has no value for, and that is not written."""
+
+    row: int
+    """Its place in the frame that was enriched."""
+    column: str
+    reason: str
+    detail: str
 
 
 class Enriched(msgspec.Struct, frozen=True):
     """A frame with what was added, and what happened."""
 
     frame: pl.DataFrame
-    counts: dict[str, int]
-    """By enrichment and event: `2/expression/unfit`, `0/filter/filtered`, `1/function/failed`."""
+    """The rows to write, in their order."""
+    counts: dict[str, int] = {}
+    """By enrichment and event: `0/filter/filtered`, `1/geoip/unknown`."""
+    rejected: tuple[RejectedRow, ...] = ()
+    """The rows that are not in the frame."""
+    misfits: dict[tuple[str, str], int] = {}
+    """Values that became NULL, by column and reason."""
+    errors: dict[str, int] = {}
+    """What steps raised and where, and for how many rows; without item content."""
 
 
 class Enricher:
@@ -48,7 +69,7 @@ class Enricher:
         self._environ = environ or {}
         keys = {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}
         self._kept_when_filtered = frozenset({name for name, _ in SYSTEM_COLUMNS} | keys)
-        self._stages: list[_Stage] = []
+        self._stages: list[Stage] = []
         self.open(references or {})
 
     def open(self, references: Mapping[str, Path]) -> None:
@@ -60,55 +81,90 @@ class Enricher:
         pipeline, stages = self._pipeline, []
         problems: list[Problem] = []
         types = dict(SYSTEM_COLUMNS) | {column.name: column.type for column in pipeline.columns}
+        if pipeline.undeclared == "extra":
+            types[pipeline.extra_column] = RedshiftType("SUPER")
         for number, enrichment in enumerate(pipeline.enrichments):
-            place = f"pipelines.{pipeline.name}.enrichments[{number}]"
             context = StepContext(
                 dict(types), self._kept_when_filtered, pipeline.file.null_marker, self._environ, references
             )
             try:
-                stages.append(_Stage(f"{number}/{enrichment.kind}", enrichment, context))
-            except (EnrichmentError, ImportError, AttributeError, TypeError, pl.exceptions.PolarsError) as error:
-                problems.append(Problem(place, str(error).splitlines()[0], "Mend it, or take the enrichment out"))
+                stages.append(Stage(f"{number}/{enrichment.kind}", enrichment, context))
+            except Exception as error:  # noqa: BLE001 - importing a user's module may raise anything
+                problems.append(Problem(self._place(number), _describe(error), "Correct it, or take it out"))
             types |= dict(enrichment.outputs)
         if problems:
             raise ConfigError(tuple(problems))
         self._stages = stages
 
+    def try_out(self) -> tuple[Problem, ...]:
+        """Run every enrichment on made-up values, and tell which of them fail or are not row-wise."""
+        return tuple(
+            Problem(self._place(number), message, "Let it take every value of its inputs' types, NULL among them")
+            for number, stage in enumerate(self._stages)
+            for message in stage.try_out()
+        )
+
     def apply(self, frame: pl.DataFrame) -> Enriched:
         """Run every enrichment.
 
         Raises:
-            EnrichmentError: one failed, and its `on_error` is `fail`.
+            EnrichmentError: a step is broken, or fails on a row and its `on_error` is `fail`.
         """
-        counts: dict[str, int] = {}
+        if not self._stages:
+            return Enriched(frame)
+        work = _Work(frame)
         for stage in self._stages:
-            frame = self._run(stage, frame, counts)
-        return Enriched(frame, counts)
+            self._run(stage, work)
+        misfits = dict(work.misfits)
+        return Enriched(work.frame, dict(work.counts), tuple(work.rejected), misfits, dict(work.errors))
 
-    def _run(self, stage: _Stage, frame: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-        fails = stage.enrichment.on_error == "fail"
+    def _place(self, number: int) -> str:
+        return f"pipelines.{self._pipeline.name}.enrichments[{number}]"
+
+    def _run(self, stage: Stage, work: _Work) -> None:
         try:
-            result = stage.run(frame)
-        except Exception as error:  # the user's code may raise anything
-            if fails:
-                raise EnrichmentError(f"enrichment {stage.name}: {type(error).__name__}") from error
-            counts[f"{stage.name}/failed"] = frame.height
-            empty = [pl.Series(name, [None] * frame.height, dtype=pl.String) for name, _ in stage.enrichment.outputs]
-            return frame.with_columns(empty)
-        if fails and (unfit := result.counts.get("unfit")):
-            columns = ", ".join(f"{name} {kind}" for name, kind in stage.enrichment.outputs)
-            raise EnrichmentError(f"enrichment {stage.name}: {unfit} values do not fit {columns}")
-        counts.update({f"{stage.name}/{event}": count for event, count in result.counts.items()})
-        if stage.enrichment.kind == "filter":
-            return self._filter(stage, frame, result.frame[KEEPS], counts)
-        return frame.with_columns(result.frame[name] for name, _ in stage.enrichment.outputs)
+            result = stage.run(work.frame)
+        except EnrichmentError as error:
+            if stage.enrichment.on_error != "null":
+                raise
+            result = stage.fail_whole(work.frame.height, error)
+        work.counts.update({f"{stage.name}/{event}": count for event, count in result.counts.items()})
+        work.errors.update(failed.detail for failed in result.failed.values() if failed.is_whole)
+        rejects = self._settle(stage, result, work)
+        outputs = result.frame
+        if rejects:
+            keeps = pl.Series(values=[row not in rejects for row in range(outputs.height)], dtype=pl.Boolean)
+            outputs = outputs.filter(keeps)
+            work.reject(rejects, keeps)
+        if stage.is_filter:
+            work.frame = self._filter(stage, work, outputs[KEEPS])
+        else:
+            work.frame = work.frame.with_columns(outputs[name] for name in stage.outputs)
 
-    def _filter(self, stage: _Stage, frame: pl.DataFrame, keeps: pl.Series, counts: dict[str, int]) -> pl.DataFrame:
+    def _settle(self, stage: Stage, result: StageResult, work: _Work) -> dict[int, FailedRow]:
+        """Do with the failed rows what `on_error` says; give those that are to be rejected."""
+        if not result.failed:
+            return {}
+        # A deletion reaches the mirror, whatever the values of the deleted item do to an enrichment.
+        is_delete = work.frame["_deleted"] == "true"
+        alive = {row: failed for row, failed in result.failed.items() if not is_delete[row]}
+        policy = stage.enrichment.on_error
+        if policy == "fail" and alive:
+            first = next(iter(alive.values()))
+            raise EnrichmentError(f"{len(alive)} rows have no value: {first.reason}; {first.detail}")
+        for row, failed in result.failed.items():
+            if policy == "null" or row not in alive:
+                columns = stage.outputs if failed.is_whole and stage.outputs else [failed.column]
+                work.misfits.update((column, failed.reason) for column in columns)
+        return alive if policy == "reject" else {}
+
+    def _filter(self, stage: Stage, work: _Work, keeps: pl.Series) -> pl.DataFrame:
         """Turn the rows that are not kept into tombstones: an item that ceases to match leaves the mirror."""
+        frame = work.frame
         goes = (~keeps.fill_null(value=False)) & (frame["_deleted"] == "false")
         if not goes.any():
             return frame
-        counts[f"{stage.name}/filtered"] = int(goes.sum())
+        work.counts[f"{stage.name}/filtered"] = int(goes.sum())
         emptied = [name for name in frame.columns if name not in self._kept_when_filtered]
         return frame.with_columns(
             pl.when(goes).then(pl.lit("true")).otherwise(pl.col("_deleted")).alias("_deleted"),
@@ -116,43 +172,25 @@ class Enricher:
         )
 
 
-class _Stage:
-    """One enrichment, ready to run; building it finds out whether it can."""
+class _Work:
+    """A frame on its way through the enrichments, and what happened so far."""
 
-    def __init__(self, name: str, enrichment: Enrichment, context: StepContext) -> None:
-        self.name = name
-        self.enrichment = enrichment
-        self._null_marker = context.null_marker
-        types = context.types
-        self._step, inputs = build_step(enrichment, context)
-        if unknown := [column for column in inputs if column not in types]:
-            raise EnrichmentError(f"no column {unknown[0]!r} is there before this enrichment")
-        self._inputs = [read_column(column, types[column]).alias(column) for column in inputs]
-        if taken := {column for column, _ in enrichment.outputs} & context.untouchable:
-            raise EnrichmentError(
-                f"{', '.join(sorted(taken))} cannot be an output; keys and `_` columns stay as they are"
-            )
-        nothing = pl.DataFrame(schema={column: natural_dtype(types[column]) for column in inputs})
-        if enrichment.kind != "function":
-            self._write(self._step(nothing), 0)
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self.counts: Counter[str] = Counter()
+        self.misfits: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.rejected: list[RejectedRow] = []
+        self._rows = pl.int_range(frame.height, dtype=pl.UInt32, eager=True)
+        """Where each row was at first."""
 
-    def run(self, frame: pl.DataFrame) -> StepResult:
-        """Give the outputs for a frame of text, as text."""
-        return self._write(self._step(frame.select(self._inputs)), frame.height)
+    def reject(self, rejects: Mapping[int, FailedRow], keeps: pl.Series) -> None:
+        """Take rows out."""
+        for row, failed in sorted(rejects.items()):
+            self.rejected.append(RejectedRow(self._rows[row], failed.column, failed.reason, failed.detail))
+        self.frame, self._rows = self.frame.filter(keeps), self._rows.filter(keeps)
 
-    def _write(self, result: StepResult, height: int) -> StepResult:
-        is_filter = self.enrichment.kind == "filter"
-        expected = [KEEPS] if is_filter else [name for name, _ in self.enrichment.outputs]
-        frame = result.frame
-        if not isinstance(frame, pl.DataFrame) or frame.height != height:
-            raise EnrichmentError(f"enrichment {self.name}: give a DataFrame with a row for each row, in their order")
-        if missing := [name for name in expected if name not in frame.columns]:
-            raise EnrichmentError(f"enrichment {self.name}: it gave no column {', '.join(missing)}")
-        if is_filter and frame[KEEPS].dtype != pl.Boolean:
-            raise EnrichmentError("a filter is a condition: true for the rows to keep")
-        if is_filter or result.written:
-            return result
-        written = [write_column(frame[name], kind, self._null_marker) for name, kind in self.enrichment.outputs]
-        unfit = sum(unfit for _, unfit in written)
-        counts = result.counts | ({"unfit": unfit} if unfit else {})
-        return StepResult(pl.DataFrame([text for text, _ in written]), counts, written=True)
+
+def _describe(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return str(error) if isinstance(error, EnrichmentError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

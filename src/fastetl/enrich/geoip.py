@@ -6,17 +6,21 @@ network's first address. Networks of a database do not overlap.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import math
 import socket
 from bisect import bisect_right
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import maxminddb
 import orjson
 import polars as pl
 
-from fastetl.columns import Column, Converter, UnfitError, build_converter
+from fastetl.columns import Column, Converter, UnfitError, build_converter, round_to_scale
+from fastetl.enrich.steps import StepResult
 from fastetl.errors import EnrichmentError
 
 if TYPE_CHECKING:
@@ -35,7 +39,8 @@ class Place(NamedTuple):
     """What an address gives: the outputs' texts, what did not fit, and why there is nothing."""
 
     texts: tuple[str | None, ...]
-    unfit: int = 0
+    unfit: tuple[tuple[str, str], ...] = ()
+    """Outputs whose value their column cannot hold, and why."""
     nothing: str = ""
     """`malformed`, `private` (or otherwise not routed in public), `unknown` to the database; empty where found."""
 
@@ -64,7 +69,7 @@ class GeoIpDatabase:
         self._networks = {4: _Networks(), 16: _Networks()}
         """By the length of an address in bytes."""
 
-    def locate(self, addresses: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
+    def locate(self, addresses: pl.Series) -> StepResult:
         """Give the outputs as text for COPY, a row per address, and how many addresses have none, by reason."""
         rows = addresses.to_list()
         found = {address: self._find(address) for address in set(rows) - {None}}
@@ -72,11 +77,10 @@ class GeoIpDatabase:
         places = [found[address] for address in rows]
         columns = zip(*[place.texts for place in places], strict=True) if places else [()] * len(self._outputs)
         counts = Counter(place.nothing for place in places if place.nothing)
-        if unfit := sum(place.unfit for place in places):
-            counts["unfit"] = unfit
+        unfit = [(row, *each) for row, place in enumerate(places) for each in place.unfit]
         named = zip(self._outputs, columns, strict=True)
         series = [pl.Series(column.name, texts, dtype=pl.String) for (column, _), texts in named]
-        return pl.DataFrame(series), dict(counts)
+        return StepResult(pl.DataFrame(series), dict(counts), is_written=True, unfit=unfit)
 
     def _find(self, text: str) -> Place:
         packed = _parse(text)
@@ -103,19 +107,15 @@ class GeoIpDatabase:
         return record, first, first + (1 << free_bits) - 1
 
     def _read(self, record: Any) -> Place:
-        texts = [self._write(_pick(record, column.path), column, convert) for column, convert in self._outputs]
-        return Place(tuple(text for text, _ in texts), sum(unfit for _, unfit in texts))
-
-    def _write(self, value: Any, column: Column, convert: Converter) -> tuple[str | None, bool]:
-        """Give a value as its column's text, and whether it did not fit."""
-        if value is None:
-            return None, False
-        if column.type.kind == "SUPER":
-            return orjson.dumps(value, default=str).decode(), False
-        try:
-            return convert(*_spell(value, column.type)), False
-        except UnfitError:
-            return None, True
+        texts: list[str | None] = []
+        unfit: list[tuple[str, str]] = []
+        for column, convert in self._outputs:
+            try:
+                texts.append(_write(_pick(record, column.path), column, convert))
+            except UnfitError as error:
+                texts.append(None)
+                unfit.append((column.name, error.reason))
+        return Place(tuple(texts), tuple(unfit))
 
 
 class _Networks:
@@ -163,13 +163,34 @@ def _pick(record: Any, path: Sequence[str | int]) -> Any:
     return record
 
 
-def _spell(value: Any, kind: RedshiftType) -> tuple[str, Any]:
+def _write(value: Any, column: Column, convert: Converter) -> str | None:
+    """Give a record's value as its column's text.
+
+    Raises:
+        UnfitError: the column cannot hold it.
+    """
+    if value is None:
+        return None
+    if column.type.rule.is_text and isinstance(value, dict | list):
+        value = orjson.dumps(value, default=str).decode()
+    ((tag, content),) = _to_attribute(value, column.type).items()
+    return convert(tag, content)
+
+
+def _to_attribute(value: Any, kind: RedshiftType) -> dict[str, Any]:
     """Give a value as DynamoDB would, so that the rules for items decide what fits."""
-    if isinstance(value, bool):
-        return "BOOL", value
-    if isinstance(value, float):
-        # A float has no scale of its own: the column's is what was meant.
-        return "N", f"{value:.{kind.scale}f}" if kind.kind == "DECIMAL" else repr(value)
-    if isinstance(value, int):
-        return "N", str(value)
-    return "S", value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case float():
+            # A float has no scale of its own: the column's is what was meant.
+            return {"N": round_to_scale(Decimal(repr(value)), kind) if math.isfinite(value) else str(value)}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": base64.b64encode(value).decode()}
+        case dict():
+            return {"M": {str(name): _to_attribute(part, kind) for name, part in value.items()}}
+        case list():
+            return {"L": [_to_attribute(part, kind) for part in value]}
+    return {"S": str(value)}

@@ -43,7 +43,7 @@ class LookupTable:
         for name, kind, column in values:
             text, unfit = write_column(_as_value(table[column].alias(name), kind), kind, null_marker)
             if unfit:
-                raise EnrichmentError(f"{path.name}: {unfit} values of {column!r} do not fit {name} {kind}")
+                raise EnrichmentError(f"{path.name}: {len(unfit)} values of {column!r} do not fit {name} {kind}")
             columns.append(text.alias(f"value {name}"))
         self._keys = [name for name, *_ in keys]
         self._values = [name for name, *_ in values]

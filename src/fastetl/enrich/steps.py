@@ -27,9 +27,11 @@ class StepResult(msgspec.Struct, frozen=True):
     frame: pl.DataFrame
     """It has the outputs, or for a filter `KEEPS`; other columns are not looked at."""
     counts: dict[str, int] = {}
-    """By event; `unfit` are values that are NULL because their column cannot hold them."""
-    written: bool = False
+    """What happened, by event."""
+    is_written: bool = False
     """The outputs are text for COPY already."""
+    unfit: Sequence[tuple[int, str, str]] = ()
+    """With `is_written`: row, output and reason of every value that its column cannot hold and that is NULL."""
 
 
 Step = Callable[[pl.DataFrame], StepResult]
@@ -111,7 +113,7 @@ def _build_geoip(options: GeoIp, enrichment: Enrichment, context: StepContext) -
         raise EnrichmentError(f"{column} {context.types[column]}: geoip reads addresses from a column of text")
     paths = [options.paths[name] for name, _ in enrichment.outputs]
     database = GeoIpDatabase(_find(options.source, context), enrichment.outputs, paths, context.null_marker)
-    return lambda frame: StepResult(*database.locate(frame[column]), written=True)
+    return lambda frame: database.locate(frame[column])
 
 
 def _build_lookup(options: Lookup, enrichment: Enrichment, context: StepContext) -> Step:
@@ -123,7 +125,12 @@ def _build_lookup(options: Lookup, enrichment: Enrichment, context: StepContext)
     keys = [(name, context.types[name], key) for name, key in zip(enrichment.inputs, theirs, strict=True)]
     values = [(name, kind, options.columns.get(name, name)) for name, kind in enrichment.outputs]
     table = LookupTable(_find(options.source, context), keys, values, context.null_marker)
-    return lambda frame: StepResult(*table.find(frame), written=True)
+
+    def find(frame: pl.DataFrame) -> StepResult:
+        values, counts = table.find(frame)
+        return StepResult(values, counts, is_written=True)
+
+    return find
 
 
 def _find(source: str, context: StepContext) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastetl.ingest.encode import encode_frames
-from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Enricher, Ingest, Outcome
+from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Ingest, Outcome
+from fastetl.ingest.records import Enricher, Refined, refine
 from fastetl.ingest.store import Contents, FileStore, build_file
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "FileStore",
     "Ingest",
     "Outcome",
+    "Refined",
     "build_file",
     "encode_frames",
+    "refine",
 ]

@@ -92,18 +92,23 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
     """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
-    names = [name for name, _ in layout.columns]
     rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
     csv = io.BytesIO()
     for part in frame.iter_slices(rows):
         # Over what the slice before has left: memory that is new each time costs as much as writing to it.
         csv.seek(0)
-        part.select(names).write_csv(
-            csv,
-            include_header=False,
-            separator=layout.delimiter,
-            null_value=layout.null_marker,
-            quote_style="necessary",
-        )
-        with csv.getbuffer()[: csv.tell()] as text:
+        written = write_csv(part, layout, csv)
+        with csv.getbuffer()[:written] as text:
             yield text
+
+
+def write_csv(frame: pl.DataFrame, layout: Layout, into: io.BytesIO) -> int:
+    """Write a frame as CSV, the columns in the layout's order; give the buffer's position after it, in bytes."""
+    frame.select(name for name, _ in layout.columns).write_csv(
+        into,
+        include_header=False,
+        separator=layout.delimiter,
+        null_value=layout.null_marker,
+        quote_style="necessary",
+    )
+    return into.tell()

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastetl.decode import Decoder
 from fastetl.ingest.encode import encode_frames
+from fastetl.ingest.records import refine
 from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
-
-    import polars as pl
 
     from fastetl.aws import Deployment
     from fastetl.config import Pipeline
-    from fastetl.decode import Changes
+    from fastetl.ingest.records import Enricher, Refined
     from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30
 """HEAD's epochs are read anew after this time: whoever begins an epoch lets it start further ahead than that."""
-
-
-class Enriched(Protocol):
-    """What enrichment gives."""
-
-    @property
-    def frame(self) -> pl.DataFrame:
-        """The rows to write, with every column of the layout."""
-        ...
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """What happened, for logs and metrics."""
-        ...
-
-
-class Enricher(Protocol):
-    """Whatever adds columns to a frame."""
-
-    def apply(self, frame: pl.DataFrame) -> Enriched:
-        """Give the frame with what was added."""
-        ...
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -65,20 +41,24 @@ class Outcome(msgspec.Struct, frozen=True):
     ignored: dict[str, int] = {}
     """Undeclared attributes, by name."""
     enrichment: dict[str, int] = {}
+    enrichment_errors: dict[str, int] = {}
+    """What enrichments raised and where, and for how many rows."""
     decoded_native: int = 0
     decoded_general: int = 0
     native_error: str = ""
     """Why the native pass failed, so that the reference decoded everything."""
     ties: int = 0
     """Of Kinesis: changes of one item in the same microsecond."""
+    passed_over: dict[str, int] = {}
+    """Of Kinesis: records of other tables, by table."""
 
 
 class Ingest:
     """Ingests one pipeline's events. It needs no warehouse."""
 
     def __init__(self, deployment: Deployment, enricher: Enricher) -> None:
-        self._pipeline = deployment.pipeline
-        self._decoder = Decoder(deployment.pipeline)
+        config, self._pipeline = deployment.config, deployment.pipeline
+        self._decoder = Decoder(self._pipeline, takes_nameless=config.takes_nameless(self._pipeline))
         self._files = FileStore(deployment)
         self._ledger = deployment.ledger
         self._enricher = enricher
@@ -100,8 +80,13 @@ class Ingest:
             StorageError, LedgerError: not everything is there; repeating the invocation completes it.
         """
         changes = self._decoder.decode(event, await self._read_epochs())
-        enriched = self._enricher.apply(changes.frame)
-        return await self._store(changes, enriched)
+        refined = refine(
+            changes,
+            self._enricher,
+            self._pipeline.layout,
+            lambda positions: self._decoder.write_records(event, positions),
+        )
+        return await self._store(refined)
 
     async def _read_epochs(self) -> tuple[EpochStart, ...]:
         if self._clock() - self._epochs_read_at >= EPOCHS_KEPT_SECONDS:
@@ -110,10 +95,10 @@ class Ingest:
             self._epochs, self._epochs_read_at = head.epochs if head else (), read_at
         return self._epochs
 
-    async def _store(self, changes: Changes, enriched: Enriched) -> Outcome:
-        frame, layout = enriched.frame, self._pipeline.layout
+    async def _store(self, refined: Refined) -> Outcome:
+        changes, frame, layout = refined.changes, refined.changes.frame, self._pipeline.layout
         if frame.is_empty() and not changes.rejects:
-            return _outcome(self._pipeline, changes, enriched)
+            return _outcome(self._pipeline, refined)
         contents = Contents(
             file_id=changes.file_id,
             label=changes.stream_arn.rpartition("/")[2],
@@ -128,17 +113,13 @@ class Ingest:
         )
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)
-        return _outcome(self._pipeline, changes, enriched, item, already_there=already_there)
+        return _outcome(self._pipeline, refined, item, already_there=already_there)
 
 
 def _outcome(
-    pipeline: Pipeline,
-    changes: Changes,
-    enriched: Enriched,
-    file: FileItem | None = None,
-    *,
-    already_there: bool = False,
+    pipeline: Pipeline, refined: Refined, file: FileItem | None = None, *, already_there: bool = False
 ) -> Outcome:
+    changes = refined.changes
     return Outcome(
         pipeline=pipeline.name,
         file_id=changes.file_id,
@@ -148,9 +129,11 @@ def _outcome(
         rejects=changes.rejects_by_reason,
         misfits=changes.misfits,
         ignored=changes.ignored,
-        enrichment=dict(enriched.counts),
+        enrichment=refined.counts,
+        enrichment_errors=refined.errors,
         decoded_native=changes.decoded_native,
         decoded_general=changes.decoded_general,
         native_error=changes.native_error,
         ties=changes.ties,
+        passed_over=changes.passed_over,
     )
