@@ -1,7 +1,8 @@
 """An enrichment of one's own: a function from frame to frame, named in orders.toml.
 
 It gets the columns in `inputs`, as numbers, times and texts, and gives a frame with the columns in `outputs`, a row for
-each row, in their order. A deleted item's columns are NULL.
+each row, in their order. It has to be row-wise: what a row gets depends on its own inputs alone, since a batch on which
+the function fails is given to it again in parts. A deleted item's columns are NULL.
 """
 
 import polars as pl

@@ -121,10 +121,10 @@ def test_the_layout_has_system_declared_extra_and_enriched_columns(good: Config)
 
 def test_an_event_finds_its_pipeline_by_its_table(good: Config) -> None:
     arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/flights/stream/2030-01-01T00:00:00.000"
-    assert good.pipeline_for(arn).name == "flights"
-    assert good.pipeline_for(good.pipeline("orders").stream_arn).name == "orders"
+    assert [each.name for each in good.pipelines_for(arn)] == ["flights"]
+    assert good.pipelines_for(good.pipeline("orders").stream_arn) == (good.pipeline("orders"),)
     with pytest.raises(EventError, match="no pipeline reads"):
-        good.pipeline_for(arn.replace("flights", "flight"))
+        good.pipelines_for(arn.replace("flights", "flight"))
     with pytest.raises(KeyError):
         good.pipeline("nowhere")
 

@@ -33,7 +33,7 @@ class Stack:
 
     async def ingest(self, event: bytes) -> None:
         """One invocation of the ingest Lambda, in an environment that waits or in a new one."""
-        pipeline = self.config.pipeline_for(parse_source_arn(event))
+        (pipeline,) = self.config.pipelines_for(parse_source_arn(event))
         idle = self._idle[pipeline.name]
         environment = idle.pop() if idle else self._new_environment(pipeline)
         await environment.ingest(event)

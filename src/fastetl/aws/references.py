@@ -31,14 +31,19 @@ class References:
         self.paths = find_local(names, root)
         """Where each is now; one that was never there is missing."""
 
-    async def refresh(self) -> bool:
-        """Fetch what changed on S3, and tell whether anything did.
+    async def refresh(self) -> tuple[bool, tuple[str, ...]]:
+        """Fetch what changed on S3; one object that cannot be read keeps no other from being fetched.
 
-        Raises:
-            StorageError: an object cannot be read. What was fetched before stays.
+        Returns:
+            Whether anything changed, and why objects could not be read. What was fetched before stays.
         """
-        changed = [await self._fetch(name) for name in self._etags]
-        return any(changed)
+        changed, failures = False, []
+        for name in self._etags:
+            try:
+                changed |= await self._fetch(name)
+            except StorageError as error:
+                failures.append(str(error))
+        return changed, tuple(failures)
 
     async def _fetch(self, name: str) -> bool:
         bucket, _, key = name.removeprefix("s3://").partition("/")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="function"):
-    """A function of the user's, from a frame of the inputs to a frame of the outputs."""
+    """A function of the user's, from a frame of the inputs to a frame of the outputs.
+
+    It has to be row-wise: a row's outputs depend on its own inputs alone.
+    """
 
     function: str
     """`package.module:function`."""

@@ -82,6 +82,10 @@ class RedshiftTarget(msgspec.Struct, frozen=True):
     """Users and roles that may read the views and the log."""
 
 
+OnError = Literal["reject", "null", "fail"]
+"""The record is a reject, the outputs are NULL and counted as misfits, or the batch fails and is retried."""
+
+
 class Enrichment(msgspec.Struct, frozen=True):
     """One step that adds columns to a frame, or takes rows out of it."""
 
@@ -90,9 +94,11 @@ class Enrichment(msgspec.Struct, frozen=True):
     inputs: tuple[str, ...] = ()
     """Columns that it reads."""
     outputs: tuple[tuple[str, RedshiftType], ...] = ()
-    """Columns that it gives, with their types; one that is there already is replaced."""
-    on_error: Literal["fail", "null"] = "fail"
-    """When it raises: the batch fails and is retried, or its outputs are NULL and counted."""
+    """Columns that it gives, with their types; one that is there already is replaced. Numbers are rounded to a DECIMAL's
+    scale, half to even."""
+    on_error: OnError = "reject"
+    """What becomes of rows for which it has no value, since it fails on them or gives what does not fit: their records
+    are rejects, their outputs are NULL and counted as misfits, or the batch is retried. No other row notices."""
 
     @property
     def kind(self) -> str:
@@ -190,14 +196,22 @@ class Config(msgspec.Struct, frozen=True):
                 return pipeline
         raise KeyError(name)
 
-    def pipeline_for(self, event_source_arn: str) -> Pipeline:
-        """The pipeline whose table (or stream) an event comes from.
+    def pipelines_for(self, event_source_arn: str) -> tuple[Pipeline, ...]:
+        """Give the pipelines that read a stream: of a table the one, of a Kinesis stream one for each of its tables.
 
         Raises:
             EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
         """
         table = event_source_arn.rpartition(":table/")[2].partition("/")[0]
-        for pipeline in self.pipelines:
-            if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table):
-                return pipeline
-        raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
+        found = [
+            pipeline
+            for pipeline in self.pipelines
+            if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table)
+        ]
+        if not found:
+            raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
+        return tuple(found)
+
+    def takes_nameless(self, pipeline: Pipeline) -> bool:
+        """Tell whether a pipeline rejects the records of its Kinesis stream that name no table: the first one does."""
+        return pipeline.source != "kinesis" or self.pipelines_for(pipeline.stream_arn)[0].name == pipeline.name

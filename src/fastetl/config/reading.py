@@ -7,6 +7,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from fastetl.columns import RULES, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.config.enrichments import OPTIONS, Filter
 from fastetl.config.model import (
@@ -16,6 +18,7 @@ from fastetl.config.model import (
     Enrichment,
     FileFormat,
     LoadPolicy,
+    OnError,
     Output,
     Pipeline,
     RedshiftTarget,
@@ -53,6 +56,7 @@ _UNITS = {
 }  # fmt: skip
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _QUANTITY = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_PIPELINE_PLACE = re.compile(r"pipelines\[(\d+)\]")
 _ENDS_TRANSACTION = re.compile(
     r"^\s*(truncate|commit|end|rollback|abort|begin|start|vacuum|call|(create|drop)\s+database|alter\s+table\s.*append)\b",
     re.IGNORECASE,
@@ -68,6 +72,27 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem, its place and its remedy.
     """
+    config, problems = _read(text, environ)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return config
+
+
+def parse_usable_config(text: str, environ: Mapping[str, str]) -> tuple[Config, tuple[Problem, ...]]:
+    """Read a configuration as far as it can be used: without the pipelines that have problems, and with these.
+
+    Raises:
+        ConfigError: nothing of it can be used.
+    """
+    config, problems = _read(text, environ)
+    bad = {match[1] for problem in problems if (match := _PIPELINE_PLACE.match(problem.place))}
+    usable = tuple(pipeline for n, pipeline in enumerate(config.pipelines) if str(n) not in bad)
+    if not usable or any(not _PIPELINE_PLACE.match(problem.place) for problem in problems):
+        raise ConfigError(tuple(problems))
+    return msgspec.structs.replace(config, pipelines=usable), tuple(problems)
+
+
+def _read(text: str, environ: Mapping[str, str]) -> tuple[Config, list[Problem]]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -75,9 +100,7 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
     said = {setting: environ[variable] for setting, variable in ENVIRONMENT.items() if environ.get(variable)}
     reader = _Reader(said)
     config = reader.config(Table(reader.problems, {**document, **_without_section(said, "")}, ""))
-    if reader.problems:
-        raise ConfigError(tuple(reader.problems))
-    return config
+    return config, reader.problems
 
 
 def _without_section(said: Mapping[str, str], section: str) -> dict[str, str]:
@@ -204,7 +227,7 @@ class _Reader:
         kind = table.take("kind", Literal[tuple(OPTIONS)])
         inputs = table.take("inputs", tuple[str, ...], ())
         outputs = tuple(self._output(each) for each in table.tables("outputs"))
-        on_error = table.take("on_error", Literal["fail", "null"], "fail")
+        on_error = table.take("on_error", OnError, "reject")
         known = len(self.problems)
         if kind not in OPTIONS:
             # A problem is noted already; the outputs count all the same, so that what uses them is no problem as well.

@@ -48,14 +48,15 @@ class _Opened(msgspec.Struct, frozen=True):
     epochs: tuple[EpochStart, ...]
 
 
-_config = read_config()
+_config, _problems = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
-_runner.run(_references.refresh())
+for _problem in (*_problems, *_runner.run(_references.refresh())[1]):
+    logger.error("a pipeline cannot be set up", problem=str(_problem))
 _converters: dict[str, Converter] = {}
 _opened: dict[tuple[str, int], _Opened] = {}
 

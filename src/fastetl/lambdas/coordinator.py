@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -35,12 +36,14 @@ STEPS_WITHOUT_ROWS = {
 logger = Logger(service="coordinator")
 metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 
-_config = read_config()
+_config, _problems = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb, _redshift = _runner.run(open_clients("s3", "dynamodb", "redshift-data", region=_config.region))
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb, "redshift-data": _redshift})
 _loaders = {name: Loader(deployment) for name, deployment in _deployments.items()}
 logger.info("ready", pipelines=sorted(_loaders))
+for _problem in _problems:
+    logger.error("a pipeline cannot be set up", problem=str(_problem))
 
 
 @trace
@@ -59,6 +62,11 @@ def handler(_event: Any, context: LambdaContext) -> dict[str, list[str]]:
             taken[name] = _runner.run(_move_on(name, loader, deadline))
         except (FastetlError, TimeoutError) as error:
             logger.error("cannot move on", pipeline=name, error=f"{type(error).__name__}: {error}")  # noqa: TRY400
+            failed.append(name)
+        except Exception as error:  # noqa: BLE001 - a defect that one pipeline meets keeps no other from being loaded
+            # Its message may quote an item; where it was raised does not.
+            where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            logger.error("unexpected error", pipeline=name, error=type(error).__name__, where=where)  # noqa: TRY400
             failed.append(name)
     if failed:
         raise RuntimeError(f"cannot move on: {', '.join(failed)}; the log says why")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastetl.aws import Deployment, build_deployment
-from fastetl.config import Config, parse_config
+from fastetl.config import Config, parse_usable_config
 from fastetl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.setdefault("POLARS_MAX_THREADS", str(max(1, memory_mb // MEMORY_MB_PER_CPU)))
 
 
-def read_config(environ: Mapping[str, str] = os.environ) -> Config:
-    """Find and read the configuration.
+def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Config, tuple[Problem, ...]]:
+    """Find and read the configuration: the pipelines that can be set up, and the problems of the others.
 
     Raises:
-        ConfigError: there is none, or it has problems.
+        ConfigError: there is none, or no pipeline can be set up.
     """
     path = Path(environ.get(CONFIG_VARIABLE) or TASK_ROOT / "fastetl.toml")
     try:
@@ -59,7 +59,7 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         problem = Problem(str(path), f"cannot be read: {error}", f"Add it, or set {CONFIG_VARIABLE}")
         raise ConfigError((problem,)) from error
-    return parse_config(text, environ)
+    return parse_usable_config(text, environ)
 
 
 def build_deployments(config: Config, clients: Mapping[str, Any]) -> dict[str, Deployment]:

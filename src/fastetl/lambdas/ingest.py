@@ -31,13 +31,15 @@ limit_threads()
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, open_clients
 from fastetl.decode import free_rows, parse_source_arn
 from fastetl.enrich import Enricher
-from fastetl.errors import ConfigError, EnrichmentError, FastetlError, StorageError
+from fastetl.errors import ConfigError, EnrichmentError, FastetlError
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import follows_gap
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from fastetl.config import Pipeline
 
 DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
 """Kept of the time that Lambda gives, to abort an upload and to say what happened."""
@@ -52,24 +54,46 @@ logger = Logger(service="ingest")
 metrics = Metrics(service="ingest", namespace=METRICS_NAMESPACE)
 
 _raw_events = install_raw_events()
-_config = read_config()
+_config, _problems = read_config()
 _runner = asyncio.Runner()
 _s3, _dynamodb = _runner.run(open_clients("s3", "dynamodb", region=_config.region))
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
-_runner.run(_references.refresh())
+for _problem in (*_problems, *_runner.run(_references.refresh())[1]):
+    logger.error("a pipeline cannot be set up", problem=str(_problem))
 _references_read_at = time.monotonic()
-_enrichers = {pipeline.name: Enricher(pipeline, ENVIRON, _references.paths) for pipeline in _config.pipelines}
-_ingests = {name: Ingest(deployment, _enrichers[name]) for name, deployment in _deployments.items()}
+_enrichers: dict[str, Enricher] = {}
+_ingests: dict[str, Ingest] = {}
+
+
+def _set_up(pipeline: Pipeline) -> Ingest:
+    """Make a pipeline ready, unless it is.
+
+    Raises:
+        ConfigError: it cannot work as it is configured, or a file that an enrichment reads is missing.
+    """
+    if pipeline.name not in _ingests:
+        enricher = Enricher(pipeline, ENVIRON, _references.paths)
+        _ingests[pipeline.name] = Ingest(_deployments[pipeline.name], enricher)
+        _enrichers[pipeline.name] = enricher
+    return _ingests[pipeline.name]
+
+
+for _pipeline in _config.pipelines:
+    # One that cannot be set up keeps no other from working. Its events are tried again, and so is setting it up.
+    try:
+        _missing = _set_up(_pipeline).native_missing
+    except ConfigError as _error:
+        logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=str(_error))  # noqa: TRY400
+    else:
+        if _missing:
+            what = "no native pass: an event takes some fifteen times the CPU time"
+            logger.warning(what, pipeline=_pipeline.name, reason=_missing)
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
     logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")
-for _name, _ingest_one in _ingests.items():
-    if _ingest_one.native_missing:
-        reason = _ingest_one.native_missing
-        logger.warning("no native pass: an event takes some fifteen times the CPU time", pipeline=_name, reason=reason)
 
 # What is here now stays: the collector need not look through it again. It pauses while an event is worked on, where
 # it would walk through thousands of records that are all still needed, and catches up in between.
@@ -83,15 +107,7 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
     """Ingest one event; see `Ingest.ingest` for what it raises."""
     gc.disable()
     try:
-        outcome = _runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000))
-        _report(outcome, as_dict=isinstance(event, dict))
-    except (FastetlError, TimeoutError) as error:
-        if isinstance(error, EnrichmentError) and error.__cause__:
-            logger.error("a function of yours failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
-        raise
-    except Exception as error:  # noqa: BLE001 - to keep its message, not the error, to itself
-        logger.error("unexpected error", error=type(error).__name__, where=_places(error))  # noqa: TRY400 - likewise
-        raise RuntimeError(f"unexpected {type(error).__name__}; the log says where") from None
+        _runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000))
     finally:
         # No frame of this event is left: what its rows pointed into need not wait for the next event.
         free_rows(trim=True)
@@ -99,32 +115,58 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
     return {"batchItemFailures": []}
 
 
+async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> None:
+    """Give an event to every pipeline that reads its stream; one that fails keeps no other from its records."""
+    pipelines = _config.pipelines_for(parse_source_arn(event))
+    failed: list[Exception] = []
+    async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
+        await _refresh_references()
+        for pipeline in pipelines:
+            logger.append_keys(pipeline=pipeline.name)
+            try:
+                outcome = await _set_up(pipeline).ingest(event)
+            except FastetlError as error:
+                if isinstance(error, EnrichmentError) and error.__cause__:
+                    logger.error("a step of an enrichment failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
+                failed.append(error)
+            except Exception as error:  # noqa: BLE001 - to keep its message, not the error, to itself
+                failed.append(_without_content(error))
+            else:
+                _report(outcome, as_dict=isinstance(event, dict))
+    if failed:
+        for other in failed[1:]:
+            logger.error("failed", error=f"{type(other).__name__}: {other}")
+        raise failed[0]
+    _report_unread(outcome.passed_over, {pipeline.table for pipeline in pipelines})
+
+
 def _places(error: BaseException) -> list[str]:
     """Name the lines that an error came through. Its message, which may quote an item, stays out of the log."""
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> Outcome:
-    pipeline = _config.pipeline_for(parse_source_arn(event))
-    logger.append_keys(pipeline=pipeline.name)
-    async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
-        await _refresh_references()
-        return await _ingests[pipeline.name].ingest(event)
+def _without_content(error: Exception) -> Exception:
+    """Log where an error that is not fastetl's own was raised, and give one that quotes no item."""
+    logger.error("unexpected error", error=type(error).__name__, where=_places(error))
+    return RuntimeError(f"unexpected {type(error).__name__}; the log says where")
 
 
 async def _refresh_references() -> None:
-    """Read anew what enrichments read, where it changed; an older file serves better than none."""
+    """Read files of enrichments again, where they changed; an older file serves better than none."""
     global _references_read_at  # noqa: PLW0603 - one function, one process
     if time.monotonic() - _references_read_at < REFERENCES_KEPT_SECONDS:
         return
     _references_read_at = time.monotonic()
-    try:
-        if await _references.refresh():
-            for enricher in _enrichers.values():
-                enricher.open(_references.paths)
-            logger.info("references read anew")
-    except (StorageError, ConfigError) as error:
-        logger.warning("references stay as they were", reason=str(error))
+    changed, failures = await _references.refresh()
+    for reason in failures:
+        logger.warning("a reference stays as it was", reason=reason)
+    for name, enricher in _enrichers.items() if changed else ():
+        try:
+            enricher.open(_references.paths)
+        except ConfigError as error:
+            logger.warning("references stay as they were", pipeline=name, reason=str(error))
+    if changed:
+        logger.info("references read again")
 
 
 def _report(outcome: Outcome, *, as_dict: bool) -> None:
@@ -158,6 +200,8 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
         ignored=sorted(outcome.ignored)[:NAMES_LOGGED],
         enrichment=outcome.enrichment,
     )
+    if outcome.enrichment_errors:
+        logger.warning("enrichments raised", errors=outcome.enrichment_errors)
     metrics.add_dimension("pipeline", outcome.pipeline)
     for name, count in counts.items():
         metrics.add_metric(name, MetricUnit.Count, count)
@@ -167,3 +211,13 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
         with single_metric("RejectsByReason", MetricUnit.Count, count, namespace=METRICS_NAMESPACE) as metric:
             for name, value in (("pipeline", outcome.pipeline), ("column", column or "-"), ("reason", reason)):
                 metric.add_dimension(name, value)
+
+
+def _report_unread(passed_over: dict[str, int], read: set[str]) -> None:
+    """Count, by table, the records of a Kinesis stream that no pipeline reads."""
+    unread = {table: count for table, count in passed_over.items() if table not in read}
+    if unread:
+        logger.info("passed over", records_by_table=unread)
+    for table, count in unread.items():
+        with single_metric("UnreadRecords", MetricUnit.Count, count, namespace=METRICS_NAMESPACE) as metric:
+            metric.add_dimension("table", table)

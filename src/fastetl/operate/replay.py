@@ -50,11 +50,10 @@ async def replay_failures(
     done = []
     async for key in bucket.list_keys(FAILURES_PREFIX):
         event = parse_failure(await bucket.get(key), key)
-        pipeline = config.pipeline_for(parse_source_arn(event))
-        ingest = await ingest_for(pipeline.name)
-        outcome = await ingest.ingest(event)
+        for pipeline in config.pipelines_for(parse_source_arn(event)):
+            ingest = await ingest_for(pipeline.name)
+            done.append(_replayed(key, await ingest.ingest(event)))
         await bucket.delete(key)
-        done.append(_replayed(key, outcome))
     return done
 
 
