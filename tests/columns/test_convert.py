@@ -15,7 +15,7 @@ import orjson
 import pytest
 from hypothesis import given
 
-from fastetl.columns.convert import build_converter
+from fastetl.columns.convert import build_converter, build_shortener
 from fastetl.columns.numbers import build_plain_pattern
 from fastetl.columns.rule import UnfitError
 from fastetl.columns.texts import truncate
@@ -194,6 +194,61 @@ def test_times_as_numbers_that_do_not_fit(time_format: Any, kind: str, number: s
 ])  # fmt: skip
 def test_no_value_reads_as_null(marker: str, kind: str, tag: str, content: Any) -> None:
     assert refusal(kind, tag, content, null_marker=marker) == "null_marker"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tag", "content", "time_format", "text"),
+    [
+        ("TIMESTAMP", "S", "2026-01-01T10:00:00.123456789Z", "iso8601", "2026-01-01 10:00:00.123456"),
+        ("TIMESTAMP", "S", "2026-01-01T23:59:59.999999999-01:00", "iso8601", "2026-01-02 00:59:59.999999"),
+        ("TIMESTAMPTZ", "S", "1969-12-31 10:00:00,0000009", "iso8601", "1969-12-31 10:00:00+00"),
+        ("TIMESTAMP", "N", "1767225600.1234567", "epoch_s", "2026-01-01 00:00:00.123456"),
+        ("TIMESTAMP", "N", "-0.0000001", "epoch_s", "1969-12-31 23:59:59.999999"),
+        ("TIMESTAMP", "N", "1767225600000.0009", "epoch_ms", "2026-01-01 00:00:00"),
+        ("TIMESTAMP", "N", "1.9", "epoch_us", "1970-01-01 00:00:00.000001"),
+        ("TIME", "S", "10:00:00.9999999", "iso8601", "10:00:00.999999"),
+        ("TIMETZ", "S", "10:00:00.1234567+05:30", "iso8601", "10:00:00.123456+05:30"),
+        ("VARCHAR(3)", "S", "abcd", "iso8601", "abc"),
+        ("VARCHAR(3)", "S", "ab  d", "iso8601", "ab "),
+        ("CHAR(3)", "S", "ab  d", "iso8601", "ab"),
+    ],
+)
+def test_truncated(kind: str, tag: str, content: str, time_format: Any, text: str) -> None:
+    column = Column("c", ("c",), RedshiftType.parse(kind), time_format=time_format)
+    shorten = build_shortener(column, r"\N")
+    assert shorten is not None
+    assert shorten(tag, content) == text
+    assert refusal(kind, tag, content, time_format=time_format) in {"precision", "too_long"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("soon", "format"), (["x"], "format"), ("2026-13-01T10:00:00.1234567", "format")]
+)
+def test_what_cannot_be_truncated_is_refused(content: Any, reason: str) -> None:
+    shorten = build_shortener(Column("c", ("c",), RedshiftType.parse("TIMESTAMP")), r"\N")
+    assert shorten is not None
+    with pytest.raises(UnfitError) as caught:
+        shorten("S", content)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("2026-01-01T10:00:00+01", "2026-01-01 09:00:00"),
+        ("2026-01-01T10:00:00+0130", "2026-01-01 08:30:00"),
+        ("2026-01-01T10:00:00-00:30", "2026-01-01 10:30:00"),
+        ("2026-01-01T10:00+14", "2025-12-31 20:00:00"),
+        ("2026-01-01t10:00:00z", None),
+        ("2026-01-01 10:00:00 Z", None),
+        ("2026-01-01T10:00:00+1:30", None),
+    ],
+)
+def test_offsets(content: str, text: str | None) -> None:
+    if text is None:
+        assert refusal("TIMESTAMP", "S", content) == "format"
+    else:
+        assert convert("TIMESTAMP", "S", content) == text
 
 
 NUMERALS = st.builds(

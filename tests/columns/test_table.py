@@ -30,6 +30,7 @@ MARKER = r"\N"
 EVERY = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 TOO_LONG = {"CHAR": ("S", "ab" * 5000), "VARCHAR": ("S", "äb" * 50_000)}
 TOO_PRECISE = ("S", "2026-01-01T10:00:00.123456789")
+TOO_LONG |= dict.fromkeys(("TIME", "TIMETZ"), ("S", "10:00:00.123456789"))
 
 
 def column_of(rule: Rule, **changes: Any) -> Column:

@@ -199,7 +199,7 @@ BAD = [
     ('undeclared = "extra"', 'undeclared = "extras"', "Did you mean 'extra'?"),
     ('type = "DATE"', 'type = "DAT"', "pipelines[0].columns[0].type: 'DAT' is not a Redshift type"),
     ('type = "DATE"', "", "pipelines[0].columns[0].type: missing"),
-    ('type = "DATE"', 'type = "DATE"\non_misfit = "truncate"', "only text can be truncated"),
+    ('type = "DATE"', 'type = "DATE"\non_misfit = "truncate"', "nothing of a DATE can be cut off"),
     ('type = "varchar(8)"', 'type = "varchar(8)"\ntime_format = "epoch_s"', "VARCHAR(8) is no time"),
     ('name = "wind"', 'name = "_wind"', "names with _ are fastetl's"),
     ('name = "wind"', 'name = "DAY"', "pipelines[0].columns[2].name: 'DAY' cannot be told from 'day'"),

@@ -18,6 +18,7 @@ from mmdb_writer import MMDBWriter
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Pipeline
+from fastetl.enrich.addresses import parse_address
 from fastetl.enrich.enricher import Enricher
 from fastetl.enrich.geoip import GeoIpDatabase
 from fastetl.errors import ConfigError, EnrichmentError
@@ -51,8 +52,9 @@ def make_addresses(count: int) -> list[str]:
 
 
 def look_up(reader: geoip2.database.Reader, text: str) -> tuple[Any, ...]:
+    packed = parse_address(text)  # whose own tests say what it finds in a text
     try:
-        city = reader.city(ipaddress.ip_address(text) if "%" not in text else "none")
+        city = reader.city(ipaddress.ip_address(packed) if packed else "none")
     except (ValueError, geoip2.errors.AddressNotFoundError):
         return (None,) * 4
     region = city.subdivisions[0].iso_code if city.subdivisions else None

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastetl.columns import binaries, documents, numbers, texts, times
+from fastetl.columns import binaries, clock, documents, numbers, texts, times
 
 if TYPE_CHECKING:
     from fastetl.columns.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.kind: rule
-    for rule in (*numbers.RULES, *texts.RULES, *binaries.RULES, *times.RULES, *documents.RULES)
+    for rule in (*numbers.RULES, *texts.RULES, *binaries.RULES, *times.RULES, *clock.RULES, *documents.RULES)
 }  # fmt: skip
 """By the type's name in DDL."""
 

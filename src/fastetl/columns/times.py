@@ -1,4 +1,4 @@
-"""DATE, TIMESTAMP, TIMESTAMPTZ, TIME and TIMETZ: days, moments in UTC, and times of day; to the microsecond.
+"""DATE, TIMESTAMP and TIMESTAMPTZ: days, and moments in UTC; to the microsecond.
 
 Limits: Amazon Redshift Database Developer Guide, "Datetime types".
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Context
+from decimal import ROUND_FLOOR, Context
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,6 @@ _TIME = re.compile(
     r"(?:[T ]([0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?)?"
     r"(?:[Zz]|([+-][0-9]{2}):?([0-9]{2})?)?"
 )
-_TIME_OF_DAY = re.compile(
-    r"((?:[01][0-9]|2[0-3]):[0-5][0-9])(?:(:[0-5][0-9])(?:[.,]([0-9]+))?)?([Zz]|([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?)?"
-)
 _EXACT = Context(prec=64)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLE_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,13 +45,13 @@ _DAY = (
     r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
 )
 """A day that exists in every year, as COPY reads it; a leap year's 29 February is converted for itself."""
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-_FRACTION = r"(?:\.[0-9]{6})?"
+CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+FRACTION = r"(?:\.[0-9]{6})?"
 _PLAIN_DAY = rf"\A{_DAY}\z"
-_PLAIN_TIME = rf"\A{_CLOCK}\z"
-_PLAIN_MOMENT = rf"\A{_DAY}[T ]{_CLOCK}Z?\z"
+_PLAIN_MOMENT = rf"\A{_DAY}[T ]{CLOCK}Z?\z"
 """Patterns for Polars, whose engine has no look-ahead and is several times as fast as `re`."""
 
+_FINER = re.compile(r"([.,][0-9]{6})[0-9]+")
 _POLARS_FORMAT = "%Y-%m-%d %H:%M:%S%.f"
 
 
@@ -142,49 +139,25 @@ def _zone(kind: RedshiftType) -> str:
     return "+00" if kind.kind == "TIMESTAMPTZ" else ""
 
 
-def _convert_time(column: Column) -> Convert:
-    keeps_zone = column.type.kind == "TIMETZ"
+def shorten_times(column: Column) -> Convert:
+    """Build what cuts digits below the microsecond off, as `on_misfit = "truncate"` does."""
+    convert = column.type.rule.convert(column)
+    if column.time_format == "iso8601":
+        return lambda tag, content: convert(tag, _FINER.sub(r"\1", content) if isinstance(content, str) else content)
+    unit = _MICROSECONDS[column.time_format]
 
-    def convert(tag: str, content: Any) -> str:
-        if tag != "S":
-            raise UnfitError("type", "S")
-        time, zone = _parse_time_of_day(content) if isinstance(content, str) else _refuse_time_of_day()
-        if keeps_zone:
-            return time + (zone or "+00")
-        if zone:
-            raise UnfitError("format", "a time of day without a zone; TIMETZ keeps the zone")
-        return time
+    def shorten(tag: str, content: Any) -> str:
+        number = take_number(tag, content)
+        if number.adjusted() > MAX_PRECISION:
+            raise UnfitError("range", _YEARS)
+        micros = _EXACT.multiply(number, unit).to_integral_value(ROUND_FLOOR)
+        return convert(tag, plain(_EXACT.divide(micros, unit)))
 
-    return convert
-
-
-@lru_cache(CACHED_TEXTS)
-def _parse_time_of_day(text: str) -> tuple[str, str]:
-    """Give a time of day as COPY reads it, and its offset from UTC; that is empty where there is none."""
-    match = _TIME_OF_DAY.fullmatch(text)
-    if not match:
-        return _refuse_time_of_day()
-    time, seconds, fraction, zone, hours, minutes = match.groups(default="")
-    if fraction[6:].strip("0"):
-        raise UnfitError("precision", "at most microseconds")
-    fraction = fraction[:6].ljust(6, "0")
-    written = f"{time}{seconds or ':00'}" + (f".{fraction}" if fraction.strip("0") else "")
-    if not hours:
-        return written, "+00" if zone else ""
-    has_no_offset = not (hours + minutes).strip("+-0")
-    return written, "+00" if has_no_offset else hours + (f":{minutes}" if minutes.strip("0") else "")
-
-
-def _refuse_time_of_day() -> tuple[str, str]:
-    raise UnfitError("format", "HH:MM:SS.ffffff up to 23:59:59.999999, and for TIMETZ Z or an offset up to 14:59")
+    return shorten
 
 
 def _look_at_dates(_: Column) -> Look:
     return lambda texts: (texts, texts.str.contains(_PLAIN_DAY))
-
-
-def _look_at_times(_: Column) -> Look:
-    return lambda texts: (texts, texts.str.contains(_PLAIN_TIME))
 
 
 def _look_at_moments(column: Column) -> Look:
@@ -199,10 +172,6 @@ def _look_at_moments(column: Column) -> Look:
 
 def _spell_date(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
     return values.dt.strftime("%Y-%m-%d") if values.dtype == pl.Date else None
-
-
-def _spell_time(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
-    return values.dt.strftime("%H:%M:%S%.9f") if values.dtype == pl.Time else None
 
 
 def _spell_moment(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
@@ -232,21 +201,13 @@ def _example_moment(column: Column, chance: Random) -> str:
     return _count_since_1970(moment, column)
 
 
-def _example_time(_column: Column, chance: Random) -> str:
-    return (_EXAMPLE_DAY + timedelta(seconds=chance.randrange(86_400))).time().isoformat()
-
-
-def _example_time_with_zone(column: Column, chance: Random) -> str:
-    return _example_time(column, chance) + chance.choice(["Z", "+05:30", "-08:00"])
-
-
 def _count_since_1970(moment: datetime, column: Column) -> str:
     return str(int(moment.timestamp()) * 1_000_000 // _MICROSECONDS[column.time_format])
 
 
 _moment = partial(
-    Rule, tag="S", takes_time_format=True, convert=_convert_moment, look=_look_at_moments, spell=_spell_moment,
-    example=_example_moment,
+    Rule, tag="S", takes_time_format=True, convert=_convert_moment, shorten=shorten_times, look=_look_at_moments,
+    spell=_spell_moment, example=_example_moment,
 )  # fmt: skip
 
 RULES = (
@@ -267,7 +228,7 @@ RULES = (
         kind="TIMESTAMP",
         synonyms=("TIMESTAMP WITHOUT TIME ZONE",),
         catalog="timestamp without time zone",
-        copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {_CLOCK}{_FRACTION}",
+        copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {CLOCK}{FRACTION}",
         dtype=lambda _: pl.Datetime("us"),
         read=_read_moment,
     ),
@@ -275,34 +236,9 @@ RULES = (
         kind="TIMESTAMPTZ",
         synonyms=("TIMESTAMP WITH TIME ZONE",),
         catalog="timestamp with time zone",
-        copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {_CLOCK}{_FRACTION}\+00",
+        copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {CLOCK}{FRACTION}\+00",
         dtype=lambda _: pl.Datetime("us", "UTC"),
         read=_read_moment_with_zone,
-    ),
-    Rule(
-        kind="TIME",
-        synonyms=("TIME WITHOUT TIME ZONE",),
-        catalog="time without time zone",
-        tag="S",
-        convert=_convert_time,
-        look=_look_at_times,
-        copied=_CLOCK + _FRACTION,
-        dtype=lambda _: pl.Time,
-        read=lambda column: column.str.to_time("%H:%M:%S%.f"),
-        spell=_spell_time,
-        is_key=True,
-        example=_example_time,
-    ),
-    Rule(
-        kind="TIMETZ",
-        synonyms=("TIME WITH TIME ZONE",),
-        catalog="time with time zone",
-        tag="S",
-        convert=_convert_time,
-        copied=_CLOCK + _FRACTION + r"[+-](?:0[0-9]|1[0-4])(?::[0-5][0-9])?",
-        dtype=lambda _: pl.String,  # Polars has no time of day with a zone
-        spell=_spell_time,
-        example=_example_time_with_zone,
     ),
 )
 """Their rows in the table of types."""

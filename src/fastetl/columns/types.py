@@ -88,8 +88,8 @@ class Column(msgspec.Struct, frozen=True):
     type: RedshiftType
     """The Redshift type."""
     on_misfit: Misfit = "reject"
-    """What happens to a value that does not fit: the record becomes a reject, the value becomes NULL, text is
-    truncated, or the batch fails and is tried again."""
+    """What happens to a value that does not fit: the record becomes a reject, the value becomes NULL, a text that is
+    too long or a time that is finer than microseconds is truncated, or the batch fails and is tried again."""
     time_format: TimeFormat = "iso8601"
     """How a time is written, for types of times: as text in ISO 8601, or as a number since 1970."""
 

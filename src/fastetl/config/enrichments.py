@@ -77,7 +77,10 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
 
 
 class GeoIp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="geoip"):
-    """Where an address is, from a MaxMind database."""
+    """Where an address is, from a MaxMind database.
+
+    An address may have a port or a zone; of a list, as proxies write it, the first public one counts.
+    """
 
     source: str
     """The database: a path, or `s3://bucket/key`."""

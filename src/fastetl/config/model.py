@@ -94,8 +94,8 @@ class Enrichment(msgspec.Struct, frozen=True):
     inputs: tuple[str, ...] = ()
     """Columns that it reads."""
     outputs: tuple[tuple[str, RedshiftType], ...] = ()
-    """Columns that it gives, with their types; one that is there already is replaced. Numbers are rounded to a DECIMAL's
-    scale, half to even."""
+    """Columns that it gives, with their types; one that is there already is replaced. Numbers are rounded to the scale
+    of a DECIMAL, half to even."""
     on_error: OnError = "reject"
     """What becomes of rows for which it has no value, since it fails on them or gives what does not fit: their records
     are rejects, their outputs are NULL and counted as misfits, or the batch is retried. No other row notices."""

@@ -207,7 +207,8 @@ class _Reader:
         )
         table.done()
         if column.on_misfit == "truncate" and not column.type.rule.shorten:
-            self.problem(table.at("on_misfit"), "only text can be truncated", 'Use "reject", "null" or "fail"')
+            remedy = 'Use "reject", "null" or "fail"'
+            self.problem(table.at("on_misfit"), f"nothing of a {column.type} can be cut off", remedy)
         if column.time_format != "iso8601" and not column.type.rule.takes_time_format:
             self.problem(table.at("time_format"), f"{column.type} is no time", "Leave it out")
         return column

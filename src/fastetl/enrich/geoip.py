@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import math
-import socket
 from bisect import bisect_right
 from collections import Counter
 from decimal import Decimal
@@ -20,6 +19,7 @@ import orjson
 import polars as pl
 
 from fastetl.columns import Column, Converter, UnfitError, build_converter, round_to_scale
+from fastetl.enrich.addresses import is_public, parse_address
 from fastetl.enrich.steps import StepResult
 from fastetl.errors import EnrichmentError
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 65_536
 """Networks that are kept between batches: a few dozen MB at most."""
-
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Place(NamedTuple):
@@ -83,7 +81,7 @@ class GeoIpDatabase:
         return StepResult(pl.DataFrame(series), dict(counts), is_written=True, unfit=unfit)
 
     def _find(self, text: str) -> Place:
-        packed = _parse(text)
+        packed = parse_address(text)
         if packed is None:
             return Place(self._none, nothing="malformed")
         address = int.from_bytes(packed, "big")
@@ -92,7 +90,7 @@ class GeoIpDatabase:
             record, first, last = self._look_up(packed, address)
             place = self._read(record) if record is not None else Place(self._none, nothing="unknown")
             self._networks[len(packed)].keep(first, last, place)
-        if place.nothing and not ipaddress.ip_address(packed).is_global:
+        if place.nothing and not is_public(packed):
             return place._replace(nothing="private")
         return place
 
@@ -141,17 +139,6 @@ class _Networks:
         number = bisect_right(self._firsts, first)
         self._firsts.insert(number, first)
         self._found.insert(number, (last, place))
-
-
-def _parse(text: str) -> bytes | None:
-    """Give an address's 4 or 16 bytes, an IPv4-mapped one's 4; None if it is none."""
-    try:
-        if ":" not in text:
-            return socket.inet_pton(socket.AF_INET, text)
-        packed = socket.inet_pton(socket.AF_INET6, text)
-    except (OSError, ValueError):
-        return None
-    return packed[12:] if packed.startswith(_MAPPED) else packed
 
 
 def _pick(record: Any, path: Sequence[str | int]) -> Any:
