@@ -49,6 +49,7 @@ def test_several_frames_make_one_member():
 
 def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
     monkeypatch.setattr("fastetl.ingest.encode.SLICE_BYTES", 1000)
+    monkeypatch.setattr("fastetl.ingest.encode.COLUMN_BYTES", 0)
     sizes = []
     write = pl.DataFrame.write_csv
 

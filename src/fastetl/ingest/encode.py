@@ -28,6 +28,9 @@ GZIP_WBITS = 31
 SLICE_BYTES = 768 * 1024
 """Of a frame in memory, written as CSV at once: the CSV of a large frame is never whole."""
 
+COLUMN_BYTES = 10 * 1024
+"""Of a slice for each column at least: each column of each slice has a price of its own."""
+
 
 class _Compressor(Protocol):
     def compress(self, text: memoryview, /) -> bytes: ...
@@ -92,7 +95,8 @@ def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
     """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
-    rows = max(1, SLICE_BYTES * frame.height // max(1, int(frame.estimated_size())))
+    slice_bytes = max(SLICE_BYTES, COLUMN_BYTES * len(layout.columns))
+    rows = max(1, slice_bytes * frame.height // max(1, int(frame.estimated_size())))
     csv = io.BytesIO()
     for part in frame.iter_slices(rows):
         # Over what the slice before has left: memory that is new each time costs as much as writing to it.
