@@ -86,6 +86,8 @@ async def test_one_event_in_one_file_out(services: Services, tracing: str) -> No
     async with services.function("ingest", "ingest", tracing) as function:
         result = await function.invoke(orjson.dumps({"Records": [record]}))
     assert not result.error, result
+    (ingested,) = [record for record in result.records if record.get("message") == "ingested"]
+    assert (ingested["DecodedNative"], ingested["NativeMissing"], ingested["NativeErrors"]) == (1, 0, 0)
     (key,) = [each["Key"] for each in services.s3.list_objects_v2(Bucket=BUCKET, Prefix="data/")["Contents"]]
     line = gzip.decompress(services.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()).decode()
     assert line.startswith("N=1;,")

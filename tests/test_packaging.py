@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,17 @@ def test_a_package_holds_neither_the_command_line_nor_the_stand_ins_nor_the_tune
     removed = re.search(r"cp -r src/fastetl somewhere/\n\s*rm -rf (.*)", built)
     assert removed
     assert removed[1].split() == [f"somewhere/fastetl/{name}" for name in ("cli", "local", "tune")]
+
+
+@pytest.mark.timeout(300)
+def test_a_wheel_has_the_native_pass_of_both_processors(finish: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for architecture, name in finish.NATIVE.items():
+            archive.extract(f"fastetl/decode/{name}", tmp_path)
+            assert finish.read_machine(tmp_path / "fastetl/decode" / name) == finish.MACHINES[architecture]
 
 
 # --- the locks --------------------------------------------------------------------------------------------------------
