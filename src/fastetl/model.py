@@ -191,6 +191,15 @@ class Batch(msgspec.Struct, frozen=True):
     """Unix milliseconds before which a RETRY waits."""
 
 
+class IngestError(msgspec.Struct, frozen=True):
+    """What the ingest function failed with last, for `fastetl status`. Without item content."""
+
+    pipeline: str
+    at: int
+    """Unix milliseconds."""
+    message: str
+
+
 class Backfill(msgspec.Struct, frozen=True):
     """An export that is being carried over, and how far that has come."""
 

@@ -139,7 +139,8 @@ def test_an_error_of_a_users_function_is_shown_with_its_place_and_once(backgroun
     background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
     log = background.wait_for_log("ingest failed")
     assert "ingest failed, and is tried again: enrichment 0/function: ValueError" in log
-    assert re.search(r"a function of yours failed .*\n  \S+/mine.py:3 in add\n  \S+/mine.py:6 in helper\n", log), log
+    places = r"a step of an enrichment failed .*\n  \S+/mine.py:3 in add\n  \S+/mine.py:6 in helper\n"
+    assert re.search(places, log), log
     time.sleep(2)  # it is tried again meanwhile
     assert background.log().count("ingest failed") == 1
     assert "secret" not in background.log()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from fastetl.aws.ledger import Ledger
+from fastetl.cli.status import describe
+from fastetl.config.model import LoadPolicy
 from fastetl.errors import LedgerError
+from fastetl.load.decide import FIRST_DELAY_SECONDS
+from fastetl.model import IngestError
 from fastetl.operate import operator
 from fastetl.operate.operator import Operator
-from tests.plant import Plant
+from tests.plant import Change, Plant
 
 CHANGES = {
     "pause": lambda operator: operator.pause("maintenance"),
@@ -79,3 +84,70 @@ async def test_a_pause_holds_until_it_is_ended(make_plant: Any) -> None:
     head = await plant.ledger.head("orders")
     assert head is not None
     assert (head.paused, head.paused_by) == ("", "")
+
+
+async def break_load(plant: Plant) -> None:
+    """Let a load fail for something that is not there: the pipeline pauses, and the batch waits for its retry."""
+    await plant.put(Change(1, 1))
+    broken = plant.new_loader(load=LoadPolicy(max_bytes=1, pre_sql=('INSERT INTO "public"."missing" SELECT 1',)))
+    await plant.run(broken, until=lambda step: step.action == "retry")
+
+
+async def test_status_says_which_step_failed_and_when_it_is_tried_again(make_plant: Any) -> None:
+    plant = await make_plant()
+    await break_load(plant)
+    found = await Operator(plant.deployment()).status()
+    (batch,) = found.open_batches
+    assert (batch.state, batch.failure) == ("RETRY", "infrastructure")
+    assert batch.step.startswith("pre_sql")
+    assert "missing" in batch.error
+    assert 0 < batch.next_try_seconds <= FIRST_DELAY_SECONDS
+    assert (found.last_load_seconds, found.last_file_seconds >= 0) == (-1, True)
+    lines = [text for text, _ in describe(found)]
+    assert lines[0].startswith("orders: PAUSED by fastetl: pre_sql")
+    assert any("RETRY, attempt 1, 1 file" in line and "next try in " in line for line in lines)
+    assert any("failed at pre_sql" in line and "missing" in line for line in lines)
+    assert any("`fastetl resume` tries again at once" in line for line in lines)
+
+
+@pytest.mark.parametrize("what", ["resume", "load"])
+async def test_what_is_mended_is_tried_at_the_next_wake_up(make_plant: Any, what: str) -> None:
+    plant = await make_plant()
+    await break_load(plant)
+    assert (await plant.loader.wake_up()).action in {"idle", "wait"}, "it waits for its retry"
+    assert await CHANGES[what](Operator(plant.deployment())) == 1
+    assert await CHANGES[what](Operator(plant.deployment())) == 0, "it does not wait any longer"
+    actions: list[str] = []
+    for _ in range(20):
+        actions.append((await plant.loader.wake_up()).action)
+        if actions[-1] == "loaded":
+            break
+        await asyncio.sleep(0.02)
+    assert actions[-1] == "loaded", "without any time passing"
+    assert (await plant.ledger.head("orders")).paused == ""
+
+
+async def test_an_attempt_whose_end_is_not_known_goes_on_waiting(make_plant: Any) -> None:
+    plant = await make_plant()
+    await break_load(plant)
+    head = await plant.ledger.head("orders")
+    batch = await plant.ledger.batch(head.open[0])
+    later = int(plant.now * 1000) + 60_000
+    await plant.ledger.advance(batch, state="RESOLVING", not_before=later)
+    assert await Operator(plant.deployment()).resume() == 0
+    assert (await plant.ledger.batch(head.open[0])).not_before == later
+
+
+async def test_status_shows_what_ingest_failed_with_until_it_has_written_again(make_plant: Any) -> None:
+    plant = await make_plant()
+    await plant.run()
+    await plant.ledger.put_ingest_error(
+        IngestError("orders", int(plant.now * 1000) - 30_000, "put_object: AccessDenied")
+    )
+    found = await Operator(plant.deployment()).status()
+    assert (found.ingest_error, found.ingest_error_seconds) == ("put_object: AccessDenied", 30)
+    assert any("FAILS since then, last 30 s ago: put_object: AccessDenied" in text for text, _ in describe(found))
+    await plant.put(Change(1, 1))
+    found = await Operator(plant.deployment()).status()
+    assert (found.ingest_error, found.ingest_error_seconds) == ("", -1)
+    assert found.ingest_lag_seconds > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.ingest.ingester import Ingest
-from fastetl.operate.schema import SchemaReader, Seen, compare
+from fastetl.operate.schema import SchemaDiff, SchemaReader, Seen, compare, sum_drift
 from tests.conftest import Aws
 from tests.ingest.test_ingester import Unchanged
 from tests.plant import LABEL, create_tables, make_pipeline
@@ -146,3 +147,13 @@ async def test_a_pipeline_with_a_long_name_is_compared_as_any_other(make_plant: 
     plant = await make_plant(name="p" * 64)
     reader = SchemaReader(plant.deployment())
     assert set(await reader.tables()) == set(await reader.tables()) == {"orders", "orders_log"}
+
+
+def test_text_that_is_truncated_as_the_configuration_asks_is_nothing_to_mend() -> None:
+    drift = {"misfit/note/too_long": 3, "misfit/total/scale": 1}
+    files: list[Any] = [SimpleNamespace(drift=drift), SimpleNamespace(drift={"misfit/note/too_long": 1})]
+    truncated, other = sum_drift(files, {"note"})
+    assert (truncated.what, truncated.count, truncated.as_asked) == ("misfit/note/too_long", 4, True)
+    assert not other.as_asked
+    assert not SchemaDiff("orders", (), (truncated,), ()).needs_mending
+    assert SchemaDiff("orders", (), (truncated, other), ()).needs_mending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastetl.aws.calls import gather
+from fastetl.aws.calls import gather, is_transient
 from fastetl.aws.clients import open_clients
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.function_log import FunctionLog
@@ -33,5 +33,6 @@ __all__ = [
     "build_deployment",
     "find_local",
     "gather",
+    "is_transient",
     "open_clients",
 ]

@@ -101,6 +101,12 @@ def _describe(error: Exception) -> Refusal:
     return Refusal(code, message, transient=code in _TRANSIENT or throttled, response=response)
 
 
+def is_transient(error: BaseException) -> bool:
+    """Tell whether an error that was raised for a refused call may go away by itself."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError | BotoCoreError | aiohttp.ClientError | OSError) and _describe(cause).transient
+
+
 async def gather(
     do: Callable[[Thing], Awaitable[Result]], things: Iterable[Thing], *, at_once: int = AT_ONCE
 ) -> list[Result]:

@@ -1,8 +1,9 @@
 """The edge to the ledger: one DynamoDB table that says which files exist and which batch loads them.
 
 Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`; of a backfill `E#<pipeline>#<epoch>` and, for each
-data file of its export that is done, `X#<pipeline>#<epoch>#<name>`. Everything that must not happen twice is a
-condition on a write. A condition that fails means that someone else was faster: `StaleStepError`, read again.
+data file of its export that is done, `X#<pipeline>#<epoch>#<name>`; `I#<pipeline>` is what ingest failed with last.
+Everything that must not happen twice is a condition on a write. A condition that fails means that someone else was
+faster: `StaleStepError`, read again.
 The sparse index `pending` is a hint of what waits; only a consistent read of the FILE item decides.
 """
 
@@ -16,7 +17,7 @@ import msgspec
 from fastetl.aws.calls import Refusal, gather, make_call
 from fastetl.aws.items import parse_item, write_item, write_value
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, PendingFile
+from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, IngestError, PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -173,6 +174,18 @@ class Ledger:
         kind = f"X#{backfill.pipeline}#{backfill.epoch}#"
         found = [parse_item(row, Converted) async for row in self._scan(kind, backfill.pipeline)]
         return {each.name: each for each in found}
+
+    # --- ingest --------------------------------------------------------------------------------------------------
+
+    async def put_ingest_error(self, failed: IngestError) -> None:
+        """Write down what ingest failed with last."""
+        row = {"pk": f"I#{failed.pipeline}", **msgspec.to_builtins(failed)}
+        await self._call("put_item", Item=write_item(row))
+
+    async def ingest_error(self, pipeline: str) -> IngestError | None:
+        """Read what ingest failed with last; None where it never did."""
+        row = await self._get(f"I#{pipeline}")
+        return parse_item(row, IngestError) if row else None
 
     # --- head and batches ----------------------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ def _print(found: SchemaDiff, hours: float) -> None:
     for each in found.differences:
         tell(f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip())
     for seen in found.seen:
-        tell(f"{found.pipeline}: {seen.count:,} times in the last {hours:g} hours: {seen.what}")
+        asked = ", as the configuration asks" * seen.as_asked
+        tell(f"{found.pipeline}: {seen.count:,} times in the last {hours:g} hours: {seen.what}{asked}")
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:
         click.echo(f"{sql};")

@@ -1,7 +1,10 @@
-"""`fastetl status`: how far each pipeline is."""
+"""`fastetl status`: how far each pipeline is, what is wrong, and what to type."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,39 +14,107 @@ from fastetl.cli.options import command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, write_duration, write_size
 
 if TYPE_CHECKING:
-    from fastetl.operate import Status
+    from fastetl.operate import OpenBatch, Status
+
+WATCH_SECONDS = 5
+LATE_SECONDS = 2 * 3600
+"""A file that waits longer is shown in orange: by default a load starts after 15 minutes."""
+
+Line = tuple[str, str | None]
+"""A line, and its colour."""
+
+REMEDIES = {
+    "data": "the file is tried alone; if others load and it does not, it goes into quarantine",
+    "infrastructure": "mend the cause, then `fastetl resume` tries again at once",
+    "archived": "restore the objects, then `fastetl load --now`",
+    "transient": "it is tried again by itself",
+}
+"""What to do about a batch that failed, by whose fault it was."""
 
 
 @command("status")
 @config_option
 @pipelines_option
-def status(config: Path, pipeline: str, *, as_json: bool) -> None:
-    """It reads the whole ledger."""
+@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS} seconds, until Ctrl-C.")
+def status(config: Path, pipeline: str, *, watch: bool, as_json: bool) -> None:
+    """It reads the whole ledger. Red is what needs somebody, orange what may."""
     from fastetl.cli.deployments import run_each
     from fastetl.operate import Operator
 
-    found = run_each(config, pipeline, lambda one: Operator(one).status()).values()
-    if as_json:
-        echo_json(list(found))
-        return
-    for each in found:
-        _show(each)
+    while True:
+        found = list(run_each(config, pipeline, lambda one: Operator(one).status()).values())
+        if as_json:
+            echo_json(found)
+        else:
+            if watch:
+                click.clear()
+                click.echo(f"{datetime.now().astimezone():%H:%M:%S}")
+            for each in found:
+                for text, colour in describe(each):
+                    click.secho(text, fg=colour)
+        if not watch:
+            return
+        time.sleep(WATCH_SECONDS)
 
 
-def _show(found: Status) -> None:
-    if found.paused:
-        click.secho(f"{found.pipeline}: PAUSED by {found.paused_by}: {found.paused}", fg="red")
+def describe(found: Status) -> Iterator[Line]:
+    """Say in lines how far a pipeline is, the most important first."""
+    name = found.pipeline
+    if found.paused_by == "operator":
+        yield f"{name}: PAUSED by operator: {found.paused}; `fastetl resume` ends the pause", "red"
+    elif found.paused:
+        yield f"{name}: PAUSED by fastetl: {found.paused}", "red"
+        yield "  mend the cause: it goes on by itself, or at once with `fastetl resume`", "red"
     else:
-        click.secho(f"{found.pipeline}: running", fg="green")
-    age = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
-    click.echo(f"  waiting      {found.pending_files:,} files, {write_size(found.pending_bytes)}{age}")
-    last = f", the last {found.last_load}" if found.last_load else ""
-    click.echo(f"  loads        {found.loads:,}{last}")
-    click.echo(f"  quarantine   {found.quarantined:,} files")
-    click.echo(f"  rejects      {found.rejects:,} objects")
-    if found.possible_gaps:
-        what = f"{found.possible_gaps:,} files begin where the stream forgets: `fastetl resync`"
-        click.secho(f"  GAP?         {what}", fg="red")
+        yield f"{name}: running", "green"
+    yield from _describe_ingest(found)
+    waits = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
+    late = found.oldest_pending_seconds > LATE_SECONDS
+    asked = ", a load is asked for" * found.load_requested
+    what = f"{_count(found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
+    yield f"  waiting      {what}", "yellow" if late else None
+    last = f", the last {_ago(found.last_load_seconds)} ({found.last_load})" if found.last_load else ""
+    yield f"  loads        {found.loads:,}{last}", None
     for batch in found.open_batches:
-        what = f"{batch.batch_id} {batch.state}, attempt {batch.attempt}, {batch.files:,} files"
-        click.echo(f"  batch        {what}, {write_size(batch.bytes)} {batch.error}".rstrip())
+        yield from _describe_batch(batch)
+    remedy = ": `fastetl quarantine list`" if found.quarantined else ""
+    yield f"  quarantine   {_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
+    remedy = ": `fastetl rejects list`" if found.rejects else ""
+    yield f"  rejects      {_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
+    if found.possible_gaps:
+        files = _count(found.possible_gaps, "file")
+        yield f"  gap?         {files} with changes that the stream was about to forget: `fastetl resync`", "red"
+
+
+def _describe_ingest(found: Status) -> Iterator[Line]:
+    if found.last_file_seconds < 0:
+        written = "no file yet: is the stream mapped to the function, and has anything changed?"
+    else:
+        lag = f", {write_duration(found.ingest_lag_seconds)} after its latest change" * (found.ingest_lag_seconds >= 0)
+        written = f"the latest file was written {_ago(found.last_file_seconds)}{lag}"
+    yield f"  ingest       {written}", None
+    if found.ingest_error:
+        yield f"  ingest FAILS since then, last {_ago(found.ingest_error_seconds)}: {found.ingest_error}", "red"
+
+
+def _describe_batch(batch: OpenBatch) -> Iterator[Line]:
+    what = f"{batch.batch_id} {batch.state}, attempt {batch.attempt}"
+    size = f"{_count(batch.files, 'file')}, {write_size(batch.bytes)}"
+    next_try = ""
+    if batch.state == "RETRY":
+        soon = f"in {write_duration(batch.next_try_seconds)}" if batch.next_try_seconds else "at the next wake-up"
+        next_try = f", next try {soon}"
+    colour = "yellow" if batch.failure else None
+    yield f"  batch        {what}, {size}{next_try}", colour
+    if batch.error:
+        yield f"    failed at {batch.error}" if batch.step else f"    failed: {batch.error}", colour
+    if remedy := REMEDIES.get(batch.failure):
+        yield f"    {remedy}", colour
+
+
+def _ago(seconds: float) -> str:
+    return f"{write_duration(seconds)} ago"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

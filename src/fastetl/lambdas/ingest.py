@@ -28,13 +28,13 @@ from fastetl.lambdas.environment import (
 
 limit_threads()
 
-from fastetl.aws import ABORT_LIMIT_SECONDS, References, open_clients
+from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
 from fastetl.decode import free_rows, parse_source_arn
 from fastetl.enrich import Enricher
-from fastetl.errors import ConfigError, EnrichmentError, FastetlError
+from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.raw_events import install_raw_events
-from fastetl.model import follows_gap
+from fastetl.model import IngestError, follows_gap
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
 """Kept of the time that Lambda gives, to abort an upload and to say what happened."""
+
+NOTE_LIMIT_SECONDS = 0.5
+"""For writing down what failed."""
 
 REFERENCES_KEPT_SECONDS = 300
 """After this time an invocation asks S3 whether a file that enrichments read has changed."""
@@ -128,9 +131,13 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: 
             except FastetlError as error:
                 if isinstance(error, EnrichmentError) and error.__cause__:
                     logger.error("a step of an enrichment failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
+                # What goes away by itself is tried again in a moment; a ledger that refuses takes no note either.
+                if not isinstance(error, LedgerError) and not is_transient(error):
+                    await _write_down(pipeline.name, str(error))
                 failed.append(error)
             except Exception as error:  # noqa: BLE001 - to keep its message, not the error, to itself
                 failed.append(_without_content(error))
+                await _write_down(pipeline.name, str(failed[-1]))
             else:
                 _report(outcome, as_dict=isinstance(event, dict))
     if failed:
@@ -138,6 +145,16 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: 
             logger.error("failed", error=f"{type(other).__name__}: {other}")
         raise failed[0]
     _report_unread(outcome.passed_over, {pipeline.table for pipeline in pipelines})
+
+
+async def _write_down(pipeline: str, message: str) -> None:
+    """Write into the ledger what failed, for `fastetl status`; should that fail as well, the log has it."""
+    failed = IngestError(pipeline, int(time.time() * 1000), message[:500])
+    try:
+        async with asyncio.timeout(NOTE_LIMIT_SECONDS):
+            await _deployments[pipeline].ledger.put_ingest_error(failed)
+    except (FastetlError, TimeoutError) as error:
+        logger.warning("the error is not in the ledger", reason=str(error))
 
 
 def _places(error: BaseException) -> list[str]:

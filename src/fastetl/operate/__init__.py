@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.operate.account_experiments import Verdict, Verifier
-from fastetl.operate.operator import Operator, Status
+from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.operate.reconcile import Reconciler
@@ -13,6 +13,7 @@ from fastetl.operate.schema import SchemaDiff, SchemaReader
 
 __all__ = [
     "Finding",
+    "OpenBatch",
     "Operator",
     "Preflight",
     "Proposal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import msgspec
 
 from fastetl.errors import LedgerError, StaleStepError
 from fastetl.keys import rejects_prefix
-from fastetl.model import FileItem, Head, Reject, follows_gap
+from fastetl.model import Batch, FileItem, Head, Reject, follows_gap
 
 if TYPE_CHECKING:
     from fastetl.aws import Deployment
@@ -27,7 +28,14 @@ class OpenBatch(msgspec.Struct, frozen=True):
     attempt: int
     files: int
     bytes: int
+    step: str
+    """Of the load that failed; empty where none did."""
+    failure: str
+    """Whose fault it was: `data`, `infrastructure`, `transient`; see `fastetl.model.Failure`."""
     error: str
+    """In the warehouse's own words, which may quote an item."""
+    next_try_seconds: float
+    """Until the coordinator tries it again; 0 where it does not wait."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -42,6 +50,16 @@ class Status(msgspec.Struct, frozen=True):
     """Since this ledger began."""
     last_load: str
     """When the last one was seen to have succeeded: ISO 8601, UTC; empty before the first."""
+    last_load_seconds: float
+    """How long ago that was; -1 before the first."""
+    last_file_seconds: float
+    """How long ago ingest wrote the latest file; -1 before the first."""
+    ingest_lag_seconds: float
+    """How old that file's latest change was when the file was written; -1 before the first."""
+    ingest_error: str
+    """What ingest failed with since it wrote its latest file; empty where it did not. Without item content."""
+    ingest_error_seconds: float
+    """How long ago; -1 where it did not."""
     quarantined: int
     rejects: int
     """Objects with rejects that are still kept."""
@@ -72,18 +90,25 @@ class Operator:
         pending = [file for file in files if file.state == "PENDING"]
         # A later epoch came with an export of everything.
         mended = max((start.starts_at for start in head.epochs), default=0)
-        oldest = min((file.created for file in pending), default=int(self._clock() * 1000))
+        now = self._clock()
+        oldest = min((file.created for file in pending), default=int(now * 1000))
+        latest = max(every, key=lambda file: file.created, default=None)
+        failed = await self._ledger.ingest_error(name)
+        if failed and latest and failed.at < latest.created:
+            failed = None
         return Status(
             pipeline=name,
             pending_files=len(pending),
             pending_bytes=sum(file.bytes for file in pending),
-            oldest_pending_seconds=round(max(0.0, self._clock() - oldest / 1000), 1),
-            open_batches=tuple(
-                OpenBatch(batch.batch_id, batch.state, batch.attempt, batch.files, batch.bytes, batch.error)
-                for batch in batches
-            ),
+            oldest_pending_seconds=round(max(0.0, now - oldest / 1000), 1),
+            open_batches=tuple(_describe_batch(batch, now) for batch in batches),
             loads=head.loads,
             last_load=_moment(head.last_load) if head.last_load else "",
+            last_load_seconds=_ago(head.last_load, now),
+            last_file_seconds=_ago(latest.created, now) if latest else -1,
+            ingest_lag_seconds=_lag(latest) if latest else -1,
+            ingest_error=failed.message if failed else "",
+            ingest_error_seconds=_ago(failed.at, now) if failed else -1,
             quarantined=len(files) - len(pending),
             rejects=len(await self.reject_keys()),
             paused=head.paused,
@@ -92,17 +117,34 @@ class Operator:
             possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
         )
 
-    async def load_now(self) -> None:
-        """Have the next wake-up load whatever waits."""
-        await self._change_head(load_requested=True)
+    async def load_now(self) -> int:
+        """Have the next wake-up load whatever waits; give how many batches need not wait for their retry any more."""
+        head = await self._change_head(load_requested=True)
+        return await self._skip_waiting(head)
 
     async def pause(self, reason: str) -> None:
         """Begin no load until `resume`; what runs goes on, and so does ingest."""
         await self._change_head(paused=reason[:500], paused_by="operator")
 
-    async def resume(self) -> None:
-        """End any pause."""
-        await self._change_head(paused="", paused_by="")
+    async def resume(self) -> int:
+        """End any pause; give how many batches need not wait for their retry any more."""
+        head = await self._change_head(paused="", paused_by="", probe_at=0)
+        return await self._skip_waiting(head)
+
+    async def _skip_waiting(self, head: Head) -> int:
+        """Let batches that wait for a retry be tried at the next wake-up; nothing else of them changes.
+
+        How an attempt ended is settled as ever, and so is what becomes of a file that fails again.
+        """
+        now, skipped = int(self._clock() * 1000), 0
+        for batch_id in head.open:
+            batch = await self._ledger.batch(batch_id)
+            if batch.state != "RETRY" or batch.not_before <= now:
+                continue
+            with contextlib.suppress(StaleStepError):  # a coordinator has just taken it up
+                await self._ledger.advance(batch, not_before=now)
+                skipped += 1
+        return skipped
 
     async def quarantined(self) -> list[FileItem]:
         """Find the files in quarantine, oldest first."""
@@ -140,7 +182,7 @@ class Operator:
                 return file
         raise LedgerError(f"{file_id} is not in the quarantine of {self._pipeline.name}; list it first")
 
-    async def _change_head(self, **changes: object) -> None:
+    async def _change_head(self, **changes: object) -> Head:
         for _ in range(RACES):
             head = await self._ledger.head(self._pipeline.name)
             if head is None:
@@ -148,11 +190,36 @@ class Operator:
                     f"{self._pipeline.name} has no HEAD yet; the coordinator makes it when it first wakes"
                 )
             try:
-                await self._ledger.change_head(head, **changes)
+                return await self._ledger.change_head(head, **changes)
             except StaleStepError:
                 continue
-            return
         raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")
+
+
+def _describe_batch(batch: Batch, now: float) -> OpenBatch:
+    step, _, _ = batch.error.partition(": ")
+    return OpenBatch(
+        batch.batch_id,
+        batch.state,
+        batch.attempt,
+        batch.files,
+        batch.bytes,
+        step if step in batch.steps else "",
+        batch.failure,
+        batch.error,
+        round(max(0.0, batch.not_before / 1000 - now), 1) if batch.state == "RETRY" else 0.0,
+    )
+
+
+def _ago(milliseconds: int, now: float) -> float:
+    return round(max(0.0, now - milliseconds / 1000), 1) if milliseconds else -1
+
+
+def _lag(file: FileItem) -> float:
+    if not file.changed_max:
+        return -1
+    changed = datetime.fromisoformat(file.changed_max).replace(tzinfo=UTC).timestamp()
+    return round(max(0.0, file.created / 1000 - changed), 1)
 
 
 def _moment(milliseconds: int) -> str:

@@ -13,7 +13,7 @@ from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import add_column_sql, table_columns_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from fastetl.aws import Deployment, Item
     from fastetl.config import Pipeline
@@ -42,6 +42,8 @@ class Seen(msgspec.Struct, frozen=True):
     what: str
     """`ignored/<attribute>`, `misfit/<column>/<reason>` or `reject/<column>/<reason>`."""
     count: int
+    as_asked: bool = False
+    """Text that was truncated because the column says `on_misfit = "truncate"`: nothing is to be mended."""
 
 
 class SchemaDiff(msgspec.Struct, frozen=True):
@@ -56,7 +58,8 @@ class SchemaDiff(msgspec.Struct, frozen=True):
     @property
     def needs_mending(self) -> bool:
         """Whether a load would fail, or values have been lost."""
-        return bool(self.seen) or any(each.sql or each.remedy for each in self.differences)
+        seen = any(not each.as_asked for each in self.seen)
+        return seen or any(each.sql or each.remedy for each in self.differences)
 
 
 class SchemaReader:
@@ -74,7 +77,7 @@ class SchemaReader:
         """Compare the configuration with the tables, and with the files of the last `hours`; reads the whole ledger."""
         name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
         files = [file async for file in self._ledger.all_files(name) if file.drift and file.created >= since]
-        seen = sum_drift(files)
+        seen = sum_drift(files, {each.name for each in self._pipeline.columns if each.on_misfit == "truncate"})
         ignored = [each.what.removeprefix("ignored/") for each in seen if each.what.startswith("ignored/")]
         items = await self._source.sample(SAMPLE) if ignored else []
         return SchemaDiff(
@@ -98,12 +101,20 @@ class SchemaReader:
         return tables
 
 
-def sum_drift(files: Iterable[FileItem]) -> tuple[Seen, ...]:
-    """Sum what files say of drift, the most frequent first."""
+def sum_drift(files: Iterable[FileItem], truncated: Container[str] = ()) -> tuple[Seen, ...]:
+    """Sum what files say of drift, the most frequent first.
+
+    Args:
+        files: of the ledger.
+        truncated: names of the columns whose text is truncated where it is too long, as the configuration asks.
+    """
     total: Counter[str] = Counter()
     for file in files:
         total.update(file.drift)
-    return tuple(Seen(what, count) for what, count in sorted(total.items(), key=lambda each: (-each[1], each[0])))
+    return tuple(
+        Seen(what, count, as_asked=what.startswith("misfit/") and what.split("/")[1] in truncated)
+        for what, count in sorted(total.items(), key=lambda each: (-each[1], each[0]))
+    )
 
 
 def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[str]) -> tuple[Proposal, ...]:
