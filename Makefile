@@ -178,7 +178,7 @@ deploy: $(TEMPLATE_LINTERS) ## Build for ARCH=arm64 or x86_64, and deploy with S
 	ARCH=$(ARCH) .venv-templates/bin/sam build --parameter-overrides Architecture=$(ARCH)
 	.venv-templates/bin/sam deploy --guided --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
 
-lock: $(INSTALLED) ## Resolve the requirements anew
+lock: $(INSTALLED) ## Resolve the requirements again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" -o requirements/dev.txt pyproject.toml
 	for name in ingest coordinator; do \

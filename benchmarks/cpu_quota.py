@@ -26,7 +26,7 @@ class QuotaError(Exception):
 
 @contextmanager
 def cpu_quota(share: float, period_seconds: float = 0.02) -> Iterator[tuple[str, ...]]:
-    """Give a wrapper for commands that then have `share` of one CPU, all together, given out anew in each period.
+    """Give a wrapper for commands that then have `share` of one CPU, all together, given out again in each period.
 
     Raises:
         QuotaError: this machine does not allow it.

@@ -257,7 +257,7 @@ def build_invocation_table(measured: dict[str, Any]) -> list[str]:
         info = one["extra_info"]
         rows.append(
             [
-                f"{info['invocations']} such invocations in {info['limit'] / 2**20:.0f} MiB",
+                f"{info['invocations']} invocations in {info['limit'] / 2**20:.0f} MiB",
                 f"{info['peak'] / 2**20:.0f} MiB at most",
                 f"{info['refused']} allocations refused",
             ]
@@ -350,7 +350,7 @@ def build_ingest_scale_table(benchmarks: Benchmarks) -> list[str]:
 
 
 def build_coordinator_table(benchmarks: Benchmarks) -> list[str]:
-    """What a wake-up takes that finds so many files and opens a batch."""
+    """What a wake-up takes that finds a number of files and opens a batch."""
     taken = medians(benchmarks, "pending")
     found = {name: extras(benchmarks, name, "pending") for name in ("files", "calls", "peak_bytes")}
     rows = [
@@ -363,7 +363,7 @@ def build_coordinator_table(benchmarks: Benchmarks) -> list[str]:
         ]
         for (pending,), seconds in taken.items()
     ]
-    head = ["a wake-up that finds so many files waiting", "files of the batch", "CPU ms", "requests", "MiB"]
+    head = ["a wake-up, by the files that wait", "files of the batch", "CPU ms", "requests", "MiB"]
     return write_table(head, rows) if rows else []
 
 

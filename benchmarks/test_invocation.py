@@ -38,7 +38,7 @@ STARTS = {
     "ingest": "import fastetl.lambdas.ingest",
     "coordinator": "import fastetl.lambdas.coordinator",
 }  # fmt: skip
-SURROUNDINGS = {
+VARIABLES = {
     "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
     "FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup",
 }  # fmt: skip
@@ -136,7 +136,7 @@ def read_status(pid, name):
 
 
 def forget_peak(pid):
-    """Have the kernel measure a process's peak anew."""
+    """Have the kernel measure a process's peak again."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
@@ -193,7 +193,7 @@ def test_little_memory(benchmark, runner):
 def environment(tmp_path):
     (tmp_path / "fastetl.toml").write_text(config_text())
     path = os.pathsep.join(path for path in sys.path if path)
-    return {**os.environ, **SURROUNDINGS, "LAMBDA_TASK_ROOT": str(tmp_path), "PYTHONPATH": path}
+    return {**os.environ, **VARIABLES, "LAMBDA_TASK_ROOT": str(tmp_path), "PYTHONPATH": path}
 
 
 @pytest.mark.parametrize("start", STARTS)

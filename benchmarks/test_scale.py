@@ -107,7 +107,7 @@ class Table(FakeDynamoDB):
 
 @cache
 def waiting_files(count):
-    """Build a ledger of so many files that wait."""
+    """Build a ledger in which a number of files wait."""
     file = FileItem(
         "", "orders", "", "layout", "AAAAAA==", 400_000, 500, 0, "", "0", "1", "2026-01-01", "2026-01-01", 0
     )

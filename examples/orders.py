@@ -1,4 +1,4 @@
-"""An enrichment of one's own: a function from frame to frame, named in orders.toml.
+"""An enrichment that a user writes: a function from frame to frame, named in orders.toml.
 
 It gets the columns in `inputs`, as numbers, times and texts, and gives a frame with the columns in `outputs`, a row for
 each row, in their order. It has to be row-wise: what a row gets depends on its own inputs alone, since a batch on which

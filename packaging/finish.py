@@ -2,7 +2,7 @@
 
     python packaging/finish.py build/arm64/ingest arm64
 
-A deployed folder is read-only, so what is not compiled here is compiled anew at every cold start.
+A deployed folder is read-only, so what is not compiled here is compiled at every cold start.
 """
 
 from __future__ import annotations

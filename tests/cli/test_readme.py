@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ class Newcomer:
         more = ["--aws-port", self._port] * (words[1:3] in (["local", "env"], ["local", "stop"], ["local", "--detach"]))
         more += ["--data-api-port", self._data_api_port] * (words[1:3] == ["local", "--detach"])
         done = run(*words[1:], *more, cwd=self.folder, **self._environment)
-        # `schema diff` ends with 1 where there is something to mend.
+        # `schema diff` ends with 1 where there is something to mend: an ignored attribute was seen lately.
         assert done.returncode == int(words[1:3] == ["schema", "diff"]), done.stderr
         return done.stdout
 
@@ -90,14 +89,12 @@ def test_a_newcomer_sees_an_item_arrive_and_a_column_filled(newcomer: Newcomer) 
         newcomer.follow(line)
     newcomer.wait_for([{"id": "1", "name": "Ada"}], select)
     column = re.search(r"`(\{ name = .* \},?)`", SECTION)[1]
-    proposed = tomllib.loads(newcomer.follow(diff))["pipelines"]["columns"]
-    assert tomllib.loads(f"columns = [{column}]")["columns"] == proposed
+    assert newcomer.follow(diff) == f"{column}\n"
 
     path = newcomer.folder / "fastetl.toml"
     path.write_text(path.read_text().replace("columns = [", f"columns = [\n  {column}"))
     newcomer.wait_for_the_changed_configuration()
-    diff, *lines, select, stop = BLOCKS[1]
-    assert newcomer.follow(diff).strip() == f"{lines[0][-1]};"
+    *lines, select, stop = BLOCKS[1]
     for line in lines:
         newcomer.follow(line)
     rows = [{"id": "1", "name": "Ada", "died": None}, {"id": "2", "name": "Mary", "died": "1872-11-29"}]

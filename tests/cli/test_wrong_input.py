@@ -1,4 +1,4 @@
-"""Every command with wrong arguments and in bad surroundings: a sentence for each problem, and never a traceback."""
+"""Every command with wrong arguments and in a bad environment: a sentence for each problem, and never a traceback."""
 
 from __future__ import annotations
 

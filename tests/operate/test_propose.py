@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import hypothesis.strategies as st
@@ -76,3 +77,13 @@ def test_names_are_told_apart() -> None:
     items = [{"Order-Id": {"S": "1"}, "orderId": {"S": "2"}, "2nd": {"S": "3"}, "_x": {"S": "4"}, "東京": {"S": "5"}}]
     names = [proposal.column.name for proposal in propose_columns(items, taken=["x"])]
     assert names == ["order_id", "order_id_2", "c_2nd", "x_2", "c"]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_what_is_proposed_can_be_pasted_as_it_is(inline: bool) -> None:
+    items = [{"when": {"N": "1767225600"}, "a.b": {"S": "x"}, "mixed": {"S": "1"}}, {"mixed": {"N": "1"}}]
+    written = "".join(each.to_toml(inline=inline) for each in propose_columns(items))
+    text = f"[[pipelines]]\ncolumns = [\n{written}]" if inline else f"[[pipelines]]\n{written}"
+    (pipeline,) = tomllib.loads(text)["pipelines"]
+    assert [column["name"] for column in pipeline["columns"]] == ["when", "a_b", "mixed"]
+    assert "# mixed types" in written

@@ -157,3 +157,13 @@ def test_text_that_is_truncated_as_the_configuration_asks_is_nothing_to_mend() -
     assert not other.as_asked
     assert not SchemaDiff("orders", (), (truncated,), ()).needs_mending
     assert SchemaDiff("orders", (), (truncated, other), ()).needs_mending
+
+
+async def test_missing_columns_are_added_and_nothing_else(make_plant: Any) -> None:
+    plant = await make_plant()
+    colour = Column("colour", ("colour",), RedshiftType.parse("CHAR(5)"))
+    reader = SchemaReader(plant.deployment(columns=(*plant.pipeline.columns, colour)))
+    assert len((await reader.diff(1)).missing_columns) == 2
+    assert sorted(await reader.add_missing_columns()) == ["orders.colour", "orders_log.colour"]
+    assert (await reader.diff(1)).missing_columns == ()
+    assert await reader.add_missing_columns() == []

@@ -150,7 +150,7 @@ class Day:
             await self._register(count, sample.file_bytes, [first + spread * (n + 0.5) for n in range(MARKS)])
 
     def _count(self, expected: float) -> int:
-        """Draw how many come, where so many are expected."""
+        """Draw how many come, by how many are expected."""
         if expected > 50:
             return max(0, round(self.random.gauss(expected, math.sqrt(expected))))
         passed, count = self.random.expovariate(1.0), 0

@@ -216,6 +216,10 @@ def explain(left: Unfinished) -> str:
     reasons = (
         (left.data_files, "data files are not converted", "start again"),
         (left.quarantined, "files are in quarantine", "`fastetl quarantine list`, then retry or drop them"),
-        (left.rejected, "items of the export are rejects", "mend the columns and export anew, or --despite-rejects"),
+        (
+            left.rejected,
+            "items of the export are rejects",
+            "mend the columns and export again, or add --despite-rejects",
+        ),
     )
     return "; ".join(f"{count} {what}: {remedy}" for count, what, remedy in reasons if count)

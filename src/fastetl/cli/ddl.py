@@ -27,7 +27,7 @@ def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
     if apply:
         from fastetl.cli.deployments import run_each
 
-        run_each(config, pipeline, _apply)
+        run_each(config, pipeline, apply_ddl)
     elif not as_json:
         click.echo("".join(f"{each.sql};\n\n" for one in chosen for each in ddl_sql(one)), nl=False)
     if as_json:
@@ -37,7 +37,8 @@ def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
         echo_json(answers)
 
 
-async def _apply(deployment: Deployment) -> None:
+async def apply_ddl(deployment: Deployment) -> None:
+    """Create the tables of a pipeline that are not there, and replace its views."""
     from fastetl.limits import MAX_STATEMENTS
     from fastetl.sql import ddl_sql
 

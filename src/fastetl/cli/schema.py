@@ -12,6 +12,7 @@ from fastetl.cli.options import command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
+    from fastetl.aws import Deployment
     from fastetl.operate import SchemaDiff
 
 schema = click.Group("schema", help=SENTENCES["schema"])
@@ -24,20 +25,26 @@ schema = click.Group("schema", help=SENTENCES["schema"])
     "--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True,
     help="How far back files are looked at for values that did not fit.",
 )  # fmt: skip
-def diff(config: Path, pipeline: str, hours: float, *, as_json: bool) -> None:
+@click.option("--apply", is_flag=True, help="Add the missing columns to the tables, and replace the views.")
+def diff(config: Path, pipeline: str, hours: float, *, apply: bool, as_json: bool) -> None:
     """Compare configuration, tables and items, and print what mends a difference.
 
     SQL and lines for the configuration go to standard output, everything else to standard error. Exit code 1 says that
     there is something to mend.
     """
+    from fastetl.cli.configuration import read_text
     from fastetl.cli.deployments import run_each
     from fastetl.operate import SchemaReader
 
+    inline = "[[pipelines.columns]]" not in read_text(config)
     found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
+    if apply and any(each.missing_columns for each in found):
+        run_each(config, pipeline, _apply)
+        found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
     if as_json:
         echo_json(list(found))
     for each in found if not as_json else ():
-        _print(each, hours)
+        _print(each, hours, inline=inline)
     if any(each.needs_mending for each in found):
         raise click.exceptions.Exit(1)
 
@@ -45,7 +52,16 @@ def diff(config: Path, pipeline: str, hours: float, *, as_json: bool) -> None:
 schema.add_command(diff)
 
 
-def _print(found: SchemaDiff, hours: float) -> None:
+async def _apply(deployment: Deployment) -> None:
+    from fastetl.cli.ddl import apply_ddl
+    from fastetl.operate import SchemaReader
+
+    for column in await SchemaReader(deployment).add_missing_columns():
+        tell(f"{deployment.pipeline.name}: added {column}")
+    await apply_ddl(deployment)
+
+
+def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
     for each in found.differences:
         tell(f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip())
     for seen in found.seen:
@@ -54,9 +70,16 @@ def _print(found: SchemaDiff, hours: float) -> None:
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:
         click.echo(f"{sql};")
-    if altering:
-        tell("Then run `fastetl ddl --apply`, which replaces the views.")
+    if found.missing_columns:
+        tell("`fastetl schema diff --apply` adds the missing columns, and replaces the views.")
+    elif altering:
+        tell("Run these statements one by one, outside a transaction.")
+    if found.proposals:
+        place = (
+            f"the list `columns` of pipeline {found.pipeline}" if inline else f"pipeline {found.pipeline}, at its end"
+        )
+        tell(f"For {place}:")
     for proposal in found.proposals:
-        click.echo("\n" + proposal.to_toml(), nl=False)
+        click.echo(("" if inline else "\n") + proposal.to_toml(inline=inline), nl=False)
     if not found.needs_mending:
         click.echo(f"{found.pipeline}: configuration and tables agree, and every value fitted")

@@ -75,7 +75,7 @@ def _delays(row: dict[str, str]) -> Item:
 
 
 def _address(text: str) -> str:
-    """Any address of IPv4, the same for the same text; some of them belong to nobody."""
+    """Any address of IPv4, the same for the same text; some are in no use."""
     return ".".join(map(str, hashlib.blake2b(text.encode(), digest_size=4).digest()))
 
 

@@ -18,7 +18,7 @@ _NOT_YOURS = ("/fastetl/enrich/", "/aws_lambda_powertools/", "/awslambdaric/", "
 
 
 def explain_line(function: str, line: str) -> str:
-    """Say in words what a line of a function's log means; empty where nobody needs to see it.
+    """Say in words what a line of a function's log means; empty where it need not be seen.
 
     Args:
         function: its name.

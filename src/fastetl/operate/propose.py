@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 HEADROOM = 2
-"""A text's column holds texts so many times as long as the longest of the sample."""
+"""A text's column holds texts this many times as long as the longest of the sample."""
 
 SPARE_DIGITS = 4
 """Before the point, beyond the largest number of the sample."""
@@ -50,24 +50,25 @@ Value = tuple[str, Any]
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A column for an attribute, and what whoever reads it should know."""
+    """A column for an attribute, and what its reader should know."""
 
     column: Column
     seen: int
     """Items of the sample that have the attribute."""
     remark: str = ""
 
-    def to_toml(self) -> str:
-        """The column as a table of `fastetl.toml`."""
+    def to_toml(self, *, inline: bool = False) -> str:
+        """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`."""
         column = self.column
-        lines = [f"# {self.remark}"] if self.remark else []
-        lines += ["[[pipelines.columns]]", f"name = {quote_toml(column.name)}"]
+        settings = [f"name = {quote_toml(column.name)}"]
         if column.path != (column.name,):
             path = quote_toml(str(column.path[0]))
-            lines.append(f"path = [{path}]" if "." in str(column.path[0]) else f"path = {path}")
-        lines.append(f"type = {quote_toml(str(column.type))}")
+            settings.append(f"path = [{path}]" if "." in str(column.path[0]) else f"path = {path}")
+        settings.append(f"type = {quote_toml(str(column.type))}")
         if column.time_format != "iso8601":
-            lines.append(f"time_format = {quote_toml(column.time_format)}")
+            settings.append(f"time_format = {quote_toml(column.time_format)}")
+        lines = [f"# {self.remark}"] if self.remark else []
+        lines += [f"{{ {', '.join(settings)} }},"] if inline else ["[[pipelines.columns]]", *settings]
         return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ import msgspec
 from fastetl.columns import RedshiftType
 from fastetl.identifiers import fold
 from fastetl.operate.propose import Proposal, propose_columns
-from fastetl.sql import add_column_sql, table_columns_sql, target_names, widen_column_sql
+from fastetl.sql import Statement, add_column_sql, table_columns_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -34,6 +34,8 @@ class Difference(msgspec.Struct, frozen=True):
     """The ALTER statement that mends it, where one does."""
     remedy: str = ""
     """What mends it otherwise; both empty where nothing needs mending."""
+    is_missing: bool = False
+    """Whether the table lacks the column, so that the statement may run at any time."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -54,6 +56,11 @@ class SchemaDiff(msgspec.Struct, frozen=True):
     seen: tuple[Seen, ...]
     proposals: tuple[Proposal, ...]
     """Columns for the undeclared attributes."""
+
+    @property
+    def missing_columns(self) -> tuple[str, ...]:
+        """The statements that add the columns that tables lack; rows that are there have NULL in them."""
+        return tuple(each.sql for each in self.differences if each.is_missing)
 
     @property
     def needs_mending(self) -> bool:
@@ -86,6 +93,15 @@ class SchemaReader:
             seen=seen,
             proposals=propose_for(self._pipeline, items, ignored),
         )
+
+    async def add_missing_columns(self) -> list[str]:
+        """Add the columns that the pipeline's tables lack; give them as `table.column`."""
+        missing = [each for each in compare(self._pipeline, await self.tables()) if each.is_missing]
+        for each in missing:
+            statements = (Statement("add_column", each.sql),)
+            token = ("schema", self._new_name())
+            await self._warehouse.run(statements, name="fastetl/schema", token=token)
+        return [f"{each.table}.{each.column}" for each in missing]
 
     async def tables(self) -> dict[str, dict[str, str]]:
         """Ask the warehouse for the columns and types of mirror and log."""
@@ -150,7 +166,8 @@ def _compare_column(
     pipeline: Pipeline, name: str, column: str, kind: RedshiftType, there: str | None
 ) -> Difference | None:
     if there is None:
-        return Difference(name, column, "missing: loads fail", add_column_sql(pipeline, name, column, kind))
+        sql = add_column_sql(pipeline, name, column, kind)
+        return Difference(name, column, "missing: loads fail", sql, is_missing=True)
     try:
         found = RedshiftType.parse(there)
     except ValueError:

@@ -114,7 +114,7 @@ class Bench:
         await moto.create_bucket_and_ledger(self.config.bucket, self.config.ledger_table)
         path = directory / "fastetl.toml"
         path.write_text(self._config_text, encoding="utf-8")
-        # Enrichments find their secrets where the user has put them; AWS is nobody's but the bench's.
+        # Enrichments find their secrets in the user's variables; AWS is the bench's own stand-in.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
         python_path = os.pathsep.join([str(self._root), *(path for path in sys.path if path)])
         environment = {

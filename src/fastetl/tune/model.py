@@ -2,7 +2,7 @@
 
 Measured: CPU, memory and bytes of the real handler at several batch sizes (`measure.Sample`). Modelled: what share of a
 CPU memory buys, and how services behave (`prices.Constants`). Within an hour the rate is even, and the pipeline is in a
-steady state; `prediction` puts a day of such hours together.
+steady state; `prediction` puts a day of hours together.
 """
 
 from __future__ import annotations

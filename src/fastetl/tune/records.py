@@ -98,7 +98,7 @@ class EventCutter:
         self._numbers = itertools.count(1)
 
     def cut(self, count: int) -> bytes:
-        """Build an event of so many records."""
+        """Build an event of a number of records."""
         return orjson.dumps({"Records": list(itertools.islice(self._numbered(), count))})
 
     def _numbered(self) -> Iterator[Record]:

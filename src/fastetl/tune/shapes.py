@@ -35,6 +35,6 @@ columns = [
 
 
 def write_shape(name: str) -> str:
-    """Give the configuration of a pipeline that carries such items."""
+    """Write the configuration of a pipeline that carries items of a shape."""
     head = f'[[pipelines]]\nname = "{name}"\ntable = "{name}"\nkeys = ["id"]\ntarget = "public.{name}"'
     return head + SHAPES[name]

@@ -309,7 +309,7 @@ class EventSource:
             self.counts.acknowledged += len(records)
 
     async def _repeat(self, records: Sequence[StreamRecord]) -> None:
-        """Deliver once more, beside whatever comes next; what becomes of it is nobody's concern."""
+        """Deliver records once more, beside whatever comes next; the result does not matter."""
         await self._call(records)
         async with self._notifying():
             self.counts.repeated += 1

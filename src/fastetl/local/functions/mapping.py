@@ -32,7 +32,7 @@ class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
     repeat_share: float = 0.0
     """This share of acknowledged batches is delivered once more: Lambda promises at least once, not once."""
     recut_share: float = 0.0
-    """This share is delivered once more in part, as a batch cut anew."""
+    """This share of acknowledged batches is delivered once more in part."""
     seed: int = 0
     retry_delay_seconds: float = 0.1
     """Before the first retry; doubles, to at most 100 times as much."""
