@@ -61,6 +61,11 @@ def rejects_prefix(prefix: str, pipeline: str) -> str:
     return f"{prefix}rejects/{pipeline}/"
 
 
+def parse_rejects_key(key: str) -> str:
+    """Give the file_id of the file whose rejects an object holds."""
+    return key.rpartition("/")[2].partition(".")[0].rpartition("-")[0]
+
+
 def parse_data_key(key: str) -> tuple[str, str]:
     """Give a file's hour, as `2026/01/31/23`, and its file_id."""
     *_, year, month, day, hour, name = key.split("/")

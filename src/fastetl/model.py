@@ -80,6 +80,8 @@ class FileItem(msgspec.Struct, frozen=True):
     reason: str = ""
     received: int = -1
     """Records that came in, counted before any was converted: rows and rejects together; -1 where nobody counted."""
+    rejects_ended: bool = False
+    """Whether an operator has replayed or dropped its rejects, so that their object is gone."""
     drift: dict[str, int] = {}
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""

@@ -281,8 +281,10 @@ def of_reject(*words: str) -> Callable[[Desk], list[str]]:
 for more in (["show"], ["retry"], ["drop", "--yes"]):
     words = ["quarantine", *more]
     COMMANDS[" ".join(words)] = (prepared_with_quarantine, Desk.quarantine, of_file(*words))
-for verb in ("show", "replay"):
-    COMMANDS[f"rejects {verb}"] = (prepared_with_files, lambda _: None, of_reject("rejects", verb))
+COMMANDS["rejects show"] = (prepared_with_files, lambda _: None, of_reject("rejects", "show"))
+for more in (["replay"], ["drop", "--yes"]):
+    words = ["rejects", *more]
+    COMMANDS[" ".join(words)] = (lambda _: None, prepared_with_files, of_reject(*words))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -43,6 +43,7 @@ EXPECTED: dict[str, list[str]] = {
     "rejects list": [],
     "rejects show": ["abc"],
     "rejects replay": ["abc"],
+    "rejects drop": ["abc", "--yes"],
     "replay": [],
     "resync": ["--scan"],
     "reload": ["--into", "public.again"],

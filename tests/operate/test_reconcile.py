@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -199,3 +200,24 @@ async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make
     for body in (b"no", b"{}", b"[]"):
         with pytest.raises(EventError, match="holds no event"):
             parse_failure(body, "key")
+
+
+async def test_rejects_that_were_replayed_or_dropped_have_an_end(make_plant: Any) -> None:
+    plant = await make_plant()
+    ingest, operator, reconciler = new_ingest(plant), new_operator(plant), new_reconciler(plant)
+    events = [make_event(1), make_event(2, note="x" * 21)]
+    records = [record for event in events for record in orjson.loads(event)["Records"]]
+    file = (await ingest.ingest(orjson.dumps({"Records": records}))).file
+    rejects = await operator.rejects(file.rejects_key)
+    lenient = tuple(msgspec.structs.replace(column, on_misfit="truncate") for column in plant.pipeline.columns)
+    mended = Ingest(plant.deployment(columns=lenient), Enricher(plant.pipeline))
+    (again,) = await replay_rejects(file.rejects_key, rejects, mended)
+    assert (again.rejects, again.file_id != file.file_id) == (0, True)
+    assert (await operator.status()).rejects == 1
+    for _ in range(2):  # repeating it changes nothing
+        await operator.end_rejects(file.rejects_key)
+    assert (await operator.status()).rejects == 0
+    await plant.run()
+    found = await reconciler.reconcile()
+    assert found.differences == ()
+    assert (await plant.ledger.files([file.file_id]))[file.file_id].rejects_ended

@@ -151,7 +151,10 @@ async def test_a_pipeline_with_a_long_name_is_compared_as_any_other(make_plant: 
 
 def test_text_that_is_truncated_as_the_configuration_asks_is_nothing_to_mend() -> None:
     drift = {"misfit/note/too_long": 3, "misfit/total/scale": 1}
-    files: list[Any] = [SimpleNamespace(drift=drift), SimpleNamespace(drift={"misfit/note/too_long": 1})]
+    files: list[Any] = [
+        SimpleNamespace(drift=drift, rejects_ended=False),
+        SimpleNamespace(drift={"misfit/note/too_long": 1, "reject/id/range": 1}, rejects_ended=True),
+    ]
     truncated, other = sum_drift(files, {"note"})
     assert (truncated.what, truncated.count, truncated.as_asked) == ("misfit/note/too_long", 4, True)
     assert not other.as_asked

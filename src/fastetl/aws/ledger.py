@@ -151,6 +151,13 @@ class Ledger:
         """Give a quarantined file up. Its object stays."""
         await self._update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
 
+    async def end_rejects(self, file_id: str) -> None:
+        """Note that a file's rejects were replayed or dropped. An item that has expired needs no note."""
+        try:
+            await self._update(f"F#{file_id}", {"rejects_ended": True}, only_if={"file_id": file_id})
+        except _ConditionFailedError:
+            return
+
     # --- backfills -----------------------------------------------------------------------------------------------
 
     async def put_backfill(self, backfill: Backfill) -> None:

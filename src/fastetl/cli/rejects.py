@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastetl.cli.commands import SENTENCES
-from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.options import command, config_option, pipelines_option, yes_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -77,17 +77,23 @@ def show(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:  # no
 def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     """Ingest the rejected records of an object again, with the present configuration.
 
-    KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part.
+    KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part. The object is deleted once
+    its records are registered; what still does not fit is in a new one.
     """
     from fastetl.cli.deployments import run
 
     async def work(deployments: Deployments) -> Any:
         from fastetl.cli.enrichment import build_ingest
+        from fastetl.keys import parse_rejects_key
         from fastetl.operate import Operator, replay_rejects
 
         found, one = await _find_key(deployments, pipeline, key)
-        held = await Operator(one).rejects(found)
-        return await replay_rejects(found, held, await build_ingest(one, config))
+        operator = Operator(one)
+        replayed = await replay_rejects(found, await operator.rejects(found), await build_ingest(one, config))
+        # A file of the same id is the one that they were rejected from: nothing new was registered.
+        if all(each.file_id != parse_rejects_key(found) for each in replayed):
+            await operator.end_rejects(found)
+        return replayed
 
     found = run(config, work)
     if as_json:
@@ -96,7 +102,37 @@ def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
         tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected again")
 
 
-for each in (list_rejects, show, replay):
+@command("drop")
+@key_argument
+@config_option
+@pipelines_option
+@yes_option
+def drop(key: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) -> None:
+    """Give the rejected records of an object up: their changes will be missing from the warehouse.
+
+    KEY is as `fastetl rejects list` shows it, or the beginning of it or of its last part. The object is deleted.
+    """
+    from fastetl.cli.deployments import run
+    from fastetl.operate import Operator
+
+    async def find(deployments: Deployments) -> tuple[str, int]:
+        found, one = await _find_key(deployments, pipeline, key)
+        return found, len(await Operator(one).rejects(found))
+
+    found, count = run(config, find)
+    if not yes:
+        click.confirm(f"{count:,} changes will be missing from the warehouse. Drop {found}?", abort=True, err=True)
+
+    async def work(deployments: Deployments) -> None:
+        await Operator((await _find_key(deployments, pipeline, found))[1]).end_rejects(found)
+
+    run(config, work)
+    if as_json:
+        echo_json({"key": found, "dropped": count})
+    tell(f"{found}: {count:,} records are dropped")
+
+
+for each in (list_rejects, show, replay, drop):
     rejects.add_command(each)
 
 

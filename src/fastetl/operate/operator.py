@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.keys import rejects_prefix
+from fastetl.keys import parse_rejects_key, rejects_prefix
 from fastetl.model import Batch, FileItem, Head, Reject, follows_gap
 
 if TYPE_CHECKING:
@@ -175,6 +175,14 @@ class Operator:
         """Read one of them. What it gives is item content."""
         lines = gzip.decompress(await self._bucket.get(key)).splitlines()
         return [msgspec.json.decode(line, type=Reject) for line in lines]
+
+    async def end_rejects(self, key: str) -> None:
+        """Delete an object of rejects that were replayed or are given up, and note it with their file.
+
+        The note comes first: should the object stay, it is listed on, and deleting it again does the rest.
+        """
+        await self._ledger.end_rejects(parse_rejects_key(key))
+        await self._bucket.delete(key)
 
     async def _in_quarantine(self, file_id: str) -> FileItem:
         for file in await self.quarantined():

@@ -149,7 +149,9 @@ class Reconciler:
         return {file_id: stored for file_id, stored in zip(keys, found, strict=True) if stored}
 
     async def _check_rejects(self, objects: dict[str, StoredObject], items: dict[str, FileItem]) -> list[Difference]:
-        expected = {file_id: (item.rejects_key, item.rejects) for file_id, item in items.items()}
+        expected = {
+            file_id: (item.rejects_key, 0 if item.rejects_ended else item.rejects) for file_id, item in items.items()
+        }
         for file_id in objects.keys() - items.keys():
             described = objects[file_id].metadata
             expected[file_id] = (described.get("rejects-key", ""), int(described["rejects"]))

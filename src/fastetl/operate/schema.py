@@ -126,7 +126,9 @@ def sum_drift(files: Iterable[FileItem], truncated: Container[str] = ()) -> tupl
     """
     total: Counter[str] = Counter()
     for file in files:
-        total.update(file.drift)
+        # Records that were replayed are counted with the file that they became, if they were rejected again.
+        ended = "reject/" if file.rejects_ended else "-"
+        total.update({what: count for what, count in file.drift.items() if not what.startswith(ended)})
     return tuple(
         Seen(what, count, as_asked=what.startswith("misfit/") and what.split("/")[1] in truncated)
         for what, count in sorted(total.items(), key=lambda each: (-each[1], each[0]))
