@@ -23,6 +23,13 @@ CASES: list[tuple[str, list[dict[str, Any]], str]] = [
     ("n", [{"N": "1234567890123456789"}], "DECIMAL(23,0)"),
     ("n", [{"N": "1.25"}, {"N": "100"}], "DECIMAL(18,2)"),
     ("n", [{"N": "1E37"}], "DECIMAL(38,0)"),
+    ("n", [{"N": "123456789012345678901234567890"}], "DECIMAL(34,0)"),
+    ("n", [{"N": "12345678901234567890123456789012345678"}, {"N": "1"}], "DECIMAL(38,0)"),
+    ("n", [{"N": "123456789012.123456789012345678"}, {"N": "999999999999.999999999999999999"}], "DECIMAL(34,18)"),
+    ("n", [{"N": "0.1234567890123456789012345678901234"}, {"N": "0.5"}], "DECIMAL(38,34)"),
+    ("n", [{"N": "1.5E-3"}, {"N": "-2.50E1"}], "DECIMAL(18,4)"),
+    ("n", [{"N": "-99999999999999999999999999999999999999"}], "DECIMAL(38,0)"),
+    ("n", [{"N": "0.00000000000000000000000000000000000001"}], "DOUBLE PRECISION"),
     ("n", [{"N": "1E100"}], "DOUBLE PRECISION"),
     ("n", [{"N": "1E100"}, {"N": "1234567890.12345678901234567890"}], "VARCHAR(128)"),
     ("created_at", [{"N": "1767225600"}], "TIMESTAMP"),
@@ -32,6 +39,9 @@ CASES: list[tuple[str, list[dict[str, Any]], str]] = [
     ("s", [{"S": "2026-01-31T10:00:00Z"}], "TIMESTAMPTZ"),
     ("s", [{"S": "2026-01-31T10:00:00"}], "TIMESTAMP"),
     ("s", [{"S": "2026-01-31"}, {"S": "soon"}], "VARCHAR(32)"),
+    ("s", [{"S": "10:00:00"}, {"S": "23:59:59.5"}], "TIME"),
+    ("s", [{"S": "10:00:00Z"}, {"S": "23:59:59+05:30"}], "TIMETZ"),
+    ("s", [{"S": "10:00:00Z"}, {"S": "23:59:59"}], "VARCHAR(32)"),
     ("s", [{"S": "é" * 20}], "VARCHAR(128)"),
     ("b", [{"BOOL": True}], "BOOLEAN"),
     ("b", [{"B": "aGVsbG8="}], "VARBYTE(16)"),
@@ -87,3 +97,21 @@ def test_what_is_proposed_can_be_pasted_as_it_is(inline: bool) -> None:
     (pipeline,) = tomllib.loads(text)["pipelines"]
     assert [column["name"] for column in pipeline["columns"]] == ["when", "a_b", "mixed"]
     assert "# mixed types" in written
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["1"], "whole numbers of at most 1 digits"),
+        (["123456789012.123456789012345678"], "numbers of at most 12 digits before the point and 18 after it"),
+    ],
+)
+def test_it_says_why_a_type_was_chosen(values: list[str], why: str) -> None:
+    (proposal,) = propose_columns([{"n": {"N": value}} for value in values])
+    assert proposal.why == why
+    assert f"# {why}; 1 seen\n" in proposal.to_toml()
+
+
+def test_attributes_whose_name_no_toml_file_can_hold_are_left_out() -> None:
+    proposals = propose_columns([{"\ud800": {"S": "x"}, "id": {"S": "\ud800"}}])
+    assert [proposal.column.name for proposal in proposals] == ["id"]

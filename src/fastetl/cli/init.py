@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -105,20 +105,37 @@ def init(
         keys = described.keys
         if not described.stream_arn:
             tell(f"{table} has no stream yet: enable one with NEW_AND_OLD_IMAGES", colour="yellow")
-    proposals = propose_columns(sample, first=keys)
+    every = propose_columns(sample, first=keys)
+    proposals = choose_most_seen(every, len(keys))
+    if left := len(every) - len(proposals):
+        tell(
+            f"{left:,} attributes more than a table has columns are left out: those that are seen least",
+            colour="yellow",
+        )
     text = write_config(table, keys, proposals, len(sample), target or f"public.{_identifier(table)}", log=log, **names)
     parse_config(text, {})
     out.write_text(text, encoding="utf-8")
     out.with_name(SCHEMA).write_text(json.dumps(build_schema(), indent=2) + "\n", encoding="utf-8")
     if as_json:
         columns = [
-            {"name": each.column.name, "type": str(each.column.type), "remark": each.remark} for each in proposals
+            {"name": each.column.name, "type": str(each.column.type), "why": each.why, "remark": each.remark}
+            for each in proposals
         ]
         echo_json({"file": str(out), "items": len(sample), "columns": columns})
     tell(f"{out}: {len(proposals)} columns from {len(sample):,} items. Next: `fastetl check`, then `fastetl ddl`")
     for each in proposals:
         if each.remark:
             tell(f"{each.column.name}: {each.remark}", colour="yellow")
+
+
+def choose_most_seen(proposals: tuple[Proposal, ...], keys: int) -> tuple[Proposal, ...]:
+    """Choose as many proposals as a table has room for: the keys, which come first, and those with most values."""
+    from fastetl.columns import SYSTEM_COLUMNS
+    from fastetl.config import MAX_COLUMNS
+
+    room = MAX_COLUMNS - len(SYSTEM_COLUMNS) - keys
+    kept = set(sorted(proposals[keys:], key=lambda each: -each.seen)[:room])
+    return (*proposals[:keys], *(each for each in proposals[keys:] if each in kept))
 
 
 def write_config(
@@ -159,18 +176,28 @@ async def _look(table: str) -> tuple[Described, list[Item]]:
 
 
 def _read_items(path: Path) -> list[Item]:
-    import orjson
-
-    from fastetl.errors import ConfigError, Problem
+    from fastetl.columns import UnfitError, only
+    from fastetl.decode import parse_record
+    from fastetl.errors import ConfigError, EventError, Problem
 
     remedy = 'Write an item a line: {"Item": {"id": {"S": "1"}}}'
     try:
-        lines = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-        return [dict(line.get("Item", line)) for line in lines]
+        lines = [parse_record(line) for line in path.read_bytes().splitlines() if line.strip()]
+        items = [line["Item"] if _wraps_item(line) else line for line in lines]
+        for item in items:
+            for value in item.values():
+                only(value)
     except OSError as error:
         raise ConfigError((Problem(str(path), error.strerror or str(error), "Name another with --items"),)) from None
-    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
+    except (EventError, AttributeError, UnfitError):
         raise ConfigError((Problem(str(path), "it does not hold items as JSON lines", remedy),)) from None
+    return items
+
+
+def _wraps_item(line: Any) -> bool:
+    """Tell a line of an export from an item that has an attribute `Item` of its own."""
+    inner = line.get("Item")
+    return len(line) == 1 and isinstance(inner, dict) and all(isinstance(value, dict) for value in inner.values())
 
 
 def _identifier(table: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.decode.decoder import Changes, Decoder, LineReader, count_drift, parse_source_arn
-from fastetl.decode.event import parse_record
+from fastetl.decode.event import cut_name, parse_record
 from fastetl.decode.native import LinesOf, free_rows
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LineReader",
     "LinesOf",
     "count_drift",
+    "cut_name",
     "free_rows",
     "parse_record",
     "parse_source_arn",

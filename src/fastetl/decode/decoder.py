@@ -21,7 +21,7 @@ import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.decode.event import LONGEST_NAME, Tally, name_record, parse_record, parse_records, write_record
+from fastetl.decode.event import Tally, cut_name, name_record, parse_record, parse_records, write_record
 from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import Unwrapped, unwrap
 from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
@@ -91,8 +91,7 @@ def count_drift(
     """Sum what did not fit the columns, as the ledger keeps it."""
     drift: Counter[str] = Counter()
     for name, count in ignored.items():
-        # A name may be text that no UTF-8 has; the ledger would refuse it.
-        drift[f"ignored/{name[:LONGEST_NAME].encode(errors='replace').decode()}"] += count
+        drift[f"ignored/{cut_name(name)}"] += count
     drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
     drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
     return dict(sorted(drift.items(), key=lambda each: (-each[1], each[0]))[:MAX_DRIFT])

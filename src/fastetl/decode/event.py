@@ -196,6 +196,11 @@ def _in_ascii(text: str) -> str:
     return "".join(sign if sign.isascii() else json.dumps(sign)[1:-1] for sign in text)
 
 
+def cut_name(name: str) -> str:
+    """Give an attribute's name as it is counted and kept: not too long, and text that UTF-8 has."""
+    return name[:LONGEST_NAME].encode(errors="replace").decode()
+
+
 def name_record(record: Any) -> str:
     """What a record adds to its file's name: its event id, or a hash of its content where it has none."""
     event_id = record.get("eventID") if isinstance(record, dict) else None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,10 +19,12 @@ from fastetl.columns import (
     UnfitError,
     build_converter,
     only,
+    parse_number,
+    plain,
 )
 from fastetl.config import quote_toml
 from fastetl.identifiers import find_column_problem, fold
-from fastetl.limits import MAX_PRECISION, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
+from fastetl.limits import MAX_PRECISION, MAX_SCALE, MAX_VARBYTE_BYTES, MAX_VARCHAR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ SPARE_DIGITS = 4
 
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 4096, 16_384, MAX_VARCHAR_BYTES)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d(?![\d:])")
 _ZONE = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 _TIME_NAME = re.compile(
     r"(^|_)(at|on|time|timestamp|ts|date|since|until|expires|expiry|ttl)$|(At|Time|Timestamp|Date)$"
@@ -50,12 +52,15 @@ Value = tuple[str, Any]
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A column for an attribute, and what its reader should know."""
+    """A column for an attribute, and why it has its type."""
 
     column: Column
     seen: int
     """Items of the sample that have the attribute."""
+    why: str
+    """What the sample's values have in common."""
     remark: str = ""
+    """What whoever reads it should look at; empty as a rule."""
 
     def to_toml(self, *, inline: bool = False) -> str:
         """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`."""
@@ -67,9 +72,18 @@ class Proposal(msgspec.Struct, frozen=True):
         settings.append(f"type = {quote_toml(str(column.type))}")
         if column.time_format != "iso8601":
             settings.append(f"time_format = {quote_toml(column.time_format)}")
-        lines = [f"# {self.remark}"] if self.remark else []
+        lines = [f"# {self.why}; {self.seen:,} seen", *([f"# {self.remark}"] if self.remark else [])]
         lines += [f"{{ {', '.join(settings)} }},"] if inline else ["[[pipelines.columns]]", *settings]
         return "\n".join(lines) + "\n"
+
+
+class _Candidate(NamedTuple):
+    """A type that could hold the values."""
+
+    kind: str
+    why: str
+    remark: str = ""
+    time_format: TimeFormat = "iso8601"
 
 
 def propose_columns(
@@ -77,78 +91,107 @@ def propose_columns(
 ) -> tuple[Proposal, ...]:
     """Propose a column for every attribute of the items, which are as DynamoDB's API gives them.
 
+    Attributes whose names are no Unicode are left out: no configuration can name them.
+
     Args:
         items: a sample.
         first: attributes that come first: the table's keys.
         taken: names of columns that are there already.
+
+    Raises:
+        UnfitError: a value is not as DynamoDB writes it.
     """
     values: dict[str, list[Value]] = {name: [] for name in first}
     values = defaultdict(list, values)
     for item in items:
         for name, value in item.items():
-            values[name].append(only(value))
+            if is_unicode(name):
+                values[name].append(only(value))
     names = _Names(taken)
     return tuple(propose_column(name, names.name(name), found) for name, found in values.items())
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def propose_column(attribute: str, name: str, values: Sequence[Value]) -> Proposal:
     """Propose a column for one attribute by its values."""
     values = [value for value in values if value[0] != "NULL"]
     if not values:
-        return Proposal(_column(attribute, name, "VARCHAR(256)"), 0, "no value was seen: the type is a guess")
-    for kind, time_format, remark in _candidates(attribute, values):
+        column = _column(attribute, name, "VARCHAR(256)")
+        return Proposal(column, 0, "no value in the sample", "no value was seen: the type is a guess")
+    for kind, why, remark, time_format in _candidates(attribute, values):
         column = _column(attribute, name, kind, time_format)
         if _holds(column, values):
-            return Proposal(column, len(values), remark)
+            return Proposal(column, len(values), why, remark)
     remark = "some values fit no type and will be rejects"
-    return Proposal(_column(attribute, name, "SUPER"), len(values), remark)
+    return Proposal(_column(attribute, name, "SUPER"), len(values), "values that fit no other type", remark)
 
 
-def _candidates(attribute: str, values: Sequence[Value]) -> Iterator[tuple[str, TimeFormat, str]]:
-    """Types to try, the narrowest first."""
+def _candidates(attribute: str, values: Sequence[Value]) -> Iterator[_Candidate]:
+    """Yield types to try, the narrowest first."""
     tags = {tag for tag, _ in values}
     if tags == {"BOOL"}:
-        yield "BOOLEAN", "iso8601", ""
+        yield _Candidate("BOOLEAN", "true or false")
     elif tags == {"N"}:
-        yield from _numbers(attribute, [Decimal(content) for _, content in values])
+        yield from _numbers(attribute, [plain(parse_number(content)) for _, content in values])
     elif tags == {"S"}:
         yield from _texts([content for _, content in values])
     elif tags == {"B"}:
-        length = min(MAX_VARBYTE_BYTES, _round_up(max(len(content) for _, content in values) * HEADROOM))
-        yield f"VARBYTE({length})", "iso8601", ""
+        longest = max(len(content) for _, content in values)
+        length = min(MAX_VARBYTE_BYTES, _round_up(longest * HEADROOM))
+        yield _Candidate(f"VARBYTE({length})", "binary values, with headroom")
     mixed = f"mixed types: {', '.join(sorted(tags))}" if len(tags) > 1 else ""
     if tags <= {"N", "S", "BOOL"}:
-        yield f"VARCHAR({_length(str(content) for _, content in values)})", "iso8601", mixed
-    yield "SUPER", "iso8601", mixed
+        longest = max(len(str(content).encode(errors="replace")) for _, content in values)
+        why = f"texts of at most {longest:,} bytes, with headroom"
+        yield _Candidate(f"VARCHAR({_round_up(longest * HEADROOM)})", why, mixed)
+    yield _Candidate("SUPER", f"values of the types {', '.join(sorted(tags))}, as a document", mixed)
 
 
-def _numbers(attribute: str, numbers: Sequence[Decimal]) -> Iterator[tuple[str, TimeFormat, str]]:
-    low, high = min(numbers), max(numbers)
-    whole = all(number == number.to_integral_value() for number in numbers)
-    if whole and _TIME_NAME.search(attribute):
+def _numbers(attribute: str, numbers: Sequence[str]) -> Iterator[_Candidate]:
+    """Yield types for numbers, which are written plainly: every digit counts."""
+    parts = [number.lstrip("-").partition(".") for number in numbers]
+    digits, scale = max(len(whole) for whole, _, _ in parts), max(len(fraction) for _, _, fraction in parts)
+    if not scale and _TIME_NAME.search(attribute):
+        low, high = min(map(int, numbers)), max(map(int, numbers))
         for time_format, unit in _EPOCHS:
             if low >= _FIRST_SECOND * unit and high < _LAST_SECOND * unit:
+                why = f"whole numbers that are times from 1990 to 2100 as {time_format}, named like a time"
                 remark = "a number that looks like a time; BIGINT would keep the number"
-                yield "TIMESTAMP", time_format, remark
-    digits = max(abs(low), abs(high)).adjusted() + 1 if low or high else 1
-    if whole and digits <= _BIGINT_DIGITS:
-        yield "BIGINT", "iso8601", ""
-    scale = max(0, *(-int(number.normalize().as_tuple().exponent) for number in numbers))
-    precision = max(_BIGINT_DIGITS, max(digits, 1) + SPARE_DIGITS + scale)
+                yield _Candidate("TIMESTAMP", why, remark, time_format)
+    if not scale and digits <= _BIGINT_DIGITS:
+        yield _Candidate("BIGINT", f"whole numbers of at most {digits} digits")
+    why = f"numbers of at most {digits} digits before the point and {scale} after it"
+    precision = max(_BIGINT_DIGITS, digits + SPARE_DIGITS + scale)
     if precision <= MAX_PRECISION:
-        yield f"DECIMAL({precision},{scale})", "iso8601", ""
-    if max(digits, 1) + scale <= MAX_PRECISION:
-        yield f"DECIMAL({MAX_PRECISION},{scale})", "iso8601", "little headroom: the numbers are long already"
-    yield "DOUBLE PRECISION", "iso8601", "numbers too far apart for DECIMAL; what no double holds will be a reject"
-    yield f"VARCHAR({_LENGTHS[3]})", "iso8601", "numbers of more than 38 digits' range, kept as text"
+        yield _Candidate(f"DECIMAL({precision},{scale})", why)
+    if digits + scale <= MAX_PRECISION and scale <= MAX_SCALE:
+        yield _Candidate(f"DECIMAL({MAX_PRECISION},{scale})", why, "little headroom: the numbers are long already")
+    remark = "numbers too far apart for DECIMAL; what no double holds will be a reject"
+    yield _Candidate("DOUBLE PRECISION", why, remark)
+    yield _Candidate(f"VARCHAR({_LENGTHS[3]})", why, "numbers of more than 38 digits' range, kept as text")
 
 
-def _texts(texts: Sequence[str]) -> Iterator[tuple[str, TimeFormat, str]]:
+def _texts(texts: Sequence[str]) -> Iterator[_Candidate]:
     if all(_DAY.fullmatch(text) for text in texts):
-        yield "DATE", "iso8601", ""
+        yield _Candidate("DATE", "days as YYYY-MM-DD")
     if all(_DAY.match(text) for text in texts):
-        zoned = all(_ZONE.search(text[10:]) for text in texts)
-        yield "TIMESTAMPTZ" if zoned else "TIMESTAMP", "iso8601", ""
+        if all(_ZONE.search(text[10:]) for text in texts):
+            yield _Candidate("TIMESTAMPTZ", "times in ISO 8601 with a zone or an offset")
+        else:
+            yield _Candidate("TIMESTAMP", "times in ISO 8601, not all with a zone or an offset")
+    if all(_CLOCK.match(text) for text in texts):
+        if all(_ZONE.search(text[8:]) for text in texts):
+            yield _Candidate("TIMETZ", "times of day with a zone or an offset")
+        else:
+            yield _Candidate("TIME", "times of day")
 
 
 def _holds(column: Column, values: Sequence[Value]) -> bool:
@@ -163,10 +206,6 @@ def _holds(column: Column, values: Sequence[Value]) -> bool:
 
 def _column(attribute: str, name: str, kind: str, time_format: TimeFormat = "iso8601") -> Column:
     return Column(name, (attribute,), RedshiftType.parse(kind), time_format=time_format)
-
-
-def _length(texts: Iterable[str]) -> int:
-    return _round_up(max(len(text.encode(errors="replace")) for text in texts) * HEADROOM)
 
 
 def _round_up(length: int) -> int:

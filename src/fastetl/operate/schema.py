@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.decode import cut_name
 from fastetl.identifiers import fold
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import Statement, add_column_sql, table_columns_sql, target_names, widen_column_sql
@@ -136,10 +137,13 @@ def sum_drift(files: Iterable[FileItem], truncated: Container[str] = ()) -> tupl
 
 
 def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[str]) -> tuple[Proposal, ...]:
-    """Propose columns for undeclared attributes by a sample of items."""
+    """Propose columns for undeclared attributes, whose names may have been cut, by a sample of items."""
+    sample = list(items)
+    names = {cut_name(name): name for item in sample for name in item}
     declared = {column.path for column in pipeline.columns}  # since the files were written
-    wanted = dict.fromkeys(name for name in attributes if (name,) not in declared)
-    known = [{name: value for name, value in item.items() if name in wanted} for item in items]
+    wanted = dict.fromkeys(names.get(name, name) for name in attributes)
+    wanted = {name: None for name in wanted if (name,) not in declared}
+    known = [{name: value for name, value in item.items() if name in wanted} for item in sample]
     taken = [name for name, _ in pipeline.layout.columns]
     return propose_columns(known, first=list(wanted), taken=taken)
 
