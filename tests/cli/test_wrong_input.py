@@ -206,6 +206,32 @@ def test_arguments_that_cannot_be_used(name: str, desk: Desk) -> None:
     assert f"Usage: fastetl {name}" in out
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_help_is_whole_sentences_and_every_option_has_a_unit(name: str, desk: Desk) -> None:
+    command: click.Command = commands
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    _, out, _ = desk.run(*name.split(), "--help")
+    assert "..." not in out.replace("fastetl_verify_...", "").replace("[ARGS]...", "")
+    assert not re.search(r"^ {3,}", out.partition("Options:")[0], re.MULTILINE), (
+        "a paragraph of its own is no quotation"
+    )
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert (option.help or "").endswith("."), option.name
+            assert option.is_flag or option.metavar or isinstance(option.type, click.Choice | click.Path), option.name
+
+
+@pytest.mark.parametrize("name", ["", "quarantine", "rejects", "schema"])
+def test_a_group_alone_shows_its_commands(name: str, desk: Desk) -> None:
+    code, out, err = desk.run(*name.split())
+    assert (code, out) == (2, "")
+    assert err == desk.run(*name.split(), "--help")[1]
+
+
 TAKES_PIPELINE = [name for name in EXPECTED if name not in {*WITHOUT_CONFIGURATION, "demo", "local", "check", "replay"}]
 
 

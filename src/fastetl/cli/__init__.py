@@ -14,7 +14,7 @@ import click
 
 from fastetl import __version__
 from fastetl.cli.commands import Commands
-from fastetl.cli.options import debug_option
+from fastetl.cli.options import DEBUG
 
 __all__ = ["app", "commands"]
 
@@ -29,9 +29,11 @@ INTERRUPTED = 130
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.version_option(__version__, message="fastetl %(version)s")
-@debug_option
 def commands() -> None:
     """Carry every change of a DynamoDB table into Amazon Redshift, once and in order."""
+
+
+commands.params.append(DEBUG)
 
 
 def app() -> None:
@@ -44,6 +46,9 @@ def app() -> None:
         # Whoever read the output has had enough, as in `fastetl status | head`: nothing more can be written there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("aborted", err=True)
         sys.exit(INTERRUPTED)

@@ -16,10 +16,20 @@ export_option = click.option(
 )  # fmt: skip
 scan_option = click.option("--scan", is_flag=True, help="Read the table itself instead of exporting it.")
 rate_option = click.option(
-    "--rate", type=click.FloatRange(min=0), default=0, show_default="no limit", help="Read units a second for --scan."
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=0,
+    show_default="no limit",
+    metavar="UNITS",
+    help="Read units a second at most, with --scan.",
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default="one for each core", help="Processes that convert."
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="one for each core",
+    metavar="NUMBER",
+    help="Processes that convert.",
 )
 distributed_option = click.option(
     "--distributed", default="", metavar="ARN", help="Convert in the stack, by this state machine."

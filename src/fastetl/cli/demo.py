@@ -41,7 +41,12 @@ What to type next:
 
 @command("demo", extra="local")
 @click.option(
-    "--flights", type=click.IntRange(100, 336_776), default=17_000, show_default=True, help="How many flights."
+    "--flights",
+    type=click.IntRange(100, 336_776),
+    default=17_000,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many flights are written.",
 )
 @warehouse_option
 @click.option(

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastetl.cli.commands import SENTENCES
 from fastetl.cli.demo import warehouse_option
-from fastetl.cli.options import command, debug_option, require
+from fastetl.cli.options import DEBUG, Subcommands, command, require
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -34,11 +33,11 @@ UNLIMITED = 10_000
 
 port = click.IntRange(1, 65_535)
 aws_port_option = click.option(
-    "--aws-port", type=port, default=AWS_PORT, show_default=True, help="Port of DynamoDB, S3 and the rest."
+    "--aws-port", type=port, default=AWS_PORT, show_default=True, metavar="PORT", help="Of DynamoDB, S3 and the rest."
 )
 
 
-@click.group("local", help=SENTENCES["local"], invoke_without_command=True)
+@click.group("local", cls=Subcommands, invoke_without_command=True)
 @click.option(
     "--config",
     "-c",
@@ -51,11 +50,15 @@ aws_port_option = click.option(
 @warehouse_option
 @aws_port_option
 @click.option(
-    "--data-api-port", type=port, default=DATA_API_PORT, show_default=True, help="Port of the warehouse's Data API."
+    "--data-api-port",
+    type=port,
+    default=DATA_API_PORT,
+    show_default=True,
+    metavar="PORT",
+    help="Of the warehouse's Data API.",
 )
 @click.option("--detach", is_flag=True, help="Return when it runs; `fastetl local stop` ends it.")
 @click.option("--verbose", is_flag=True, help="Show all of the functions' log.")
-@debug_option
 @click.pass_context
 def local(
     ctx: click.Context,
@@ -67,7 +70,9 @@ def local(
     detach: bool,
     verbose: bool,
 ) -> None:
-    """Start everything on 127.0.0.1 and leave it running until Ctrl-C.
+    """Run AWS and a deployment of fastetl on this machine.
+
+    Everything listens on 127.0.0.1 and runs until Ctrl-C.
 
     When the configuration's file changes, the functions go on with what it says now, new pipelines included. With
     `fastetl local --detach` and `eval "$(fastetl local env)"` one terminal is enough. What it held is gone at the end.
@@ -87,6 +92,9 @@ def local(
         _detach(sys.argv[1:], aws_port)
     else:
         asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config, verbose=verbose))
+
+
+local.params.append(DEBUG)
 
 
 def _detach(arguments: list[str], aws_port: int) -> None:
@@ -178,7 +186,7 @@ async def _deploy(stack: Embedded, text: str) -> None:
         tell(f"the functions go on with the changed configuration: {names}", colour="green")
 
 
-@command("env", extra="local")
+@command("env", extra="local", of=local)
 @aws_port_option
 def env(aws_port: int, *, as_json: bool) -> None:
     """Print how to reach a running `fastetl local`, as environment variables.
@@ -195,7 +203,7 @@ def env(aws_port: int, *, as_json: bool) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-@command("stop", extra="local")
+@command("stop", extra="local", of=local)
 @aws_port_option
 def stop(aws_port: int, *, as_json: bool) -> None:
     """End a running `fastetl local`; what it held is gone."""
@@ -214,10 +222,10 @@ def stop(aws_port: int, *, as_json: bool) -> None:
     tell("stopped")
 
 
-@command("sql", extra="local")
+@command("sql", extra="local", of=local)
 @click.argument("query")
 @click.option(
-    "--endpoint-url", envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA", show_envvar=True, show_default=True,
+    "--endpoint-url", metavar="URL", envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA", show_envvar=True, show_default=True,
     default=f"http://127.0.0.1:{DATA_API_PORT}", help="Where its Data API is.",
 )  # fmt: skip
 def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
@@ -233,10 +241,6 @@ def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
         tell("done")
     else:
         _write_rows(names, [["" if value is None else str(value) for value in row] for row in rows])
-
-
-for each in (env, stop, sql):
-    local.add_command(each)
 
 
 def _write_rows(names: list[str], rows: list[list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -24,13 +25,25 @@ pipeline_option = click.option(
 pipelines_option = click.option(
     "--pipeline", "-p", default="", metavar="NAME", show_default="all", help="One pipeline only."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, also on errors.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 since_option = click.option(
     "--from", "since", default="", metavar="HOUR", help="First hour or day, UTC: 2026-01-31T00."
 )
 until_option = click.option("--to", "until", default="", metavar="HOUR", help="The hour or day after the last, UTC.")
-debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Write JSON, also on errors.")
+DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+class Subcommands(click.Group):
+    """A command that has commands of its own; its help shows their first sentences whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102 - click's
+        names = self.list_commands(ctx)
+        made = [self.get_command(ctx, name) for name in names]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, (each.help or "").partition("\n\n")[0]) for name, each in zip(names, made, strict=True) if each]
+            )
 
 
 class Command(click.Command):
@@ -52,23 +65,26 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
-def command(name: str, *, extra: str = "cli", answers: bool = True) -> Callable[[Callable[..., Any]], Command]:
+def command(
+    name: str, *, extra: str = "cli", answers: bool = True, of: click.Group | None = None
+) -> Callable[[Callable[..., Any]], Command]:
     """Make a command of a function.
 
     Args:
         name: as it is typed; the first sentence of its help is in `COMMANDS`, the function's docstring says the rest.
-            For a subcommand, the docstring says everything.
         extra: of the package, which the command needs; empty for the base package.
         answers: whether it has an answer, so that it takes `--json`.
+        of: the command that it is a subcommand of; then the docstring says everything.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
-        details = function.__doc__ or ""
-        function.__doc__ = "\n\n".join(filter(None, (SENTENCES.get(name, ""), details)))
-        if answers:
-            function = json_option(function)
-        function = debug_option(function)
-        return click.command(name, cls=Command, extra=extra)(function)
+        details = inspect.cleandoc(function.__doc__ or "")
+        text = details if of else "\n\n".join(filter(None, (SENTENCES[name], details)))
+        made = click.command(name, cls=Command, extra=extra, help=text)(function)
+        made.params += [JSON] * answers + [DEBUG]
+        if of:
+            of.add_command(made)
+        return made
 
     return decorate
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastetl.cli.commands import SENTENCES
-from fastetl.cli.options import command, config_option, pipelines_option, yes_option
+from fastetl.cli.options import Subcommands, command, config_option, pipelines_option, yes_option
 from fastetl.cli.output import echo_json, tell, write_size, write_table
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from fastetl.model import FileItem
     from fastetl.operate import Operator
 
-quarantine = click.Group("quarantine", help=SENTENCES["quarantine"])
+quarantine = Subcommands("quarantine", help=SENTENCES["quarantine"])
 file_argument = click.argument("file")
 
 
-@command("list")
+@command("list", of=quarantine)
 @config_option
 @pipelines_option
 def list_files(config: Path, pipeline: str, *, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def list_files(config: Path, pipeline: str, *, as_json: bool) -> None:
     write_table(("pipeline", "file", "rows", "size", "reason"), rows)
 
 
-@command("show")
+@command("show", of=quarantine)
 @file_argument
 @config_option
 @pipelines_option
@@ -61,7 +61,7 @@ def show(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' '):<13} {value}")
 
 
-@command("retry")
+@command("retry", of=quarantine)
 @file_argument
 @config_option
 @pipelines_option
@@ -82,7 +82,7 @@ def retry(file: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     tell(f"{found.pipeline}: {found.file_id} waits for a load again; `fastetl load --now` does not wait")
 
 
-@command("drop")
+@command("drop", of=quarantine)
 @file_argument
 @config_option
 @pipelines_option
@@ -107,10 +107,6 @@ def drop(file: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) ->
     if as_json:
         echo_json({"file_id": dropped.file_id, "pipeline": dropped.pipeline, "state": "DROPPED"})
     tell(f"{dropped.pipeline}: {dropped.file_id} is dropped; its object stays at {dropped.key}")
-
-
-for each in (list_files, show, retry, drop):
-    quarantine.add_command(each)
 
 
 async def _find_all(deployments: Deployments, pipeline: str) -> list[tuple[Operator, FileItem]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastetl.cli.commands import SENTENCES
-from fastetl.cli.options import command, config_option, pipelines_option, yes_option
+from fastetl.cli.options import Subcommands, command, config_option, pipelines_option, yes_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from fastetl.cli.deployments import Deployments
     from fastetl.model import Reject
 
-rejects = click.Group("rejects", help=SENTENCES["rejects"])
+rejects = Subcommands("rejects", help=SENTENCES["rejects"])
 key_argument = click.argument("key")
 
 
-@command("list")
+@command("list", of=rejects)
 @config_option
 @pipelines_option
 @click.option("--keys", is_flag=True, help="Only the keys, without reading the objects.")
@@ -50,7 +50,7 @@ def list_rejects(config: Path, pipeline: str, *, keys: bool, as_json: bool) -> N
         click.echo(each["key"] if keys else f"{each['key']}\t{reasons}")
 
 
-@command("show")
+@command("show", of=rejects)
 @key_argument
 @config_option
 @pipelines_option
@@ -70,7 +70,7 @@ def show(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:  # no
         echo_json(reject)
 
 
-@command("replay")
+@command("replay", of=rejects)
 @key_argument
 @config_option
 @pipelines_option
@@ -102,7 +102,7 @@ def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
         tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected again")
 
 
-@command("drop")
+@command("drop", of=rejects)
 @key_argument
 @config_option
 @pipelines_option
@@ -130,10 +130,6 @@ def drop(key: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) -> 
     if as_json:
         echo_json({"key": found, "dropped": count})
     tell(f"{found}: {count:,} records are dropped")
-
-
-for each in (list_rejects, show, replay, drop):
-    rejects.add_command(each)
 
 
 async def _find_keys(deployments: Deployments, pipeline: str) -> dict[str, Deployment]:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from fastetl.cli.commands import SENTENCES
-from fastetl.cli.options import command, config_option, pipelines_option
+from fastetl.cli.options import Subcommands, command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
     from fastetl.aws import Deployment
     from fastetl.operate import SchemaDiff
 
-schema = click.Group("schema", help=SENTENCES["schema"])
+schema = Subcommands("schema", help=SENTENCES["schema"])
 
 
-@command("diff")
+@command("diff", of=schema)
 @config_option
 @pipelines_option
 @click.option(
-    "--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True,
+    "--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True, metavar="HOURS",
     help="How far back files are looked at for values that did not fit.",
 )  # fmt: skip
 @click.option("--apply", is_flag=True, help="Add the missing columns to the tables, and replace the views.")
@@ -47,9 +47,6 @@ def diff(config: Path, pipeline: str, hours: float, *, apply: bool, as_json: boo
         _print(each, hours, inline=inline)
     if any(each.needs_mending for each in found):
         raise click.exceptions.Exit(1)
-
-
-schema.add_command(diff)
 
 
 async def _apply(deployment: Deployment) -> None:

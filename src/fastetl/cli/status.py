@@ -65,6 +65,8 @@ def describe(found: Status) -> Iterator[Line]:
     elif found.paused:
         yield f"{name}: PAUSED by fastetl: {found.paused}", "red"
         yield "  mend the cause: it goes on by itself, or at once with `fastetl resume`", "red"
+    elif found.ingest_error:
+        yield f"{name}: running, but ingest FAILS", "red"
     else:
         yield f"{name}: running", "green"
     yield from _describe_ingest(found)
@@ -88,13 +90,16 @@ def describe(found: Status) -> Iterator[Line]:
 
 def _describe_ingest(found: Status) -> Iterator[Line]:
     if found.last_file_seconds < 0:
-        written = "no file yet: is the stream mapped to the function, and has anything changed?"
+        written = "no file yet"
+        if not found.ingest_error:
+            written += ": is the stream mapped to the function, and has anything changed?"
     else:
         lag = f", {write_duration(found.ingest_lag_seconds)} after its latest change" * (found.ingest_lag_seconds >= 0)
         written = f"the latest file was written {_ago(found.last_file_seconds)}{lag}"
     yield f"  ingest       {written}", None
     if found.ingest_error:
-        yield f"  ingest FAILS since then, last {_ago(found.ingest_error_seconds)}: {found.ingest_error}", "red"
+        yield f"    last failed {_ago(found.ingest_error_seconds)}: {found.ingest_error}", "red"
+        yield "    mend the cause, and deploy if it is in the configuration; Lambda tries again by itself", "red"
 
 
 def _describe_batch(batch: OpenBatch) -> Iterator[Line]:

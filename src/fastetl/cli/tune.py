@@ -30,7 +30,8 @@ source_options = (
         help="How the rate changes over the hours of a day.",
     ),
     click.option(
-        "--shards", type=click.IntRange(0), default=0, show_default="as many as the rate needs", help="Of the stream."
+        "--shards", type=click.IntRange(0), default=0, show_default="as many as the rate needs", metavar="NUMBER",
+        help="Shards of the stream.",
     ),
     click.option("--event", type=click.Path(path_type=Path), metavar="FILE", help="Measure with this event's records."),
     click.option("--table", default="", metavar="NAME", help="Measure with items of this DynamoDB table."),
@@ -42,19 +43,27 @@ source_options = (
         "--prices", type=click.Path(path_type=Path), metavar="FILE",
         help="A TOML file with prices and constants that differ; fastetl/tune/prices.py has their names.",
     ),
-    click.option("--architecture", type=click.Choice(["arm64", "x86_64"]), show_default="arm64", help="As deployed."),
+    click.option(
+        "--architecture", type=click.Choice(["arm64", "x86_64"]), show_default="arm64",
+        help="Of the deployed functions.",
+    ),
     click.option(
         "--measured", type=click.Path(path_type=Path), metavar="FILE", help="Use what an earlier run saved with --save."
     ),
     click.option(
-        "--memory", type=click.IntRange(*MEMORY_MB), metavar="MB", help="The running setting: IngestMemory, in MB."
-    ),
-    click.option("--batch-size", type=click.IntRange(*BATCH_SIZE), help="The running setting: BatchSize, in records."),
-    click.option(
-        "--window", type=click.FloatRange(*WINDOW_SECONDS), help="The running setting: BatchingWindow, in seconds."
+        "--memory", type=click.IntRange(*MEMORY_MB), metavar="MB", help="The running setting: IngestMemory."
     ),
     click.option(
-        "--parallelization", type=click.IntRange(*PARALLELIZATION), help="The running setting: ParallelizationFactor."
+        "--batch-size", type=click.IntRange(*BATCH_SIZE), metavar="RECORDS",
+        help="The running setting: BatchSize.",
+    ),
+    click.option(
+        "--window", type=click.FloatRange(*WINDOW_SECONDS), metavar="SECONDS",
+        help="The running setting: BatchingWindow.",
+    ),
+    click.option(
+        "--parallelization", type=click.IntRange(*PARALLELIZATION), metavar="NUMBER",
+        help="The running setting: ParallelizationFactor.",
     ),
 )  # fmt: skip
 """What is measured, and what it is held against."""
@@ -79,6 +88,7 @@ def take_source_options(function: Any) -> Any:
 @click.option(
     "--margin",
     type=click.FloatRange(min=1),
+    metavar="TIMES",
     default=1.5,
     show_default=True,
     help="Times the busiest hour's rate that must be carried.",
