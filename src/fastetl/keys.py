@@ -56,6 +56,11 @@ def data_prefix(prefix: str, pipeline: str) -> str:
     return f"{prefix}data/{pipeline}/"
 
 
+def layouts_prefix(prefix: str, pipeline: str) -> str:
+    """What the keys of a pipeline's layouts begin with."""
+    return f"{prefix}layouts/{pipeline}/"
+
+
 def rejects_prefix(prefix: str, pipeline: str) -> str:
     """What the keys of a pipeline's rejects begin with."""
     return f"{prefix}rejects/{pipeline}/"

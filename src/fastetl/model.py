@@ -202,6 +202,15 @@ class IngestError(msgspec.Struct, frozen=True):
     message: str
 
 
+class WrittenColumns(msgspec.Struct, frozen=True):
+    """The columns of a table that loads have ever written."""
+
+    pipeline: str
+    table: str
+    """Schema and name, as `analytics.orders`."""
+    columns: tuple[str, ...]
+
+
 class Backfill(msgspec.Struct, frozen=True):
     """An export that is being carried over, and how far that has come."""
 

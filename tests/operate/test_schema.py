@@ -139,8 +139,11 @@ def test_a_table_that_is_not_there_and_a_column_that_is_no_longer_used() -> None
     pipeline = make_pipeline(outputs=frozenset({"mirror"}))
     assert [each.remedy for each in compare(pipeline, {})] == ["Run `fastetl ddl --apply`"]
     table = {name: str(kind) for name, kind in pipeline.layout.columns} | {"gone": "bigint"}
-    (only,) = compare(pipeline, {"orders": table})
+    (only,) = compare(pipeline, {"orders": table}, ["gone"])
     assert (only.column, only.sql, only.remedy) == ("gone", "", "")
+    assert "has NULL there" in only.what
+    (only,) = compare(pipeline, {"orders": table})
+    assert "leave it alone" in only.what
 
 
 async def test_a_pipeline_with_a_long_name_is_compared_as_any_other(make_plant: Any) -> None:

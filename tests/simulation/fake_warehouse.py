@@ -360,9 +360,16 @@ class Transaction:
         there = {row["_key"]: row for row in self._rows(mirror)}
         for winner in self._rows('"fastetl_winners"'):
             if winner["_key"] in there:
-                self._replace(mirror, there[winner["_key"]], winner)
+                # A column that the statement does not set keeps its value.
+                self._replace(mirror, there[winner["_key"]], {**there[winner["_key"]], **winner})
             else:
                 self._insert(mirror, [winner])
+
+    def _former_columns(self, sql: str) -> None:
+        mirror, emptied = _table(sql, "UPDATE"), dict.fromkeys(re.findall(r'"([^"]+)" = NULL', sql))
+        written = {winner["_key"] for winner in self._rows('"fastetl_winners"')}
+        for row in [row for row in self._rows(mirror) if row["_key"] in written]:
+            self._replace(mirror, row, row | emptied)
 
     def _tombstones(self, sql: str) -> None:
         mirror = _table(sql, "UPDATE")
@@ -476,6 +483,7 @@ _WRITING = {
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
     "merge": "MERGE INTO",
+    "former_columns": "UPDATE",
     "tombstones": "UPDATE",
     "resyncs": "INSERT INTO",
 }

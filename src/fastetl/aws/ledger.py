@@ -1,7 +1,8 @@
 """The edge to the ledger: one DynamoDB table that says which files exist and which batch loads them.
 
 Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`; of a backfill `E#<pipeline>#<epoch>` and, for each
-data file of its export that is done, `X#<pipeline>#<epoch>#<name>`; `I#<pipeline>` is what ingest failed with last.
+data file of its export that is done, `X#<pipeline>#<epoch>#<name>`; `I#<pipeline>` is what ingest failed with last,
+and `C#<pipeline>#<schema.table>` which columns of a table loads have ever written.
 Everything that must not happen twice is a condition on a write. A condition that fails means that someone else was
 faster: `StaleStepError`, read again.
 The sparse index `pending` is a hint of what waits; only a consistent read of the FILE item decides.
@@ -17,7 +18,18 @@ import msgspec
 from fastetl.aws.calls import Refusal, gather, make_call
 from fastetl.aws.items import parse_item, write_item, write_value
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.model import Backfill, Batch, BatchState, Converted, FileItem, FileState, Head, IngestError, PendingFile
+from fastetl.model import (
+    Backfill,
+    Batch,
+    BatchState,
+    Converted,
+    FileItem,
+    FileState,
+    Head,
+    IngestError,
+    PendingFile,
+    WrittenColumns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -181,6 +193,24 @@ class Ledger:
         kind = f"X#{backfill.pipeline}#{backfill.epoch}#"
         found = [parse_item(row, Converted) async for row in self._scan(kind, backfill.pipeline)]
         return {each.name: each for each in found}
+
+    # --- columns ------------------------------------------------------------------------------------------------
+
+    async def written_columns(self, pipeline: str, table: str) -> tuple[str, ...]:
+        """Read which columns of a table loads have ever written, consistently."""
+        row = await self._get(f"C#{pipeline}#{table}")
+        return parse_item(row, WrittenColumns).columns if row else ()
+
+    async def put_written_columns(
+        self, pipeline: str, table: str, columns: tuple[str, ...], known: tuple[str, ...]
+    ) -> None:
+        """Record which columns of a table loads have ever written, provided that the record is still `known`."""
+        pk = f"C#{pipeline}#{table}"
+        if known:
+            await self._update(pk, {"columns": columns}, only_if={"columns": known})
+        else:
+            row = {"pk": pk, **msgspec.to_builtins(WrittenColumns(pipeline, table, columns))}
+            await self._call("put_item", Item=write_item(row), **_if_absent())
 
     # --- ingest --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ import msgspec
 
 from fastetl.errors import ExportError, StaleStepError
 from fastetl.ingest import EPOCHS_KEPT_SECONDS
+from fastetl.load import FormerColumns
 from fastetl.model import Backfill
 from fastetl.sql import tombstone_sql
 from fastetl.versions import EpochStart, epoch_at, first_change
@@ -65,6 +66,7 @@ class Backfiller:
         self._warehouse = deployment.warehouse
         self._clock = deployment.clock
         self._new_name = deployment.new_name
+        self._former_columns = FormerColumns(deployment)
         self._sleep = sleep
 
     # --- epochs --------------------------------------------------------------------------------------------------
@@ -160,7 +162,8 @@ class Backfiller:
         if left:
             return left
         if backfill.resync:
-            sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at)
+            former = await self._former_columns.find()
+            sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at, former)
             token = ("resync", backfill.pipeline, backfill.epoch, self._new_name())
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
         await self._ledger.put_backfill(msgspec.structs.replace(backfill, state="FINISHED"))

@@ -48,8 +48,8 @@ ENVIRONMENT = {
 MIN_SPLIT_BYTES, MAX_SPLIT_BYTES = 1024**2, 4 * 1024**3
 """Compressed, about a tenth: COPY likes files of 1 MB to 1 GB (Amazon Redshift Database Developer Guide)."""
 
-MAX_USER_STATEMENTS = 20
-"""pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 18."""
+MAX_USER_STATEMENTS = 16
+"""pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 24."""
 
 _UNITS = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,

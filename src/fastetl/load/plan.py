@@ -9,6 +9,7 @@ import msgspec
 from fastetl import keys
 from fastetl.aws import Deployment
 from fastetl.load import batches
+from fastetl.load.former_columns import FormerColumns
 from fastetl.model import Batch, FileItem, Layout
 from fastetl.sql import Load, Statement, load_sql, resolve_sql
 
@@ -21,6 +22,7 @@ class Planner:
         self._prefix = deployment.config.prefix
         self._bucket_name = deployment.config.bucket
         self._bucket = deployment.bucket
+        self._former_columns = FormerColumns(deployment)
         self._layouts: dict[str, Layout] = {}
 
     async def stage(self, installation: str, files: Sequence[FileItem], *, parent: str = "") -> Batch:
@@ -51,15 +53,17 @@ class Planner:
 
     async def load(self, batch: Batch) -> tuple[Statement, ...]:
         """Build the statements of the batch's present attempt."""
+        layout = await self.layout(batch.layout_id)
         load = Load(
             batch_id=batch.batch_id,
             attempt=batch.attempt,
-            layout=await self.layout(batch.layout_id),
+            layout=layout,
             manifest_url=self._url(batch.manifest_key),
             manifest_checksum=batch.manifest_checksum,
             files_url=self._url(batch.files_key),
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
+            former_columns=await self._former_columns.note(layout),
         )
         return load_sql(self._pipeline, load)
 

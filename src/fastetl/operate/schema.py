@@ -10,6 +10,7 @@ import msgspec
 from fastetl.columns import RedshiftType
 from fastetl.decode import cut_name
 from fastetl.identifiers import fold
+from fastetl.load import FormerColumns
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import Statement, add_column_sql, table_columns_sql, target_names, widen_column_sql
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from fastetl.aws import Deployment, Item
     from fastetl.config import Pipeline
     from fastetl.model import FileItem
+
+LEFT = "fastetl no longer writes it: every row that a load writes has NULL there; it may be dropped"
+"""Of a column that has left the configuration."""
 
 SAMPLE = 1000
 """Items of the source table in which the values of undeclared attributes are looked up."""
@@ -76,6 +80,7 @@ class SchemaReader:
     def __init__(self, deployment: Deployment) -> None:
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
+        self._former_columns = FormerColumns(deployment)
         self._warehouse = deployment.warehouse
         self._source = deployment.source
         self._clock = deployment.clock
@@ -90,7 +95,7 @@ class SchemaReader:
         items = await self._source.sample(SAMPLE) if ignored else []
         return SchemaDiff(
             pipeline=name,
-            differences=compare(self._pipeline, await self.tables()),
+            differences=compare(self._pipeline, await self.tables(), await self._former_columns.find()),
             seen=seen,
             proposals=propose_for(self._pipeline, items, ignored),
         )
@@ -148,8 +153,11 @@ def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[
     return propose_columns(known, first=list(wanted), taken=taken)
 
 
-def compare(pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]]) -> tuple[Difference, ...]:
+def compare(
+    pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]], former_columns: Iterable[str] = ()
+) -> tuple[Difference, ...]:
     """Hold the columns that tables have, with their types as text, against those that loads write."""
+    former = {fold(column) for column in former_columns}
     differences: list[Difference] = []
     for name in target_names(pipeline):
         found = tables.get(fold(name))
@@ -161,7 +169,7 @@ def compare(pipeline: Pipeline, tables: Mapping[str, Mapping[str, str]]) -> tupl
             if difference := _compare_column(pipeline, name, column, kind, found.get(column)):
                 differences.append(difference)
         differences += [
-            Difference(name, column, "no longer in the configuration: new rows leave it NULL")
+            Difference(name, column, LEFT if column in former else "not fastetl's: loads leave it alone")
             for column in found
             if column not in declared
         ]

@@ -46,6 +46,8 @@ class Load(msgspec.Struct, frozen=True):
     changed_min: str
     changed_max: str
     """Bounds of `_changed_at`, so that the log's sort key prunes."""
+    former_columns: tuple[str, ...] = ()
+    """Columns of the mirror that loads wrote once and no longer write: NULL in every row that this one writes."""
 
 
 def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
@@ -74,7 +76,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         ("count", _refuse("row counts differ", _miscounted())),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
-        *(_merge_into_mirror(pipeline, load.layout) if "mirror" in pipeline.outputs else ()),
+        *(_merge_into_mirror(pipeline, load) if "mirror" in pipeline.outputs else ()),
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
         ("drop_staged", f"DROP TABLE {STAGED}"),
@@ -124,13 +126,16 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
     return build_statements(f"{batch_id}/{attempt}", steps)
 
 
-def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Statement, ...]:
+def tombstone_sql(
+    pipeline: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...] = ()
+) -> tuple[Statement, ...]:
     """The one transaction that deletes what an epoch's full export no longer has: rows of older epochs.
 
     Args:
         pipeline: with a mirror.
         epoch: the export's.
         exported_at: Unix seconds of the state that the export holds.
+        former_columns: columns of the mirror that loads no longer write.
     """
     mirror, names = quote_table(pipeline), [name for name, _ in pipeline.layout.columns]
     moment = datetime.fromtimestamp(exported_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -145,7 +150,8 @@ def tombstone_sql(pipeline: Pipeline, epoch: int, exported_at: int) -> tuple[Sta
     kept = {"_key", "_file", *(column.name for column in _key_columns(pipeline))}
     forgotten = tombstone | {name: "NULL" for name in names if name not in {*tombstone, *kept}}
     logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
-    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in forgotten.items())
+    emptied = forgotten | dict.fromkeys(former_columns, "NULL")
+    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in emptied.items())
     into_log = (
         f"INSERT INTO {quote_table(pipeline, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
     )
@@ -248,8 +254,8 @@ def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     return [("log", insert)]
 
 
-def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, str]]:
-    mirror, names = quote_table(pipeline), _shared(pipeline, layout)
+def _merge_into_mirror(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    mirror, names = quote_table(pipeline), _shared(pipeline, load.layout)
     keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
     # A tombstone keeps its key and version and forgets the item.
     values = ", ".join(
@@ -273,7 +279,26 @@ def _merge_into_mirror(pipeline: Pipeline, layout: Layout) -> list[tuple[str, st
         f" WHEN MATCHED THEN UPDATE SET {updates}"
         f" WHEN NOT MATCHED THEN INSERT ({list_names(every)}) VALUES ({', '.join(source.values())})"
     )
-    return [("winners", winners), ("merge", merge), ("drop_winners", f"DROP TABLE {WINNERS}")]
+    return [
+        ("winners", winners),
+        ("merge", merge),
+        *_empty_former_columns(mirror, load.former_columns),
+        ("drop_winners", f"DROP TABLE {WINNERS}"),
+    ]
+
+
+def _empty_former_columns(mirror: str, columns: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Build the step that makes columns NULL in the rows that were merged; none without columns."""
+    if not columns:
+        return []
+    names = [quote_identifier(name) for name in columns]
+    # Only rows with a value: soon there are none, and the statement writes nothing.
+    sql = (
+        f"UPDATE {mirror} SET {', '.join(f'{name} = NULL' for name in names)}"
+        f' WHERE "_key" IN (SELECT "_key" FROM {WINNERS})'
+        f" AND ({' OR '.join(f'{name} IS NOT NULL' for name in names)})"
+    )
+    return [("former_columns", sql)]
 
 
 def _unless_deleted(name: str) -> str:

@@ -1,0 +1,90 @@
+"""Know the columns that loads wrote once and no longer write, since they have left the configuration.
+
+A row is one version of an item: beside values of a newer version, what an older one had in these columns would be
+wrong, and of a deleted item nothing may stay. So they become NULL in every row that is written. Columns that somebody
+else has added to the table were never written, and are left alone.
+
+The ledger records, for each table, the columns that were ever written. The warehouse says which of them are still
+there: people drop columns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from fastetl.aws import Deployment
+from fastetl.errors import WarehouseError
+from fastetl.identifiers import fold
+from fastetl.model import Layout
+from fastetl.sql import table_columns_sql
+
+ASK_LIMIT_SECONDS = 30
+"""After this time without an answer, all former columns are taken to be there; a load of others would fail."""
+
+
+class FormerColumns:
+    """The former columns of one pipeline's table."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._pipeline = deployment.pipeline
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._new_name = deployment.new_name
+        self._table = f"{self._pipeline.schema}.{self._pipeline.target}"
+
+    async def note(self, layout: Layout) -> tuple[str, ...]:
+        """Record the columns that are about to be written, and give the former ones.
+
+        Args:
+            layout: of the files that are loaded.
+
+        Raises:
+            StaleStepError: another process is changing the record; try again.
+        """
+        today = {name for name, _ in self._pipeline.layout.columns}
+        return await self._find([name for name, _ in layout.columns if name in today])
+
+    async def find(self) -> tuple[str, ...]:
+        """Give the former columns that are in the table.
+
+        Raises:
+            StaleStepError: as `note`.
+        """
+        return await self._find([])
+
+    async def restore(self, layouts: Iterable[Layout]) -> None:
+        """Record the columns of layouts, for a ledger that was lost; those that are not in the table do no harm.
+
+        Raises:
+            StaleStepError: as `note`.
+        """
+        known = await self._ledger.written_columns(self._pipeline.name, self._table)
+        every = tuple(dict.fromkeys([*known, *(name for layout in layouts for name, _ in layout.columns)]))
+        if every != known:
+            await self._ledger.put_written_columns(self._pipeline.name, self._table, every, known)
+
+    async def _find(self, written_now: list[str]) -> tuple[str, ...]:
+        name = self._pipeline.name
+        known = await self._ledger.written_columns(name, self._table)
+        every = tuple(dict.fromkeys([*known, *written_now]))
+        today = {fold(column) for column, _ in self._pipeline.layout.columns}
+        former = tuple(column for column in every if fold(column) not in today)
+        if former and "mirror" in self._pipeline.outputs:
+            former = await self._keep_those_there(former)
+            every = tuple(column for column in every if column in former or fold(column) in today)
+        if every and every != known:
+            await self._ledger.put_written_columns(name, self._table, every, known)
+        return former
+
+    async def _keep_those_there(self, former: tuple[str, ...]) -> tuple[str, ...]:
+        sql, token = table_columns_sql(self._pipeline), ("columns", self._new_name())
+        try:
+            async with asyncio.timeout(ASK_LIMIT_SECONDS):
+                statement_id = await self._warehouse.run(sql, name="fastetl/columns", token=token)
+                rows = await self._warehouse.rows(statement_id, 0)
+        except (WarehouseError, TimeoutError):
+            return former
+        there = {column for table, column, *_ in rows if table == fold(self._pipeline.target)}
+        # A table that the caller may not see has no columns either.
+        return tuple(column for column in former if fold(column) in there) if there else former
