@@ -33,6 +33,7 @@ from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.load.loader import Loader
 from fastetl.local.functions.event_source import EventSource, MappingSettings
 from fastetl.local.functions.lambda_runtime import InvokeResult, Report
+from fastetl.local.functions.readers import TableStream
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.sql.tables import ddl_sql
@@ -265,7 +266,7 @@ class Deployment:
             return InvokeResult(b'{"batchItemFailures":[]}', "", Report("r", 1.0, 128, 50), ())
 
         settings_ = MappingSettings(batch_size=20, retry_delay_seconds=0.001)
-        async with EventSource(streams, stream_arn, invoke, settings_, clock=time.time) as source:
+        async with EventSource(TableStream(streams, stream_arn), invoke, settings_, clock=time.time) as source:
             await asyncio.wait_for(source.drain(), 30)
         self.bucket = bucket
         await self._run(warehouse, ddl_sql(self.pipeline), "ddl")

@@ -55,9 +55,9 @@ class Background:
         self.folder, self.aws_port, self.data_api_port = folder, str(free_port()), str(free_port())
         self.environment: dict[str, str] = {}
 
-    def start(self, **variables: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ports = ("--aws-port", self.aws_port, "--data-api-port", self.data_api_port)
-        done = run("local", *ports, "--detach", cwd=self.folder, **variables)
+        done = run("local", *ports, *options, "--detach", cwd=self.folder, **variables)
         if done.returncode == 0:
             printed = run("local", "env", "--aws-port", self.aws_port).stdout
             words = [shlex.split(line) for line in printed.splitlines()]
@@ -154,6 +154,20 @@ def test_variables_that_the_configuration_names_reach_the_functions(background: 
     assert background.start(NOTE_KEY="0123456789abcdef").returncode == 0
     background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
     background.wait_for('SELECT length("note") AS "long" FROM "public"."orders_current"', [{"long": 64}])
+
+
+def test_data_are_kept_in_a_folder(background: Background) -> None:
+    (background.folder / "fastetl.toml").write_text(CONFIG)
+    assert background.start("--data", "kept").returncode == 0
+    background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
+    assert background.stop().returncode == 0
+    assert background.start("--data", "kept").returncode == 0
+    background.wait_for('SELECT "id" FROM "public"."orders_current"', [{"id": 1}])
+    assert background.stop().returncode == 0
+    wrong = background.start("--data", "kept", "--warehouse", "postgres")
+    assert (wrong.returncode, "only a DuckDB can be kept" in wrong.stderr) == (2, True)
+    wrong = background.start("--data", "fastetl.toml")
+    assert "--data: fastetl.toml cannot be written: File exists. Name another folder." in wrong.stderr
 
 
 @pytest.mark.parametrize("option", ["--aws-port", "--data-api-port"])

@@ -57,6 +57,10 @@ aws_port_option = click.option(
     metavar="PORT",
     help="Of the warehouse's Data API.",
 )
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Keep tables, files and warehouse in this folder, and go on with what is there.",
+)  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it runs; `fastetl local stop` ends it.")
 @click.option("--verbose", is_flag=True, help="Show all of the functions' log.")
 @click.pass_context
@@ -66,6 +70,7 @@ def local(
     warehouse: Any,
     aws_port: int,
     data_api_port: int,
+    data: Path | None,
     *,
     detach: bool,
     verbose: bool,
@@ -75,7 +80,8 @@ def local(
     Everything listens on 127.0.0.1 and runs until Ctrl-C.
 
     When the configuration's file changes, the functions go on with what it says now, new pipelines included. With
-    `fastetl local --detach` and `eval "$(fastetl local env)"` one terminal is enough. What it held is gone at the end.
+    `fastetl local --detach` and `eval "$(fastetl local env)"` one terminal is enough. What it held is gone at the end,
+    unless --data names a folder for it; that is written when it ends in order, not when it is killed.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -86,12 +92,14 @@ def local(
 
     if config is None and Path("fastetl.toml").exists():
         config = Path("fastetl.toml")
+    if data and warehouse != "duckdb":
+        raise click.BadParameter("only a DuckDB can be kept; leave --warehouse out", param_hint="--data")
     text = read_text(config) if config else demo_config()
     check_ports(aws_port, data_api_port)
     if detach:
         _detach(sys.argv[1:], aws_port)
     else:
-        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config, verbose=verbose))
+        asyncio.run(_serve(text, warehouse, (aws_port, data_api_port), config, data, verbose=verbose))
 
 
 local.params.append(DEBUG)
@@ -120,7 +128,9 @@ def _detach(arguments: list[str], aws_port: int) -> None:
     raise FastetlError(lines[-1] if lines else f"it did not start within {START_LIMIT_SECONDS} s; see {path}")
 
 
-async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path | None, *, verbose: bool) -> None:
+async def _serve(
+    text: str, warehouse: Any, ports: tuple[int, int], config: Path | None, data: Path | None, *, verbose: bool
+) -> None:
     from fastetl.cli.configuration import read_text
     from fastetl.cli.running import Running, announce
     from fastetl.errors import ConfigError
@@ -131,7 +141,7 @@ async def _serve(text: str, warehouse: Any, ports: tuple[int, int], config: Path
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     root = config.parent if config else None
     show = _LogShower(verbose=verbose)
-    async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show) as stack:
+    async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show, data=data) as stack:
         await stack.create_tables()
         await stack.connect()
         with announce(ports[0], Running(os.getpid(), stack.environment)):
@@ -206,7 +216,7 @@ def env(aws_port: int, *, as_json: bool) -> None:
 @command("stop", extra="local", of=local)
 @aws_port_option
 def stop(aws_port: int, *, as_json: bool) -> None:
-    """End a running `fastetl local`; what it held is gone."""
+    """End a running `fastetl local`; what it held is gone, unless it was started with --data."""
     from fastetl.cli.running import find_running, get_running
     from fastetl.errors import FastetlError
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import aioboto3
@@ -17,10 +19,17 @@ START_LIMIT_SECONDS = 30.0
 
 
 class MotoProcess:
-    """DynamoDB with Streams and S3, on 127.0.0.1 alone."""
+    """DynamoDB with Streams, Kinesis and S3, on 127.0.0.1 alone."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, state: Path | None = None) -> None:
+        """Describe a server.
+
+        Args:
+            port: that it listens on; 0 takes a free one.
+            state: a file with what it holds from the start, if it is there, and which `save` writes.
+        """
         self._port = port or _find_free_port()
+        self._state = state
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -34,8 +43,9 @@ class MotoProcess:
         Raises:
             RuntimeError: it ends at once, or takes too long.
         """
+        state = ("--state", str(self._state)) if self._state else ()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fastetl.local.moto_server", "-H", "127.0.0.1", "-p", str(self._port),
+            sys.executable, "-m", "fastetl.local.moto_server", "-H", "127.0.0.1", "-p", str(self._port), *state,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + START_LIMIT_SECONDS
@@ -58,8 +68,20 @@ class MotoProcess:
             await s3.create_bucket(Bucket=bucket)
             await dynamodb.create_table(TableName=ledger_table, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
 
+    async def save(self) -> None:
+        """Have the server write what it holds to its file, and end.
+
+        Raises:
+            RuntimeError: it could not, or has ended before.
+        """
+        if self._process is None or self._process.returncode is not None:
+            raise RuntimeError("moto has ended before")
+        self._process.send_signal(signal.SIGUSR1)
+        if await self._process.wait() != 0:
+            raise RuntimeError(f"moto could not write {self._state}")
+
     async def stop(self) -> None:
-        """End the server; what it held is gone."""
+        """End the server; what it held and did not save is gone."""
         if self._process and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()

@@ -1,21 +1,36 @@
-"""moto's server, with its large answers written more quickly: `python -m fastetl.local.moto_server -p 5000`.
+"""moto's server, with its large answers written more quickly, and what moto itself leaves out.
+
+`python -m fastetl.local.moto_server -p 5000 --state FILE` goes on with what FILE holds; on SIGUSR1 it writes FILE, and
+ends. Items whose time to live is over are deleted every few seconds.
+
 
 moto's general serializer takes 3 ms for a record or item of a dozen attributes; the standard library's takes 0.1.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import logging
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from moto.core.utils import unix_time
 from moto.dynamodb.responses import DynamoHandler
 from moto.dynamodbstreams.responses import DynamoDBStreamsHandler
 from moto.server import main
+
+from fastetl.local import moto_state
+
+EXPIRY_SECONDS = 2.0
+"""Between two looks for items whose time to live is over; DynamoDB takes up to days."""
 
 
 def _as_json(answer: Callable[[Any], Any]) -> Callable[[Any], str]:
@@ -31,8 +46,32 @@ def _write_other(value: Any) -> Any:
     return value.to_json()
 
 
+def _delete_expired() -> None:
+    while True:
+        time.sleep(EXPIRY_SECONDS)
+        moto_state.delete_expired(time.time())
+
+
+def _keep(path: Path) -> None:
+    """Go on with what a file holds, and write it when SIGUSR1 comes."""
+    if path.exists():
+        moto_state.restore(path)
+
+    def save(*_: object) -> None:
+        moto_state.save(path)
+        os._exit(0)  # other threads serve on, and must not change what is saved
+
+    signal.signal(signal.SIGUSR1, save)
+
+
 if __name__ == "__main__":
     logging.disable()
     for handler, operation in ((DynamoDBStreamsHandler, "get_records"), (DynamoHandler, "scan")):
         setattr(handler, operation, _as_json(getattr(handler, operation)))
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--state", type=Path)
+    mine, of_moto = parser.parse_known_args()
+    if mine.state:
+        _keep(mine.state)
+    threading.Thread(target=_delete_expired, daemon=True).start()
+    main(of_moto)

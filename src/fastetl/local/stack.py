@@ -36,9 +36,12 @@ from fastetl.local.functions import (
     Function,
     FunctionSettings,
     InvokeResult,
+    KinesisDestination,
+    KinesisStream,
     MappingSettings,
-    build_kinesis_event,
+    TableStream,
 )
+from fastetl.local.kept import AWS, WAREHOUSE, KeptFolder, Positions
 from fastetl.local.moto_process import MotoProcess
 from fastetl.local.warehouse import DuckDBEngine, Engine, WarehouseServer
 from fastetl.sql import Statement, ddl_sql
@@ -71,6 +74,7 @@ class Embedded:
         variables: dict[str, str] | None = None,
         root: Path | None = None,
         on_line: Callable[[str, str], None] | None = None,
+        data: Path | None = None,
     ) -> None:
         """Describe a stack.
 
@@ -82,6 +86,7 @@ class Embedded:
             variables: more environment variables for both functions.
             root: the folder with the user's modules and the files that enrichments read.
             on_line: told the function and each line of its log, as it is written.
+            data: a folder that keeps what the stack holds from one run to the next; only with DuckDB.
         """
         self._config_text = config_text
         self._mapping = mapping or MappingSettings(batch_size=1000, maximum_batching_window_in_seconds=0.2)
@@ -90,6 +95,9 @@ class Embedded:
         self._variables = variables or {}
         self._root = root
         self._on_line = on_line or (lambda _function, _line: None)
+        self._kept = KeptFolder(data) if data else None
+        self._positions: Positions = {}
+        self._is_complete = False
         self._stack = AsyncExitStack()
         self._wake = asyncio.Event()
         self._coordinating: asyncio.Task[None] | None = None
@@ -114,30 +122,49 @@ class Embedded:
 
     async def _start(self) -> None:
         directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fastetl-local-")))
-        moto = MotoProcess(self._ports[0])
+        if self._kept:
+            self._positions = self._kept.open(directory)
+            self._stack.callback(self._kept.close)
+        moto = MotoProcess(self._ports[0], directory / AWS if self._kept else None)
         self._stack.push_async_callback(moto.stop)
         await moto.start()
+        if self._kept:
+            self._stack.push_async_callback(self._keep, self._kept, moto, directory)
         self.endpoint_url = moto.endpoint_url
         blocking = boto3.client("s3", endpoint_url=self.endpoint_url, **_SDK_CREDENTIALS)
         self._stack.callback(blocking.close)
-        self._server = WarehouseServer(_engine(self._warehouse_kind), blocking, time.time, self._completed)
+        engine = _build_engine(self._warehouse_kind, directory / WAREHOUSE if self._kept else None)
+        self._server = WarehouseServer(engine, blocking, time.time, self._completed)
         await self._server.start(self._ports[1])
         self._stack.push_async_callback(self._server.stop)
         self.config: Config = parse_config(self._config_text, self._settings)
         self._config_path = directory / "fastetl.toml"
         self._config_path.write_text(self._config_text, encoding="utf-8")
-        self.s3, self.dynamodb, self.streams, self.redshift = [
-            await self.client(service) for service in ("s3", "dynamodb", "dynamodbstreams", "redshift-data")
+        self.s3, self.dynamodb, self.streams, self.kinesis, self.redshift = [
+            await self.client(service) for service in ("s3", "dynamodb", "dynamodbstreams", "kinesis", "redshift-data")
         ]
         self.bucket, self.ledger = Bucket(self.s3, BUCKET), Ledger(self.dynamodb, LEDGER_TABLE)
-        await self.s3.create_bucket(Bucket=BUCKET)
-        await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
+        if not await self._has_table(LEDGER_TABLE):
+            await self.s3.create_bucket(Bucket=BUCKET)
+            await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
         environment = {
             **_inherited(), **self._named_variables(self.config), **self.environment,
             "FASTETL_CONFIG": str(self._config_path), **self._in_root(), **self._variables,
         }  # fmt: skip
         self.ingest = await self._function("ingest", environment)
         self.coordinator = await self._function("coordinator", environment, concurrency=1)
+        self._is_complete = True
+
+    async def _keep(self, kept: KeptFolder, moto: MotoProcess, directory: Path) -> None:
+        """Keep what the stack holds, once its mappings, functions and warehouse have come to their end."""
+        if not self._is_complete:
+            return
+        await moto.save()
+        positions = {name: source.positions() for name, source in self.sources.items()}
+        kept.keep(directory, {**self._positions, **positions})
+
+    async def _has_table(self, name: str) -> bool:
+        return name in (await self.dynamodb.list_tables())["TableNames"]
 
     async def _function(self, name: str, environment: dict[str, str], concurrency: int = 4) -> Function:
         settings = FunctionSettings(
@@ -222,12 +249,10 @@ class Embedded:
         self._config_path.write_text(config_text, encoding="utf-8")
         self.ingest.renew()
         self.coordinator.renew()
-        for name in known.keys() - {pipeline.name for pipeline in config.pipelines}:
-            await self.sources.pop(name).stop()
         for pipeline in config.pipelines:
             if pipeline.name not in known:
                 await self._create_tables_of(pipeline)
-                await self._map(pipeline)
+        await self._map_all()
 
     # --- tables and streams --------------------------------------------------------------------------------------
 
@@ -237,7 +262,7 @@ class Embedded:
             await self._create_tables_of(pipeline)
 
     async def _create_tables_of(self, pipeline: Pipeline) -> None:
-        if pipeline.table not in (await self.dynamodb.list_tables())["TableNames"]:
+        if not await self._has_table(pipeline.table):
             await self.dynamodb.create_table(
                 TableName=pipeline.table,
                 BillingMode="PAY_PER_REQUEST",
@@ -254,29 +279,54 @@ class Embedded:
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
-        for pipeline in self.config.pipelines:
-            await self._map(pipeline)
+        await self._map_all()
         self._coordinating = asyncio.create_task(self._coordinate())
         self._stack.push_async_callback(self._stop_coordinating)
 
-    async def _map(self, pipeline: Pipeline) -> None:
-        described = await self.dynamodb.describe_table(TableName=pipeline.table)
-        gone = FailureDestination(self.s3, BUCKET, self.ingest.settings.arn, time.time, pipeline.name)
+    async def _map_all(self) -> None:
+        """Map every stream that a pipeline reads, and end the mappings of those that none reads any more.
+
+        The changes of a table that is read through Kinesis are first written to that stream, as DynamoDB would.
+        """
+        pipelines, wanted = self.config.pipelines, set[str]()
+        for pipeline in pipelines:
+            wanted.add(pipeline.name)
+            if pipeline.name not in self.sources:
+                described = await self.dynamodb.describe_table(TableName=pipeline.table)
+                reader = TableStream(self.streams, described["Table"]["LatestStreamArn"])
+                if pipeline.source == "kinesis":
+                    await self._create_stream(pipeline)
+                    await self._map(pipeline.name, reader, KinesisDestination(self.kinesis, pipeline.stream_arn).write)
+                else:
+                    await self._map(pipeline.name, reader, self.ingest.invoke)
+        for arn in {pipeline.stream_arn for pipeline in pipelines if pipeline.source == "kinesis"}:
+            wanted.add(arn)
+            if arn not in self.sources:
+                await self._map(arn, KinesisStream(self.kinesis, arn), self.ingest.invoke)
+        for name in self.sources.keys() - wanted:
+            ended = self.sources.pop(name)
+            await ended.stop()
+            self._positions[name] = ended.positions()
+
+    async def _map(
+        self, name: str, reader: TableStream | KinesisStream, invoke: Callable[[bytes], Awaitable[InvokeResult]]
+    ) -> None:
+        gone = FailureDestination(self.s3, BUCKET, self.ingest.settings.arn, time.time, name.rpartition("/")[2])
         source = EventSource(
-            self.streams,
-            described["Table"]["LatestStreamArn"],
-            self._invoker(pipeline),
+            reader,
+            invoke,
             self._mapping,
             clock=time.time,
             on_failure=gone.write,
+            positions=self._positions.get(name, {}),
         )
-        self.sources[pipeline.name] = await self._stack.enter_async_context(source)
+        self.sources[name] = await self._stack.enter_async_context(source)
 
-    def _invoker(self, pipeline: Pipeline) -> Callable[[bytes], Awaitable[InvokeResult]]:
-        """What a table's changes are handed to; of a pipeline that reads Kinesis, in Kinesis's form."""
-        if pipeline.source == "stream":
-            return self.ingest.invoke
-        return lambda event: self.ingest.invoke(build_kinesis_event(event, pipeline.stream_arn))
+    async def _create_stream(self, pipeline: Pipeline) -> None:
+        """Create the Kinesis stream that a pipeline reads, with one shard, where there is none of its name."""
+        name = pipeline.stream_arn.rpartition("/")[2]
+        if name not in (await self.kinesis.list_streams())["StreamNames"]:
+            await self.kinesis.create_stream(StreamName=name, ShardCount=1)
 
     async def _coordinate(self) -> None:
         while True:
@@ -306,8 +356,9 @@ class Embedded:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                for source in self.sources.values():
-                    await source.drain()
+                # Tables first: their changes may go through a Kinesis stream, whose mapping is named by its ARN.
+                for name in sorted(self.sources, key=lambda name: name.startswith("arn:")):
+                    await self.sources[name].drain()
                 for pipeline in self.config.pipelines:
                     await self._load_all(pipeline)
         except TimeoutError:
@@ -368,9 +419,9 @@ class Embedded:
         return sums
 
 
-def _engine(kind: WarehouseKind) -> Engine:
+def _build_engine(kind: WarehouseKind, path: Path | None) -> Engine:
     if kind == "duckdb":
-        return DuckDBEngine()
+        return DuckDBEngine(path)
     from fastetl.local.warehouse import PostgresEngine  # noqa: PLC0415 - looks for the server's binaries
 
     return PostgresEngine()

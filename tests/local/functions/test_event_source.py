@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from fastetl.local.functions.event_source import EventSource, FailedBatch, MappingSettings
 from fastetl.local.functions.failure_destination import FailureDestination
 from fastetl.local.functions.lambda_runtime import InvokeResult, Report
+from fastetl.local.functions.readers import TableStream
 
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 Answer = Callable[[list[dict[str, Any]]], Any]
@@ -71,7 +72,11 @@ class Source:
         """Run a mapping from the stream's beginning until everything is dealt with."""
         chosen = MappingSettings(**{"retry_delay_seconds": 0.001, **settings})
         source = EventSource(
-            self.streams, self.stream_arn, self.function.invoke, chosen, clock=time.time, on_failure=on_failure
+            TableStream(self.streams, self.stream_arn),
+            self.function.invoke,
+            chosen,
+            clock=time.time,
+            on_failure=on_failure,
         )
         async with source:
             await asyncio.wait_for(source.drain(), 20)
@@ -189,7 +194,9 @@ async def test_a_write_that_changes_nothing_is_no_change(source: Source) -> None
 
 
 async def test_reading_goes_on_after_a_cancelled_transaction(source: Source) -> None:
-    mapping = EventSource(source.streams, source.stream_arn, source.function.invoke, MappingSettings(), clock=time.time)
+    mapping = EventSource(
+        TableStream(source.streams, source.stream_arn), source.function.invoke, MappingSettings(), clock=time.time
+    )
     impossible = {"TableName": "orders", "Item": {"id": {"S": "a"}}, "ConditionExpression": "attribute_not_exists(id)"}
     async with mapping:
         await source.put("a", n={"N": "1"})
@@ -226,7 +233,9 @@ async def test_more_than_one_read_is_followed_to_its_end(source: Source) -> None
 
 async def test_a_batching_window_gathers_records(source: Source) -> None:
     settings = MappingSettings(batch_size=100, maximum_batching_window_in_seconds=1.5)
-    mapping = EventSource(source.streams, source.stream_arn, source.function.invoke, settings, clock=time.time)
+    mapping = EventSource(
+        TableStream(source.streams, source.stream_arn), source.function.invoke, settings, clock=time.time
+    )
     async with mapping:
         await source.put_numbers(3)
         await asyncio.sleep(0.5)
@@ -387,8 +396,7 @@ async def test_records_that_are_too_old_are_given_up_uninvoked(source: Source) -
 
     settings = MappingSettings(maximum_record_age_in_seconds=60)
     in_two_minutes = EventSource(
-        source.streams,
-        source.stream_arn,
+        TableStream(source.streams, source.stream_arn),
         source.function.invoke,
         settings,
         clock=lambda: time.time() + 120,
@@ -424,7 +432,7 @@ async def test_draining_fails_when_the_mapping_has_broken(source: Source) -> Non
     async def refuse(_: bytes) -> InvokeResult:
         raise ConnectionError("no function")
 
-    mapping = EventSource(source.streams, source.stream_arn, refuse, MappingSettings(), clock=time.time)
+    mapping = EventSource(TableStream(source.streams, source.stream_arn), refuse, MappingSettings(), clock=time.time)
     async with mapping:
         with pytest.raises(ConnectionError, match="no function"):
             await asyncio.wait_for(mapping.drain(), 10)

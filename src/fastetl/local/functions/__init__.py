@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fastetl.local.functions.event_source import EventSource
 from fastetl.local.functions.failure_destination import FailureDestination
+from fastetl.local.functions.kinesis_destination import KinesisDestination
 from fastetl.local.functions.kinesis_records import build_kinesis_event
 from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES, FunctionSettings
 from fastetl.local.functions.lambda_runtime import Function, InvokeResult
 from fastetl.local.functions.mapping import MappingSettings
+from fastetl.local.functions.readers import KinesisStream, TableStream
 
 __all__ = [
     "MAX_PAYLOAD_BYTES",
@@ -16,6 +18,9 @@ __all__ = [
     "Function",
     "FunctionSettings",
     "InvokeResult",
+    "KinesisDestination",
+    "KinesisStream",
     "MappingSettings",
+    "TableStream",
     "build_kinesis_event",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,18 +20,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
-from fastetl.local.functions.stream_records import StreamRecord, build_event, build_record
+from fastetl.local.functions.readers import Reader, Slice
+from fastetl.local.functions.stream_records import StreamRecord, build_event
 
 __all__ = ["Counts", "EventSource", "FailedBatch", "MappingSettings"]
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from types_aiobotocore_dynamodbstreams import DynamoDBStreamsClient
-    from types_aiobotocore_dynamodbstreams.type_defs import GetRecordsOutputTypeDef, ShardTypeDef
-
-GET_RECORDS_LIMIT = 1000
-"""Records that one GetRecords gives (DynamoDB API reference)."""
 
 POLL_SECONDS = 0.25
 """Lambda polls a shard four times a second."""
@@ -82,34 +77,35 @@ class EventSource:
     """One stream's mapping to one function.
 
     ```
-    async with EventSource(streams, stream_arn, ingest.invoke, settings, clock=time.time) as source:
+    async with EventSource(TableStream(streams, arn), ingest.invoke, settings, clock=time.time) as source:
         await source.drain()
     ```
     """
 
     def __init__(
         self,
-        client: DynamoDBStreamsClient,
-        stream_arn: str,
+        reader: Reader,
         invoke: Invoke,
         settings: MappingSettings,
         *,
         clock: Callable[[], float],
         on_failure: OnFailure | None = None,
+        positions: Mapping[str, str] = {},
     ) -> None:
         """Describe a mapping.
 
         Args:
-            client: reads the stream.
-            stream_arn: which.
+            reader: of the stream.
             invoke: runs the function.
             settings: as of Lambda.
             clock: unix seconds.
             on_failure: gets what is given up; without it, that is lost, as with Lambda.
+            positions: where to go on in each shard, as another mapping's `positions` told; its beginning otherwise.
         """
-        self.stream_arn = stream_arn
+        self.stream_arn = reader.stream_arn
         self.counts = Counts()
-        self._client = client
+        self._reader = reader
+        self._positions = positions
         self._invoke = invoke
         self._settings = settings
         self._clock = clock
@@ -140,6 +136,10 @@ class EventSource:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def positions(self) -> dict[str, str]:
+        """Tell for each shard the sequence number up to which every record is acknowledged or given up."""
+        return {**self._positions, **{shard.id: shard.position for shard in self._shards.values()}}
+
     async def drain(self) -> None:
         """Wait until all that was written before this call is acknowledged or given up. Windows are cut short."""
         self._round += 1
@@ -167,9 +167,9 @@ class EventSource:
         """Find shards, as long as there may be new ones."""
         while True:
             this_round = self._round
-            for described in await self._describe_shards():
-                if described["ShardId"] not in self._shards:
-                    shard = Shard(described["ShardId"], described.get("ParentShardId", ""), self._settings)
+            for shard_id, parent_id in await self._persist(self._reader.list_shards):
+                if shard_id not in self._shards:
+                    shard = Shard(shard_id, parent_id, self._settings, self._positions.get(shard_id, ""))
                     self._shards[shard.id] = shard
                     self._spawn(self._follow(shard))
                     for lane in shard.lanes:
@@ -186,54 +186,24 @@ class EventSource:
                 await self._changed.wait_for(lambda: parent.finished)
         while not shard.closed:
             this_round = self._round
-            answer = await self._read(shard)
-            records, ends = answer["Records"], not answer.get("NextShardIterator")
-            mended = shard.mender.mend(records) + (shard.mender.mend(()) if ends else [])
+            read: Slice = await self._persist(self._reader.read, shard.id, shard.last_read)
             async with self._changed:
-                self.counts.read += len(mended)
-                shard.take([build_record(record, self.stream_arn) for record in mended])
-                shard.closed = ends
-                if not records and not shard.mender.holds:
+                self.counts.read += len(read.records)
+                shard.last_read = read.last_read
+                shard.take(read.records)
+                shard.closed = read.ends
+                if read.is_empty:
                     shard.empty_in_round = this_round
                 self._changed.notify_all()
                 await self._changed.wait_for(lambda: shard.buffered_bytes < READ_AHEAD_BYTES)
-            if not records:
+            if read.is_empty:
                 await self._pause(this_round)
 
-    async def _read(self, shard: Shard) -> GetRecordsOutputTypeDef:
-        """The next records of a shard; without an iterator for more where it ends.
-
-        Every read asks for a new iterator: moto's do not outlive a cancelled transaction, which replaces its tables.
-        """
-        position: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
-        if shard.last_read:
-            position = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": shard.last_read}
-        iterator = await self._persist(
-            self._client.get_shard_iterator, StreamArn=self.stream_arn, ShardId=shard.id, **position
-        )
-        answer: GetRecordsOutputTypeDef = await self._persist(
-            self._client.get_records, ShardIterator=iterator["ShardIterator"], Limit=GET_RECORDS_LIMIT
-        )
-        if answer["Records"]:
-            shard.last_read = answer["Records"][-1]["dynamodb"]["SequenceNumber"]
-        return answer
-
-    async def _describe_shards(self) -> list[ShardTypeDef]:
-        shards: list[ShardTypeDef] = []
-        start: dict[str, Any] = {}
-        while True:
-            answer = await self._persist(self._client.describe_stream, StreamArn=self.stream_arn, **start)
-            described = answer["StreamDescription"]
-            shards += described.get("Shards", ())
-            if not described.get("LastEvaluatedShardId"):
-                return shards
-            start = {"ExclusiveStartShardId": described["LastEvaluatedShardId"]}
-
-    async def _persist(self, call: Callable[..., Awaitable[Any]], **members: Any) -> Any:
+    async def _persist(self, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Call until it succeeds: a mapping outlives the failures of what it polls."""
         while True:
             try:
-                return await call(**members)
+                return await call(*arguments)
             except (BotoCoreError, ClientError):
                 await asyncio.sleep(POLL_SECONDS)
 
@@ -275,7 +245,7 @@ class EventSource:
             result = await self._call(piece.records)
             place = self._find_checkpoint(piece.records, result)
             acknowledged, failed = piece.records[:place], piece.records[place:]
-            await self._acknowledge(acknowledged)
+            await self._acknowledge(shard, acknowledged)
             if not failed:
                 continue
             self.counts.failed_invocations += 1
@@ -299,13 +269,14 @@ class EventSource:
             return len(records)
         return find_checkpoint(result.payload, [record.sequence_number for record in records])
 
-    async def _acknowledge(self, records: Sequence[StreamRecord]) -> None:
+    async def _acknowledge(self, shard: Shard, records: Sequence[StreamRecord]) -> None:
         if not records:
             return
         for repeated in self._choose_repeats(records):
             self._repeating += 1
             self._spawn(self._repeat(repeated))
         async with self._notifying():
+            shard.settle(records)
             self.counts.acknowledged += len(records)
 
     async def _repeat(self, records: Sequence[StreamRecord]) -> None:
@@ -340,6 +311,7 @@ class EventSource:
             failed = FailedBatch(condition, shard.id, self.stream_arn, records, piece.invoke_count, piece.result)
             await self._on_failure(failed)
         async with self._notifying():
+            shard.settle(piece.records)
             self.counts.dropped += len(piece.records)
 
     # --- tasks ---------------------------------------------------------------------------------------------------

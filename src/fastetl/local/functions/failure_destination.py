@@ -57,7 +57,7 @@ def build_failure(failed: FailedBatch, function_arn: str, now: datetime) -> dict
         **({"responseContext": response | ({"functionError": "Unhandled"} if result.error else {})} if result else {}),
         "version": "1.0",
         "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "DDBStreamBatchInfo": {
+        "KinesisBatchInfo" if ":kinesis:" in failed.stream_arn else "DDBStreamBatchInfo": {
             "shardId": failed.shard_id,
             "startSequenceNumber": first.sequence_number,
             "endSequenceNumber": last.sequence_number,

@@ -10,7 +10,7 @@ import orjson
 
 from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.lambda_runtime import InvokeResult
-from fastetl.local.functions.stream_records import Mender, StreamRecord, build_event
+from fastetl.local.functions.stream_records import StreamRecord, build_event
 
 
 class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +90,14 @@ class Lane:
 class Shard:
     """A shard, how far it was read, and what waits of it."""
 
-    def __init__(self, shard_id: str, parent_id: str, settings: MappingSettings) -> None:
+    def __init__(self, shard_id: str, parent_id: str, settings: MappingSettings, position: str = "") -> None:
         self.id = shard_id
         self.parent_id = parent_id
-        self.mender = Mender()
         self.lanes = [Lane(settings.batch_size) for _ in range(settings.parallelization_factor)]
-        self.last_read = ""
+        self.last_read = position
+        self._last_taken = position
+        self._outstanding: dict[str, str] = {}
+        """The sequence numbers that are neither acknowledged nor given up, in order, each with the one before it."""
         self.closed = False
         self.empty_in_round = -1
 
@@ -108,9 +110,21 @@ class Shard:
         """Read to its end and delivered: its children may be read."""
         return self.closed and not any(lane.records or lane.in_hand for lane in self.lanes)
 
+    @property
+    def position(self) -> str:
+        """The sequence number up to which everything is settled; empty where nothing is."""
+        return next(iter(self._outstanding.values()), self._last_taken)
+
     def take(self, records: Sequence[StreamRecord]) -> None:
         for record in records:
             self.lanes[record.key_hash % len(self.lanes)].put(record)
+            self._outstanding[record.sequence_number] = self._last_taken
+            self._last_taken = record.sequence_number
+
+    def settle(self, records: Sequence[StreamRecord]) -> None:
+        """Note that records were acknowledged or given up."""
+        for record in records:
+            self._outstanding.pop(record.sequence_number, None)
 
 
 def find_checkpoint(payload: bytes, sequence_numbers: Sequence[str]) -> int:
