@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/fastetl"
@@ -43,6 +49,64 @@ def test_a_door_says_what_it_is_for_and_exports_what_it_has(package: str) -> Non
     imported = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
     exported = next(node.value for node in tree.body if isinstance(node, ast.Assign))
     assert set(ast.literal_eval(exported)) == imported - {"annotations"}
+
+
+def exported_functions(package: str) -> Iterator[tuple[str, Any, str]]:
+    """Every function that a door exports, and every public method of its classes; with the class's docstring."""
+    door = importlib.import_module(f"fastetl.{package}")
+    for name in door.__all__:
+        thing = getattr(door, name)
+        if inspect.isfunction(thing):
+            yield name, thing, ""
+        if not inspect.isclass(thing):
+            continue
+        for of_it, member in vars(thing).items():
+            function = getattr(member, "__func__", member)
+            is_made = of_it == "__init__" and (
+                issubclass(thing, msgspec.Struct) or getattr(thing, "_is_protocol", False)
+            )
+            if inspect.isfunction(function) and not is_made and (of_it == "__init__" or not of_it.startswith("_")):
+                yield f"{name}.{of_it}", function, inspect.getdoc(thing) or ""
+
+
+def raised_by(function: Any) -> set[str]:
+    """The classes of the errors that a function's own lines raise."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+    called = [error.func for error in raised if isinstance(error, ast.Call)]
+    names = {name.id for name in called if isinstance(name, ast.Name) and name.id.endswith("Error")}
+    return names - {"AssertionError", "RuntimeError"}  # these are defects of the caller
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_door_exports_says_what_it_takes_gives_and_raises(package: str) -> None:
+    problems = []
+    for name, function, of_class in exported_functions(package):
+        text = inspect.getdoc(function) if function.__doc__ else ""
+        first = (text or "").partition("\n\n")[0]
+        if not re.fullmatch(r"[A-Z][^\n]*[.]", first):
+            problems.append(f"{name}: its docstring begins with no sentence in one line: {first!r}")
+        signature = inspect.signature(function)
+        taken = [each for each in signature.parameters if each not in {"self", "cls"} and not each.startswith("_")]
+        described = (text or "").partition("Args:\n")[2]
+        problems += [
+            f"{name}: no {each}" for each in taken if not re.search(rf"^ +{each}: \S", described, re.MULTILINE)
+        ]
+        gives = str(signature.return_annotation)
+        if re.match(r"(tuple\[(?!.*\.\.\.)|dict\[|pl\.)", gives) and taken and "Returns:" not in (text or ""):
+            problems.append(f"{name}: no Returns for {gives}")
+        said = (text or "").partition("Raises:")[2] + of_class
+        problems += [f"{name}: no {each}" for each in sorted(raised_by(function)) if each not in said]
+    assert problems == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_class_that_a_door_exports_says_what_it_is(package: str) -> None:
+    door = importlib.import_module(f"fastetl.{package}")
+    classes = [(name, thing) for name in door.__all__ if inspect.isclass(thing := getattr(door, name))]
+    assert [
+        name for name, thing in classes if not (thing.__doc__ or "").partition("\n\n")[0].strip().endswith(".")
+    ] == []
 
 
 def test_the_contract_on_sdks_covers_every_package() -> None:

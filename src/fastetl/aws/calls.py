@@ -102,7 +102,11 @@ def _describe(error: Exception) -> Refusal:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether an error that was raised for a refused call may go away by itself."""
+    """Tell whether an error that was raised for a refused call may go away by itself.
+
+    Args:
+        error: as it was raised, with the SDK's error as its cause.
+    """
     cause = error.__cause__
     return isinstance(cause, ClientError | BotoCoreError | aiohttp.ClientError | OSError) and _describe(cause).transient
 
@@ -113,6 +117,14 @@ async def gather(
     """Do something for each thing, at most `at_once` at a time; give the results in the order of the things.
 
     The first error cancels the rest and is raised as itself.
+
+    Args:
+        do: called with each thing.
+        things: in their order.
+        at_once: calls in flight at most.
+
+    Returns:
+        The results, in the order of the things.
     """
     waiting = list(things)
     left = iter(enumerate(waiting))

@@ -19,6 +19,12 @@ class FunctionLog:
     """One log group. Every method raises `StackError` when CloudWatch Logs does not do what was asked."""
 
     def __init__(self, client: Any, log_group: str) -> None:
+        """Describe a function's log.
+
+        Args:
+            client: an open CloudWatch Logs client.
+            log_group: its name, like `/aws/lambda/ingest`.
+        """
         self._client = client
         self.log_group = log_group
 

@@ -68,13 +68,26 @@ class Ledger:
     """One ledger table. Every method raises `LedgerError` when DynamoDB does not do what was asked."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
+        """Describe a ledger.
+
+        Args:
+            client: an open DynamoDB client.
+            table: the table's name.
+        """
         self._client = client
         self.table = table
 
     # --- files ---------------------------------------------------------------------------------------------------
 
     async def register(self, item: FileItem) -> FileItem:
-        """Record a file; give what the ledger holds under this `file_id` now, which may be an earlier attempt's."""
+        """Record a file, unless its id is recorded already.
+
+        Args:
+            item: the file.
+
+        Returns:
+            What the ledger holds under this `file_id` now, which may be an earlier attempt's.
+        """
         row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
         if item.state == "PENDING":
             row |= _index_keys(item)
@@ -87,7 +100,14 @@ class Ledger:
         return item
 
     async def files(self, file_ids: Sequence[str]) -> dict[str, FileItem]:
-        """Read FILE items consistently; ids that the ledger does not know are left out."""
+        """Read FILE items consistently; ids that the ledger does not know are left out.
+
+        Args:
+            file_ids: of the files; any number.
+
+        Returns:
+            The items by `file_id`.
+        """
         chunks = [file_ids[n : n + _BATCH_GET] for n in range(0, len(file_ids), _BATCH_GET)]
         found: dict[str, FileItem] = {}
 
@@ -105,7 +125,11 @@ class Ledger:
         return found
 
     async def pending(self, pipeline: str) -> AsyncIterator[PendingFile]:
-        """What the index shows as waiting, oldest first, read page by page as far as the caller goes on."""
+        """Yield the files that the index shows as waiting, oldest first, page by page as far as the caller goes on.
+
+        Args:
+            pipeline: its name.
+        """
         buckets = [_Pages(self, f"{pipeline}#{n}") for n in range(INDEX_BUCKETS)]
         firsts = await gather(_Pages.next, buckets)
         heap = [(file.created, file.file_id, n, file) for n, file in enumerate(firsts) if file]
@@ -119,7 +143,13 @@ class Ledger:
                 heapq.heappop(heap)
 
     async def mark_loaded(self, file_ids: Iterable[str], batch_id: str, *, now_ms: int) -> None:
-        """Say of files that the warehouse has committed them. Repeating it changes nothing."""
+        """Mark files as loaded, after the warehouse has committed them. Repeating it changes nothing.
+
+        Args:
+            file_ids: of the files.
+            batch_id: the batch that loaded them.
+            now_ms: Unix milliseconds, from which the items' time to live counts.
+        """
         expires = now_ms // 1000 + LOADED_FILES_KEPT_SECONDS
 
         async def mark(file_id: str) -> None:
@@ -138,7 +168,13 @@ class Ledger:
         await gather(mark, file_ids)
 
     async def mark_quarantined(self, file_id: str, batch_id: str, reason: str) -> None:
-        """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded."""
+        """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded.
+
+        Args:
+            file_id: of the file.
+            batch_id: the batch that failed.
+            reason: for operators; in the warehouse's words.
+        """
         changes = {"state": "QUARANTINED", "batch_id": batch_id, "reason": reason}
         try:
             await self._update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
@@ -148,23 +184,40 @@ class Ledger:
     # --- for operators -------------------------------------------------------------------------------------------
 
     async def all_files(self, pipeline: str, *states: FileState) -> AsyncIterator[FileItem]:
-        """Read the FILE items of a pipeline, those of some states if any are named. Reads the whole table."""
+        """Read the FILE items of a pipeline, those of some states if any are named. Reads the whole table.
+
+        Args:
+            pipeline: its name.
+            states: the states that are wanted; every state where none is named.
+        """
         async for row in self._scan("F#", pipeline):
             item = parse_item(row, FileItem)
             if not states or item.state in states:
                 yield item
 
     async def requeue(self, item: FileItem) -> None:
-        """Let a file wait for a load again, provided that its state is still the item's."""
+        """Let a file wait for a load again, provided that its state is still the item's.
+
+        Args:
+            item: the file, as it was read.
+        """
         changes = {"state": "PENDING", "batch_id": "", "reason": "", **_index_keys(item)}
         await self._update(f"F#{item.file_id}", changes, remove=("expires",), only_if={"state": item.state})
 
     async def drop(self, item: FileItem) -> None:
-        """Give a quarantined file up. Its object stays."""
+        """Give a quarantined file up. Its object stays.
+
+        Args:
+            item: the file, as it was read.
+        """
         await self._update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
 
     async def end_rejects(self, file_id: str) -> None:
-        """Note that a file's rejects were replayed or dropped. An item that has expired needs no note."""
+        """Note that a file's rejects were replayed or dropped. An item that has expired needs no note.
+
+        Args:
+            file_id: of the file that the records were rejected from.
+        """
         try:
             await self._update(f"F#{file_id}", {"rejects_ended": True}, only_if={"file_id": file_id})
         except _ConditionFailedError:
@@ -173,23 +226,44 @@ class Ledger:
     # --- backfills -----------------------------------------------------------------------------------------------
 
     async def put_backfill(self, backfill: Backfill) -> None:
-        """Write down a backfill and how far it is."""
+        """Write down a backfill and how far it is.
+
+        Args:
+            backfill: the item to write.
+        """
         pk = f"E#{backfill.pipeline}#{backfill.epoch}"
         await self._call("put_item", Item=write_item({"pk": pk, **msgspec.to_builtins(backfill)}))
 
     async def backfill(self, pipeline: str, epoch: int) -> Backfill | None:
-        """Read a backfill consistently; None where there is none."""
+        """Read a backfill consistently; None where there is none.
+
+        Args:
+            pipeline: its name.
+            epoch: the backfill's.
+        """
         row = await self._get(f"E#{pipeline}#{epoch}")
         return parse_item(row, Backfill) if row else None
 
     async def put_converted(self, backfill: Backfill, converted: Converted) -> None:
-        """Write down that all files of a data file are registered."""
+        """Write down that all files of a data file are registered.
+
+        Args:
+            backfill: that the data file belongs to.
+            converted: the data file, with its counts.
+        """
         pk = f"X#{backfill.pipeline}#{backfill.epoch}#{converted.name}"
         row = {"pk": pk, "pipeline": backfill.pipeline, **msgspec.to_builtins(converted)}
         await self._call("put_item", Item=write_item(row))
 
     async def converted(self, backfill: Backfill) -> dict[str, Converted]:
-        """Read which data files are done, by name. Reads the whole table."""
+        """Read which data files are done, by name. Reads the whole table.
+
+        Args:
+            backfill: whose data files are asked for.
+
+        Returns:
+            The data files that are done, by their name in the export.
+        """
         kind = f"X#{backfill.pipeline}#{backfill.epoch}#"
         found = [parse_item(row, Converted) async for row in self._scan(kind, backfill.pipeline)]
         return {each.name: each for each in found}
@@ -197,14 +271,26 @@ class Ledger:
     # --- columns ------------------------------------------------------------------------------------------------
 
     async def written_columns(self, pipeline: str, table: str) -> tuple[str, ...]:
-        """Read which columns of a table loads have ever written, consistently."""
+        """Read which columns of a table loads have ever written, consistently.
+
+        Args:
+            pipeline: its name.
+            table: of the warehouse.
+        """
         row = await self._get(f"C#{pipeline}#{table}")
         return parse_item(row, WrittenColumns).columns if row else ()
 
     async def put_written_columns(
         self, pipeline: str, table: str, columns: tuple[str, ...], known: tuple[str, ...]
     ) -> None:
-        """Record which columns of a table loads have ever written, provided that the record is still `known`."""
+        """Record which columns of a table loads have ever written, provided that the record is still `known`.
+
+        Args:
+            pipeline: its name.
+            table: of the warehouse.
+            columns: their names.
+            known: the record as it was read before.
+        """
         pk = f"C#{pipeline}#{table}"
         if known:
             await self._update(pk, {"columns": columns}, only_if={"columns": known})
@@ -215,24 +301,41 @@ class Ledger:
     # --- ingest --------------------------------------------------------------------------------------------------
 
     async def put_ingest_error(self, failed: IngestError) -> None:
-        """Write down what ingest failed with last."""
+        """Write down what ingest failed with last.
+
+        Args:
+            failed: the pipeline, when, and the message without item content.
+        """
         row = {"pk": f"I#{failed.pipeline}", **msgspec.to_builtins(failed)}
         await self._call("put_item", Item=write_item(row))
 
     async def ingest_error(self, pipeline: str) -> IngestError | None:
-        """Read what ingest failed with last; None where it never did."""
+        """Read what ingest failed with last; None where it never did.
+
+        Args:
+            pipeline: its name.
+        """
         row = await self._get(f"I#{pipeline}")
         return parse_item(row, IngestError) if row else None
 
     # --- head and batches ----------------------------------------------------------------------------------------
 
     async def head(self, pipeline: str) -> Head | None:
-        """Read HEAD consistently; None where there is none."""
+        """Read HEAD consistently; None where there is none.
+
+        Args:
+            pipeline: its name.
+        """
         row = await self._get(f"P#{pipeline}")
         return parse_item(row, Head) if row else None
 
     async def create_head(self, pipeline: str, installation: str) -> Head:
-        """Make HEAD where there is none; should it have been lost, with the batches that are still open."""
+        """Make HEAD where there is none; should it have been lost, with the batches that are still open.
+
+        Args:
+            pipeline: its name.
+            installation: a name that no other installation has; batch ids depend on it.
+        """
         surviving = [batch.batch_id async for batch in self._open_batches(pipeline)]
         head = Head(pipeline, generation=1, open=tuple(surviving), installation=installation)
         row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
@@ -240,14 +343,26 @@ class Ledger:
         return head
 
     async def batch(self, batch_id: str) -> Batch:
-        """Read a batch consistently."""
+        """Read a batch consistently.
+
+        Args:
+            batch_id: of the batch.
+        """
         row = await self._get(f"B#{batch_id}")
         if row is None:
             raise LedgerError(f"batch {batch_id} is open but has no item; run `fastetl rebuild-ledger`")
         return parse_item(row, Batch)
 
     async def change_head(self, head: Head, **changes: Any) -> Head:
-        """Change HEAD, provided that nobody has since it was read."""
+        """Change HEAD, provided that nobody has since it was read.
+
+        Args:
+            head: HEAD as it was read.
+            changes: its new values, by name.
+
+        Returns:
+            HEAD with the changes and a higher generation.
+        """
         changes["generation"] = head.generation + 1
         await self._update(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
         return msgspec.structs.replace(head, **changes)
@@ -256,6 +371,14 @@ class Ledger:
         """Put batches into HEAD in one transaction, in the place of the one that they split, if any.
 
         A batch of the same files that was closed before is taken up again, and its attempts go on rising.
+
+        Args:
+            head: HEAD as it was read.
+            batches: to put into it.
+            instead_of: the batch that they are the parts of.
+
+        Returns:
+            HEAD with the batches and a higher generation.
         """
         kept = [batch_id for batch_id in head.open if instead_of is None or batch_id != instead_of.batch_id]
         opened = tuple(kept) + tuple(batch.batch_id for batch in batches)
@@ -265,12 +388,30 @@ class Ledger:
         return await self._swap(head, writes, open=opened, load_requested=False)
 
     async def advance(self, batch: Batch, **changes: Any) -> Batch:
-        """Take one step of a batch, provided that nobody else has taken it."""
+        """Take one step of a batch, provided that nobody else has taken it.
+
+        Args:
+            batch: as it was read.
+            changes: its new values, by name.
+
+        Returns:
+            The batch with the changes.
+        """
         await self._call("update_item", **self._moved(batch, changes))
         return msgspec.structs.replace(batch, **changes)
 
     async def close_batch(self, head: Head, batch: Batch, state: BatchState, **changes: Any) -> Head:
-        """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's."""
+        """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's.
+
+        Args:
+            head: HEAD as it was read.
+            batch: as it was read.
+            state: how it ended.
+            changes: HEAD's new values, by name.
+
+        Returns:
+            HEAD without the batch.
+        """
         changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
         if state == "LOADED" and head.paused_by == "fastetl":
             changes |= {"paused": "", "paused_by": ""}
@@ -339,7 +480,15 @@ class Ledger:
         return parse_item(row, FileItem)
 
     async def pending_page(self, q: str, start: Mapping[str, Any] | None) -> tuple[list[PendingFile], Any]:
-        """One page of one of the index's keys, and where the next begins; None where there is none."""
+        """Read one page of one of the index's keys.
+
+        Args:
+            q: the index's key: a pipeline's name and one of its buckets.
+            start: where the page begins, as an earlier call gave it; None for the first.
+
+        Returns:
+            The files, and where the next page begins; None where there is none.
+        """
         page = {"ExclusiveStartKey": start} if start else {}
         answer = await self._call(
             "query",

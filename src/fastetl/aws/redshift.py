@@ -48,6 +48,12 @@ class Warehouse:
     """One database behind the Data API. Every method raises `WarehouseError`, `transient` where waiting may help."""
 
     def __init__(self, client: RedshiftDataAPIServiceClient, target: RedshiftTarget) -> None:
+        """Describe a warehouse.
+
+        Args:
+            client: an open client of the Redshift Data API.
+            target: workgroup or cluster, database and credentials.
+        """
         self._client = client
         self._connection: dict[str, Any] = _connection(target)
 
@@ -81,7 +87,14 @@ class Warehouse:
         return str(answer["Id"])
 
     async def describe(self, statement_id: str) -> Run:
-        """Ask what became of statements. An answer other than FINISHED is never proof that nothing was committed."""
+        """Ask what became of statements. An answer other than FINISHED is never proof that nothing was committed.
+
+        Args:
+            statement_id: as `submit` gave it.
+
+        Returns:
+            State, error and the place of the statement that failed.
+        """
         try:
             answer = await self._call("describe_statement", Id=statement_id)
         except WarehouseError as error:
@@ -101,7 +114,14 @@ class Warehouse:
         )
 
     async def find(self, name: str) -> str:
-        """The id of statements by their exact name, for an id that was never stored; empty where there are none."""
+        """Find the id of statements by their exact name, where the id was never stored.
+
+        Args:
+            name: as it was submitted.
+
+        Returns:
+            The id; empty where there are none of this name.
+        """
         # StatementName filters by prefix, and without Status only finished ones are listed.
         page: dict[str, Any] = {}
         while True:
@@ -114,7 +134,15 @@ class Warehouse:
             page = {"NextToken": answer["NextToken"]}
 
     async def rows(self, statement_id: str, index: int) -> list[tuple[str, ...]]:
-        """The rows that statement `index` of a finished transaction gave, every value as text, NULL as ''."""
+        """Read the rows that one statement of a finished transaction gave.
+
+        Args:
+            statement_id: of the transaction.
+            index: of the statement in it, from 0 on.
+
+        Returns:
+            The rows, every value as text, NULL as an empty text.
+        """
         rows: list[tuple[str, ...]] = []
         page: dict[str, Any] = {}
         while True:
@@ -127,6 +155,11 @@ class Warehouse:
     async def run(self, statements: Sequence[Statement], *, name: str, token: Token) -> str:
         """Submit statements as one transaction, wait for its end, and return its id.
 
+        Args:
+            statements: in their order; at most `limits.MAX_STATEMENTS`.
+            name: by which `find` finds them.
+            token: parts of the client token; the same parts run the statements once.
+
         Raises:
             WarehouseError: it was not taken, or failed.
         """
@@ -134,6 +167,10 @@ class Warehouse:
 
     async def end(self, statement_id: str, *, failing: bool = False) -> str:
         """Wait for the end of statements; give their id.
+
+        Args:
+            statement_id: as `submit` gave it.
+            failing: whether it is an error that they failed.
 
         Raises:
             WarehouseError: they failed, and `failing` says that this is an error.
@@ -145,7 +182,11 @@ class Warehouse:
         return statement_id
 
     async def cancel(self, statement_id: str) -> None:
-        """Ask to stop statements. They may commit all the same."""
+        """Ask to stop statements. They may commit all the same.
+
+        Args:
+            statement_id: as `submit` gave it.
+        """
         await self._call("cancel_statement", Id=statement_id)
 
     async def _call(self, operation: str, **arguments: Any) -> Any:

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def find_local(names: Iterable[str], root: Path) -> dict[str, Path]:
-    """Find those that lie on this machine; relative paths begin at `root`."""
+    """Find the files of enrichments that are on this machine.
+
+    Args:
+        names: paths, and `s3://bucket/key`, which are left out.
+        root: the folder where relative paths begin.
+
+    Returns:
+        The paths by name; files that are missing are left out.
+    """
     found = {name: root / name for name in names if not name.startswith("s3://")}
     return {name: path for name, path in found.items() if path.is_file()}
 
@@ -25,6 +33,14 @@ class References:
     """The same files, with those on S3 fetched into `folder`."""
 
     def __init__(self, client: S3Client, names: Iterable[str], *, root: Path, folder: Path) -> None:
+        """Describe the files that enrichments read.
+
+        Args:
+            client: an open S3 client.
+            names: paths, and `s3://bucket/key`.
+            root: the folder where relative paths begin.
+            folder: where copies of objects are kept.
+        """
         self._client = client
         self._folder = folder
         self._etags: dict[str, str] = {name: "" for name in names if name.startswith("s3://")}

@@ -101,6 +101,12 @@ class Bucket:
     """One bucket. Every method raises `StorageError` when S3 does not do what was asked."""
 
     def __init__(self, client: S3Client, name: str) -> None:
+        """Describe a bucket.
+
+        Args:
+            client: an open S3 client.
+            name: the bucket's name.
+        """
         self._client = client
         self._name = name
 
@@ -111,6 +117,16 @@ class Bucket:
 
         A single piece goes up as it is; several as the parts of a multipart upload, up to `max_parts_in_flight` of them
         at once, while the next are still being made. Whatever interrupts it, no upload is left open.
+
+        Args:
+            key: of the object.
+            pieces: the body, in order; each but the last is at least as large as S3 wants a part
+                (`limits.MIN_PART_BYTES`).
+            metadata: kept with the object, as text.
+            max_parts_in_flight: parts that go up at the same time.
+
+        Returns:
+            The object that is there now: the new one, or the one that was there before.
         """
         first_two = list(itertools.islice(pieces, 2))
         try:
@@ -123,11 +139,23 @@ class Bucket:
             raise
 
     async def replace(self, key: str, body: bytes) -> None:
-        """Write an object whether or not there is one of this name."""
+        """Write an object whether or not there is one of this name.
+
+        Args:
+            key: of the object.
+            body: its new content.
+        """
         await self.call("put_object", Key=key, Body=body, ChecksumCRC32=_base64(isal_zlib.crc32(body)))
 
     async def head(self, key: str) -> StoredObject | None:
-        """Tell of an object without reading it; None where there is none."""
+        """Read what S3 knows of an object, without its content.
+
+        Args:
+            key: of the object.
+
+        Returns:
+            Size, checksum and metadata; None where there is no such object.
+        """
         try:
             answer = await self.call("head_object", Key=key, ChecksumMode="ENABLED")
         except RefusedError as error:
@@ -138,7 +166,11 @@ class Bucket:
         return StoredObject(key, answer["ContentLength"], checksum, dict(answer["Metadata"]), created=False)
 
     async def get(self, key: str) -> bytes:
-        """Read a whole object; the SDK compares it with its checksum."""
+        """Read a whole object; the SDK compares it with its checksum.
+
+        Args:
+            key: of the object.
+        """
 
         async def read(answer: Any) -> bytes:
             async with answer["Body"] as body:
@@ -149,7 +181,15 @@ class Bucket:
         return content
 
     async def download(self, key: str, into: Path) -> bytes:
-        """Copy an object into a file, a piece at a time; give its MD5."""
+        """Copy an object into a file, a piece at a time.
+
+        Args:
+            key: of the object.
+            into: the file, which is overwritten.
+
+        Returns:
+            The content's MD5, 16 bytes.
+        """
         md5: bytes = await self.call("get_object", lambda answer: _write(answer, into), Key=key)
         return md5
 
@@ -176,7 +216,11 @@ class Bucket:
         return found
 
     async def list_keys(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that begin so, in the order of their UTF-8 bytes."""
+        """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes.
+
+        Args:
+            prefix: the beginning; empty for every key.
+        """
         page: dict[str, Any] = {}
         while True:
             answer = await self.call("list_objects_v2", Prefix=prefix, **page)
@@ -187,7 +231,14 @@ class Bucket:
             page = {"ContinuationToken": answer["NextContinuationToken"]}
 
     async def restore(self, key: str) -> bool:
-        """Tell whether an object can be read; have it brought back if it is in an archive."""
+        """Ask S3 for an object that is in an archive, unless it can be read.
+
+        Args:
+            key: of the object.
+
+        Returns:
+            Whether it can be read now.
+        """
         answer = await self.call("head_object", Key=key)
         state = answer.get("Restore", "")
         if answer.get("StorageClass") not in _ARCHIVES or 'ongoing-request="false"' in state:
@@ -198,7 +249,11 @@ class Bucket:
         return False
 
     async def delete(self, key: str) -> None:
-        """Delete an object; that there is none is no error."""
+        """Delete an object; that there is none is no error.
+
+        Args:
+            key: of the object.
+        """
         await self.call("delete_object", Key=key)
 
     async def call(self, operation: str, read: Callable[[Any], Awaitable[Any]] | None = None, **arguments: Any) -> Any:

@@ -44,6 +44,13 @@ class SourceTable:
     """One DynamoDB table. Every method raises `SourceError` when DynamoDB does not do what was asked."""
 
     def __init__(self, client: DynamoDBClient, name: str, streams: DynamoDBStreamsClient | None = None) -> None:
+        """Describe a source table.
+
+        Args:
+            client: an open DynamoDB client.
+            name: the table's name.
+            streams: an open DynamoDB Streams client, for what is asked of the stream.
+        """
         self._client = client
         self._streams = streams
         self.name = name
@@ -67,12 +74,24 @@ class SourceTable:
         )
 
     async def sample(self, count: int) -> list[Item]:
-        """Read the first `count` items that DynamoDB gives, which are in no order; at most 1 MB of them."""
+        """Read the first `count` items that DynamoDB gives, which are in no order; at most 1 MB of them.
+
+        Args:
+            count: of items.
+        """
         answer = await self._call("scan", TableName=self.name, Limit=count)
         return [as_written(item) for item in answer["Items"]]
 
     async def scan(self, segment: int, segments: int) -> AsyncIterator[tuple[list[Item], float]]:
-        """Read one of the table's segments, page by page; with each the read units that it took."""
+        """Read one of the table's segments, page by page.
+
+        Args:
+            segment: its number, from 0 on.
+            segments: how many the table is divided into.
+
+        Returns:
+            Pages of items, each with the read units that it took.
+        """
         page: dict[str, Any] = {}
         while True:
             answer = await self._call(
@@ -111,7 +130,16 @@ class SourceTable:
         }
 
     async def export(self, bucket: str, prefix: str, token: str) -> str:
-        """Have the table exported as it is now; give the export's ARN. The same token gives the same, for 8 hours."""
+        """Have the table exported as it is now. The same token gives the same export, for 8 hours.
+
+        Args:
+            bucket: that the export is written to.
+            prefix: of its keys.
+            token: the client token.
+
+        Returns:
+            The export's ARN.
+        """
         arn = (await self.describe()).arn
         answer = await self._call(
             "export_table_to_point_in_time",
@@ -125,6 +153,9 @@ class SourceTable:
 
     async def exported(self, export_arn: str) -> bool:
         """Ask whether an export is complete.
+
+        Args:
+            export_arn: of the export.
 
         Raises:
             SourceError: it failed.

@@ -15,6 +15,12 @@ class Stack:
     """One stack. Every method raises `StackError` when CloudFormation does not do what was asked."""
 
     def __init__(self, client: Any, name: str) -> None:
+        """Describe a stack.
+
+        Args:
+            client: an open CloudFormation client.
+            name: the stack's name.
+        """
         self._client = client
         self.name = name
 

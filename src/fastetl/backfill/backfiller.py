@@ -61,6 +61,12 @@ class Backfiller:
     """Carries exports of one pipeline's table over."""
 
     def __init__(self, deployment: Deployment, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Describe a backfill of one pipeline.
+
+        Args:
+            deployment: of the pipeline.
+            sleep: waits for a number of seconds.
+        """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
@@ -72,7 +78,11 @@ class Backfiller:
     # --- epochs --------------------------------------------------------------------------------------------------
 
     async def begin_epoch(self) -> EpochStart:
-        """Begin a new epoch, a minute from now. From then on an export may be taken."""
+        """Begin a new epoch, a minute from now. From then on an export may be taken.
+
+        Raises:
+            ExportError: HEAD changes all the time.
+        """
         for _ in range(RACES):
             head = await self._head()
             epoch = max((start.epoch for start in head.epochs), default=0) + 1
@@ -87,7 +97,11 @@ class Backfiller:
         raise ExportError(f"HEAD of {self._pipeline.name} changes all the time; try again")
 
     async def wait_for(self, start: EpochStart) -> None:
-        """Wait until an export of the epoch may be taken."""
+        """Wait until an export of the epoch may be taken.
+
+        Args:
+            start: the epoch, as `begin_epoch` gave it.
+        """
         until = start.starts_at + CLOCK_SLACK_SECONDS
         while (left := until - self._clock()) > 0:
             await self._sleep(left)
@@ -131,14 +145,23 @@ class Backfiller:
         return backfill
 
     async def left(self, backfill: Backfill, files: Sequence[DataFile]) -> list[DataFile]:
-        """Give the data files that are not converted yet."""
+        """Give the data files that are not converted yet.
+
+        Args:
+            backfill: as `open` gave it.
+            files: of the export.
+        """
         done = await self._ledger.converted(backfill)
         return [file for file in files if file.name not in done]
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     async def unfinished(self, backfill: Backfill) -> Unfinished:
-        """Tell what has to be loaded before the backfill is over; reads the whole ledger."""
+        """Tell what has to be loaded before the backfill is over; reads the whole ledger.
+
+        Args:
+            backfill: as `open` gave it.
+        """
         done = await self._ledger.converted(backfill)
         files = [file async for file in self._ledger.all_files(backfill.pipeline, "PENDING", "QUARANTINED")]
         # Later changes of the stream may wait on: they are newer than whatever the end touches.
@@ -152,6 +175,13 @@ class Backfiller:
 
     async def finish(self, backfill: Backfill, *, despite_rejects: bool = False) -> Unfinished:
         """End the backfill if everything is loaded; delete what a resync found gone. Repeating it changes nothing.
+
+        Args:
+            backfill: as `open` gave it.
+            despite_rejects: delete rows although items of the export were rejected.
+
+        Returns:
+            What is still missing; false where the backfill has ended.
 
         Raises:
             WarehouseError: the tombstones could not be made; try again.

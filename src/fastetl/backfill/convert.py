@@ -40,6 +40,13 @@ class Converter:
     """Converts one pipeline's exports."""
 
     def __init__(self, pipeline: Pipeline, files: FileStore, enricher: Enricher) -> None:
+        """Describe a converter of data files.
+
+        Args:
+            pipeline: whose table was exported.
+            files: writes the files.
+            enricher: runs the pipeline's enrichments.
+        """
         self._pipeline = pipeline
         # An export's lines are those of a stream, whatever the pipeline reads.
         self._decoder = Decoder(msgspec.structs.replace(pipeline, source="stream"))

@@ -20,6 +20,12 @@ class ExportFolder:
     """An export's folder. Raises `ExportError`, or `StorageError` where S3 does not do what was asked."""
 
     def __init__(self, client: Any, location: str) -> None:
+        """Describe an export's folder.
+
+        Args:
+            client: an open S3 client.
+            location: `s3://bucket/prefix/AWSDynamoDB/01234-abcd`, or a folder's path.
+        """
         self._location = location.rstrip("/")
         self._bucket: Bucket | None = None
         if location.startswith("s3://"):
@@ -36,7 +42,12 @@ class ExportFolder:
         return export, files
 
     async def fetch(self, file: DataFile, into: Path) -> None:
-        """Copy a data file and compare it with its checksum."""
+        """Copy a data file and compare it with its checksum.
+
+        Args:
+            file: of the export.
+            into: the file to write.
+        """
         if self._bucket:
             md5 = await self._bucket.download(file.key, into)
         else:

@@ -45,13 +45,24 @@ class Throttle:
     def __init__(
         self, units_per_second: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
     ) -> None:
+        """Describe a limit of the rate at which read units are used.
+
+        Args:
+            units_per_second: the limit; 0 for none.
+            clock: gives Unix seconds.
+            sleep: waits for a number of seconds.
+        """
         self._rate = units_per_second
         self._clock = clock
         self._sleep = sleep
         self._free_at = clock()
 
     async def used(self, units: float) -> None:
-        """Wait until what was just used has been paid for."""
+        """Wait as long as the limit asks for after some read units were used.
+
+        Args:
+            units: that were just used.
+        """
         if self._rate:
             self._free_at = max(self._free_at, self._clock()) + units / self._rate
             await self._sleep(max(0.0, self._free_at - self._clock()))

@@ -26,6 +26,10 @@ def build_converter(column: Column, null_marker: str) -> Converter:
 
     It raises `UnfitError` with one of these reasons: `type`, `malformed`, `range`, `scale`, `precision`, `format`,
     `too_long`, `empty`, `not_ascii`, `trailing_blanks`, `nul`, `surrogate`, `null_marker`.
+
+    Args:
+        column: its type, format and policy.
+        null_marker: the text that stands for NULL, which no value may equal.
     """
     return _guard(column, column.type.rule.convert(column), null_marker)
 
@@ -34,6 +38,10 @@ def build_shortener(column: Column, null_marker: str) -> Converter | None:
     """Build the function that makes a value fit that is too long or too precise; None where a type has none.
 
     It raises `UnfitError` where shortening does not help.
+
+    Args:
+        column: its type and format.
+        null_marker: the text that stands for NULL, which no value may equal.
     """
     shorten = column.type.rule.shorten
     return _guard(column, shorten(column), null_marker) if shorten else None
@@ -43,6 +51,10 @@ def build_path_converter(column: Column, null_marker: str) -> Callable[[Any], st
     """Build the function that gives a column's text from the value of its path's first attribute.
 
     It raises `UnfitError` as the functions of `build_converter` do.
+
+    Args:
+        column: its type, format, policy and path.
+        null_marker: the text that stands for NULL, which no value may equal.
     """
     convert, steps = build_converter(column, null_marker), column.path[1:]
 
@@ -54,7 +66,15 @@ def build_path_converter(column: Column, null_marker: str) -> Callable[[Any], st
 
 
 def make_example(column: Column, chance: Random) -> dict[str, Any]:
-    """Make up an attribute value that fits a column."""
+    """Make up an attribute value that fits a column.
+
+    Args:
+        column: its type, format and path.
+        chance: seeded; the same seed makes the same value.
+
+    Returns:
+        The value, as DynamoDB JSON has it: `{"N": "1"}`.
+    """
     return {column.tag if column.tag != DOCUMENT else "M": column.type.rule.example(column, chance)}
 
 

@@ -33,6 +33,10 @@ _PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")
 def build_json(tag: str, content: Any) -> str:
     """Give any value as JSON for SUPER: sets as sorted arrays, binary as base64, numbers with all their digits.
 
+    Args:
+        tag: the value's DynamoDB type: `S`, `N`, `M` and so on.
+        content: the value, as DynamoDB JSON has it.
+
     Raises:
         UnfitError: SUPER cannot hold it.
     """

@@ -19,18 +19,35 @@ else:
 
 
 def natural_dtype(kind: RedshiftType) -> Any:
-    """Give the Polars dtype in which an enrichment sees a column of this Redshift type; SUPER stays JSON text."""
+    """Give the Polars dtype in which an enrichment sees a column of this Redshift type; SUPER stays JSON text.
+
+    Args:
+        kind: the column's type.
+    """
     return kind.rule.dtype(kind)
 
 
 def read_column(name: str, kind: RedshiftType) -> pl.Expr:
-    """Build what turns a column's text, as COPY reads it, into its natural dtype; nothing is rounded."""
+    """Build what turns a column's text, as COPY reads it, into its natural dtype; nothing is rounded.
+
+    Args:
+        name: of a column of text.
+        kind: its Redshift type.
+
+    Returns:
+        An expression of the column's natural dtype; NULL where the text is none of its values.
+    """
     read = kind.rule.read
     return read(pl.col(name)) if read else pl.col(name).cast(natural_dtype(kind))
 
 
 def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tuple[pl.Series, dict[int, str]]:
     """Give an enrichment's output as text for COPY.
+
+    Args:
+        values: of the enrichment's output.
+        kind: the output's Redshift type.
+        null_marker: the text that stands for NULL, which no value may equal.
 
     Returns:
         The texts, NULL where a value does not fit; and for each of these places the reason, as `UnfitError` has it.

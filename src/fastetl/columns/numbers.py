@@ -134,7 +134,12 @@ def _nearest(value: float, code: str) -> float:
 
 
 def round_to_scale(number: Decimal, kind: RedshiftType) -> str:
-    """Write a number with as many digits after the point as a DECIMAL column has, half to even; others as it is."""
+    """Write a number with as many digits after the point as a DECIMAL column has, half to even; others as it is.
+
+    Args:
+        number: any finite number.
+        kind: the column's type.
+    """
     if kind.kind == "DECIMAL":
         number = number.quantize(Decimal((0, (1,), -kind.scale)), ROUND_HALF_EVEN, _WIDE)
     return plain(number)

@@ -25,6 +25,12 @@ class UnfitError(Exception):
     """A value does not fit: `reason` is a code, `detail` says what would fit; neither holds item content."""
 
     def __init__(self, reason: str, detail: str) -> None:
+        """Say why a value does not fit.
+
+        Args:
+            reason: one of the reasons that `build_converter` lists.
+            detail: what would fit; it quotes no value.
+        """
         self.reason = reason
         self.detail = detail
         super().__init__(reason)

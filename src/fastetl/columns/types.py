@@ -40,6 +40,9 @@ class RedshiftType(msgspec.Struct, frozen=True):
     def parse(cls, text: str) -> Self:
         """Read a type as people write it in DDL, synonyms included.
 
+        Args:
+            text: like `DECIMAL(38,2)`, in any case.
+
         Raises:
             ValueError: the text is not a type that fastetl can load, or an argument is out of range.
         """
@@ -65,7 +68,11 @@ class RedshiftType(msgspec.Struct, frozen=True):
         return RULES[self.kind]
 
     def holds(self, other: RedshiftType) -> bool:
-        """Tell whether every value of another type fits this one."""
+        """Tell whether every value of another type fits this one.
+
+        Args:
+            other: the type of the values.
+        """
         return (
             self.kind in {other.kind, *other.rule.wider}
             and self.length >= other.length

@@ -22,6 +22,12 @@ _NUMERAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,4})?|[+-]?\.
 def only(value: Any) -> tuple[str, Any]:
     """Take an attribute value apart into its tag and its content.
 
+    Args:
+        value: like `{"S": "text"}`.
+
+    Returns:
+        Tag and content: `("S", "text")`.
+
     Raises:
         UnfitError: it does not have exactly one tag.
     """
@@ -33,6 +39,10 @@ def only(value: Any) -> tuple[str, Any]:
 
 def follow_path(value: Any, steps: Sequence[str | int]) -> Any:
     """Go down a path from a value; None where there is nothing.
+
+    Args:
+        value: an attribute value, as DynamoDB JSON has it.
+        steps: names of maps' members, and places in lists.
 
     Raises:
         UnfitError: something on the way is neither a map nor a list.
@@ -58,6 +68,9 @@ def _step(tag: str, content: Any, step: str | int) -> Any:
 
 def parse_number(content: Any) -> Decimal:
     """Read DynamoDB's number, exactly.
+
+    Args:
+        content: the text that DynamoDB JSON has for a number.
 
     Raises:
         UnfitError: it is not a number that DynamoDB can have.
@@ -85,7 +98,11 @@ def take_number(tag: str, content: Any) -> Decimal:
 
 
 def plain(number: Decimal) -> str:
-    """Write all digits of a number, without exponent and trailing zeros; zero has no sign."""
+    """Write all digits of a number, without exponent and trailing zeros; zero has no sign.
+
+    Args:
+        number: any finite number.
+    """
     text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -94,6 +111,9 @@ def plain(number: Decimal) -> str:
 
 def check_text(text: Any) -> bytes:
     """Give a text's UTF-8.
+
+    Args:
+        text: anything; only a text passes.
 
     Raises:
         UnfitError: Redshift cannot hold it.

@@ -25,7 +25,12 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     """`package.module:function`."""
 
     def problems(self, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            inputs: names of the columns that it reads.
+            outputs: names of the columns that it is to give.
+        """
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.function):
             yield "function", f"{self.function!r} names no function", 'Write it "package.module:function"'
         if not inputs:
@@ -40,7 +45,11 @@ class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     """In the dialect of Polars, which reaches no file."""
 
     def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            outputs: names of the columns that it is to give.
+        """
         if len(outputs) != 1:
             yield "outputs", "an expression gives exactly one column", "Name one output, with its type"
 
@@ -52,7 +61,11 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """In the dialect of Polars, which reaches no file."""
 
     def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            outputs: names of the columns that it is to give: there must be none.
+        """
         if outputs:
             yield "outputs", "a filter gives no column", "Leave outputs out, or use kind = 'expression'"
 
@@ -68,7 +81,11 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     """For `truncate`: how many are kept."""
 
     def problems(self, _inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            outputs: names of the columns that it masks.
+        """
         if (self.method == "hash") is not bool(self.key_variable):
             yield "key_variable", "it goes with the method hash, which needs it", "Name the variable that holds the key"
         if (self.method == "truncate") is not (self.characters >= 0):
@@ -88,7 +105,12 @@ class GeoIp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     """For every output, where in a record it stands, as `country.iso_code`."""
 
     def problems(self, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            inputs: names of the columns that it reads.
+            outputs: names of the columns that it is to give.
+        """
         if len(inputs) != 1:
             yield "inputs", "one column holds the addresses", 'Name it, as inputs = ["ip"]'
         for name in outputs:
@@ -109,7 +131,12 @@ class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """The table's columns, for outputs of another name."""
 
     def problems(self, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Tell what is wrong: setting, message and remedy."""
+        """Tell what is wrong: setting, message and remedy.
+
+        Args:
+            inputs: names of the columns that it reads.
+            outputs: names of the columns that it is to give.
+        """
         if not inputs or (self.on and len(self.on) != len(inputs)):
             yield (
                 "on",

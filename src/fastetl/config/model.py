@@ -186,7 +186,10 @@ class Config(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(name for pipeline in self.pipelines for name in pipeline.references))
 
     def pipeline(self, name: str) -> Pipeline:
-        """The pipeline of this name.
+        """Give the pipeline of a name.
+
+        Args:
+            name: as the configuration has it.
 
         Raises:
             KeyError: there is none.
@@ -198,6 +201,9 @@ class Config(msgspec.Struct, frozen=True):
 
     def pipelines_for(self, event_source_arn: str) -> tuple[Pipeline, ...]:
         """Give the pipelines that read a stream: of a table the one, of a Kinesis stream one for each of its tables.
+
+        Args:
+            event_source_arn: of the event's records.
 
         Raises:
             EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
@@ -213,5 +219,9 @@ class Config(msgspec.Struct, frozen=True):
         return tuple(found)
 
     def takes_nameless(self, pipeline: Pipeline) -> bool:
-        """Tell whether a pipeline rejects the records of its Kinesis stream that name no table: the first one does."""
+        """Tell whether a pipeline rejects the records of its Kinesis stream that name no table: the first one does.
+
+        Args:
+            pipeline: one of the configuration's.
+        """
         return pipeline.source != "kinesis" or self.pipelines_for(pipeline.stream_arn)[0].name == pipeline.name

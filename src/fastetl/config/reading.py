@@ -69,6 +69,10 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
     What the environment says wins over the file wherever the file says it: over `bucket`, `ledger_table` and `prefix`,
     and over the `[redshift]` of all pipelines and of each. A warehouse that it names takes the place of any other.
 
+    Args:
+        text: the content of `fastetl.toml`.
+        environ: environment variables by name.
+
     Raises:
         ConfigError: with every problem, its place and its remedy.
     """
@@ -80,6 +84,13 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
 
 def parse_usable_config(text: str, environ: Mapping[str, str]) -> tuple[Config, tuple[Problem, ...]]:
     """Read a configuration as far as it can be used: without the pipelines that have problems, and with these.
+
+    Args:
+        text: the content of `fastetl.toml`.
+        environ: environment variables by name.
+
+    Returns:
+        The configuration of the usable pipelines, and the problems of the others.
 
     Raises:
         ConfigError: nothing of it can be used.
@@ -354,6 +365,9 @@ def _parse_bytes(value: Any) -> int:
 
 def parse_seconds(value: Any) -> int:
     """Read an age: seconds, or with a unit.
+
+    Args:
+        value: a number of seconds, or a text like `90s`, `15m`, `2h`.
 
     Raises:
         ValueError: it is none.

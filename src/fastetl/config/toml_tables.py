@@ -97,7 +97,11 @@ class Table:
 
 
 def quote_toml(text: str) -> str:
-    """Write a text as TOML's basic string."""
+    """Write a text as TOML's basic string.
+
+    Args:
+        text: of any characters.
+    """
     escaped = re.sub(r'["\\]', lambda match: "\\" + match[0], text)
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
 

@@ -88,7 +88,16 @@ class Changes(msgspec.Struct, frozen=True):
 def count_drift(
     ignored: Mapping[str, int], misfits: Mapping[tuple[str, str], int], rejects: Mapping[tuple[str, str], int]
 ) -> dict[str, int]:
-    """Sum what did not fit the columns, as the ledger keeps it."""
+    """Sum what did not fit the columns, as the ledger keeps it.
+
+    Args:
+        ignored: counts by attribute.
+        misfits: counts by column and reason.
+        rejects: counts by column and reason.
+
+    Returns:
+        Counts by `ignored/<attribute>`, `misfit/<column>/<reason>` and `reject/<column>/<reason>`.
+    """
     drift: Counter[str] = Counter()
     for name, count in ignored.items():
         drift[f"ignored/{cut_name(name)}"] += count
@@ -99,6 +108,9 @@ def count_drift(
 
 def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:
     """Find the stream that an event comes from, without decoding it.
+
+    Args:
+        event: the JSON that Lambda hands over, or what it means.
 
     Raises:
         EventError: the event does not say.
@@ -125,20 +137,29 @@ class LineReader(Protocol):
         ...
 
     def read(self, line: bytes, number: int) -> dict[str, Any] | Reject:
-        """Give the record that DynamoDB Streams would have sent; a reject where the line is none of an export."""
+        """Give the record that DynamoDB Streams would have sent; a reject where the line is none of an export.
+
+        Args:
+            line: of a data file.
+            number: the line's number in its data file.
+
+        Returns:
+            The record, as an event has it; or the reject.
+        """
         ...
 
 
 class Decoder:
-    """Decodes one pipeline's events, and lines of its table's exports.
-
-    Args:
-        pipeline: whose columns they become.
-        is_native: whether the native pass may be used; the reference alone gives the same.
-        takes_nameless: of a Kinesis stream, whether records of no table are this pipeline's to reject.
-    """
+    """Decodes one pipeline's events, and lines of its table's exports."""
 
     def __init__(self, pipeline: Pipeline, *, is_native: bool = True, takes_nameless: bool = True) -> None:
+        """Describe a decoder of one pipeline's events.
+
+        Args:
+            pipeline: its columns and policies.
+            is_native: whether the native pass may be used; the reference alone gives the same.
+            takes_nameless: whether records of a Kinesis stream that name no table are this pipeline's rejects.
+        """
         self._pipeline = pipeline
         self._takes_nameless = takes_nameless
         self._general = GeneralDecoder(pipeline)
@@ -152,6 +173,14 @@ class Decoder:
     def decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
         """Convert an event, whole, as Lambda's own bytes or as a dict.
 
+        Args:
+            event: the JSON that Lambda hands over, or what it means.
+            epochs: by which changes are stamped.
+
+        Returns:
+            A frame with a row for each record that fits, every column as the text that COPY reads; and what did not
+            fit.
+
         Raises:
             EventError: it is not an event of one stream.
             MisfitError: a value does not fit a column whose policy is `fail`.
@@ -163,7 +192,12 @@ class Decoder:
         return self._decode(event, epochs)
 
     def write_records(self, event: bytes | bytearray | dict[str, Any], positions: Iterable[int]) -> list[str]:
-        """Write records of an event as rejects keep them, by their positions among those that `decode` received."""
+        """Write records of an event as rejects keep them, by their positions among those that `decode` received.
+
+        Args:
+            event: that `decode` was given.
+            positions: of the records, from 0 on.
+        """
         records = parse_records(self._unwrap(event).event if self._pipeline.source == "kinesis" else event)
         return [write_record(records[position]) for position in positions]
 
@@ -191,6 +225,10 @@ class Decoder:
 
     def decode_each(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
         """Do the same by the reference alone, record by record: what the native pass is held against.
+
+        Args:
+            event: the JSON that Lambda hands over, or what it means.
+            epochs: by which changes are stamped.
 
         Raises:
             EventError, MisfitError: as `decode` does.
@@ -229,7 +267,14 @@ class Decoder:
         return msgspec.structs.replace(changes, native_error=native_error)
 
     def write_lines(self, text: bytes, reader: LineReader, first_line: int, positions: Iterable[int]) -> list[str]:
-        """Write lines of an export as rejects keep their records; the arguments are those of `decode_lines`."""
+        """Write lines of an export as rejects keep their records; the arguments are those of `decode_lines`.
+
+        Args:
+            text: lines of a data file.
+            reader: of the export's format.
+            first_line: the number of the text's first line.
+            positions: of the lines, from 0 on.
+        """
         lines = text.removesuffix(b"\n").split(b"\n")
         records = (reader.read(lines[position], first_line + position) for position in positions)
         return [record.record if isinstance(record, Reject) else write_record(record) for record in records]

@@ -93,6 +93,9 @@ def _parse_event(event: bytes) -> Any:
 def parse_record(text: bytes) -> Any:
     """Read one record's JSON, lone surrogates and broken UTF-8 included; `Unreadable` where it nests too deep.
 
+    Args:
+        text: the record's bytes.
+
     Raises:
         EventError: it is not JSON.
     """
@@ -197,7 +200,11 @@ def _in_ascii(text: str) -> str:
 
 
 def cut_name(name: str) -> str:
-    """Give an attribute's name as it is counted and kept: not too long, and text that UTF-8 has."""
+    """Give an attribute's name as it is counted and kept: not too long, and text that UTF-8 has.
+
+    Args:
+        name: as the item has it.
+    """
     return name[:LONGEST_NAME].encode(errors="replace").decode()
 
 

@@ -65,6 +65,16 @@ class Enricher:
         environ: Mapping[str, str] | None = None,
         references: Mapping[str, Path] | None = None,
     ) -> None:
+        """Make a pipeline's enrichments ready.
+
+        Args:
+            pipeline: its columns and enrichments.
+            environ: environment variables by name, for the keys of masks.
+            references: the files that enrichments read, by the name that the configuration has for each.
+
+        Raises:
+            ConfigError: enrichments that cannot work, with their places.
+        """
         self._pipeline = pipeline
         self._environ = environ or {}
         keys = {column.name for column in pipeline.columns if column.path[0] in pipeline.keys}
@@ -74,6 +84,9 @@ class Enricher:
 
     def open(self, references: Mapping[str, Path]) -> None:
         """Make every enrichment ready, its reference file read; what was ready before stays if one is not.
+
+        Args:
+            references: the files that enrichments read, by the name that the configuration has for each.
 
         Raises:
             ConfigError: enrichments that cannot work, with their places.
@@ -106,6 +119,12 @@ class Enricher:
 
     def apply(self, frame: pl.DataFrame) -> Enriched:
         """Run every enrichment.
+
+        Args:
+            frame: a row for each change, every column as text.
+
+        Returns:
+            The frame with the outputs, and the rows that an enrichment rejected.
 
         Raises:
             EnrichmentError: a step is broken, or fails on a row and its `on_error` is `fail`.

@@ -57,6 +57,12 @@ class Ingest:
     """Ingests one pipeline's events. It needs no warehouse."""
 
     def __init__(self, deployment: Deployment, enricher: Enricher) -> None:
+        """Describe the ingest of one pipeline.
+
+        Args:
+            deployment: of the pipeline.
+            enricher: runs its enrichments.
+        """
         config, self._pipeline = deployment.config, deployment.pipeline
         self._decoder = Decoder(self._pipeline, takes_nameless=config.takes_nameless(self._pipeline))
         self._files = FileStore(deployment)
@@ -73,6 +79,12 @@ class Ingest:
 
     async def ingest(self, event: bytes | bytearray | dict[str, Any]) -> Outcome:
         """Put an event's changes on S3 and into the ledger. When it returns, they are there.
+
+        Args:
+            event: the JSON that Lambda hands over, or what it means.
+
+        Returns:
+            What was written, and what did not fit.
 
         Raises:
             EventError: the event as a whole cannot be read.

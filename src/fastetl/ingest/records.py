@@ -29,7 +29,11 @@ class Enricher(Protocol):
     """Whatever adds columns to a frame."""
 
     def apply(self, frame: pl.DataFrame) -> Enriched:
-        """Give the frame with what was added."""
+        """Add the outputs of enrichments to a frame.
+
+        Args:
+            frame: a row for each change, every column as text.
+        """
         ...
 
 

@@ -48,6 +48,11 @@ class FileStore:
     """Stores one pipeline's files. It needs no warehouse."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe where a pipeline's files are stored.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._prefix = deployment.config.prefix
         self._pipeline = deployment.pipeline
         self._layout = deployment.pipeline.layout
@@ -125,9 +130,13 @@ class FileStore:
 
 
 def build_file(stored: StoredObject, created: int) -> FileItem:
-    """The FILE item of an object, from the object's own metadata; `created` in Unix milliseconds.
+    """Build the FILE item of an object from the object's own metadata.
 
     An empty key says that there is no object, since every record was a reject.
+
+    Args:
+        stored: the object; an empty key says that there is none, since every record was a reject.
+        created: Unix milliseconds.
 
     Raises:
         StorageError: the object was not written by fastetl.

@@ -27,6 +27,11 @@ class FormerColumns:
     """The former columns of one pipeline's table."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe which columns loads of a pipeline have written.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
@@ -55,6 +60,9 @@ class FormerColumns:
 
     async def restore(self, layouts: Iterable[Layout]) -> None:
         """Record the columns of layouts, for a ledger that was lost; those that are not in the table do no harm.
+
+        Args:
+            layouts: of the files that are on S3.
 
         Raises:
             StaleStepError: as `note`.

@@ -38,6 +38,11 @@ class Loader:
     """Loads one pipeline."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the loads of one pipeline.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._planner = Planner(deployment)
@@ -61,7 +66,11 @@ class Loader:
         return await self._steps.take(head, decision)
 
     async def backlog(self, most: int = 20_000) -> Backlog:
-        """Count what waits to be loaded, up to `most` files."""
+        """Count what waits to be loaded.
+
+        Args:
+            most: files that are counted at most.
+        """
         files = size = oldest = 0
         async for file in self._ledger.pending(self._pipeline.name):
             if files == most:
@@ -72,7 +81,11 @@ class Loader:
         return Backlog(files, size, age, more=files == most)
 
     async def columns_left_null(self, batch: Batch) -> list[str]:
-        """Name the columns of today's configuration that a batch's files, which are older, do not have."""
+        """Name the columns of today's configuration that a batch's files, which are older, do not have.
+
+        Args:
+            batch: whose files are of one layout.
+        """
         if batch.layout_id == self._pipeline.layout.layout_id:
             return []
         there = dict((await self._planner.layout(batch.layout_id)).columns)

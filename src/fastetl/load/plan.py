@@ -18,6 +18,11 @@ class Planner:
     """Plans the attempts of one pipeline. Every method may be repeated; it writes and reads the same again."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe how batches of one pipeline are planned.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._pipeline = deployment.pipeline
         self._prefix = deployment.config.prefix
         self._bucket_name = deployment.config.bucket
@@ -48,11 +53,19 @@ class Planner:
         return msgspec.structs.replace(batch, parent=parent)
 
     async def members(self, batch: Batch) -> list[batches.Member]:
-        """Read the batch's list of files."""
+        """Read the batch's list of files.
+
+        Args:
+            batch: an open one.
+        """
         return batches.parse_members(await self._bucket.get(batch.files_key))
 
     async def load(self, batch: Batch) -> tuple[Statement, ...]:
-        """Build the statements of the batch's present attempt."""
+        """Build the statements of the batch's present attempt.
+
+        Args:
+            batch: with the attempt that is to be made.
+        """
         layout = await self.layout(batch.layout_id)
         load = Load(
             batch_id=batch.batch_id,
@@ -68,12 +81,20 @@ class Planner:
         return load_sql(self._pipeline, load)
 
     def resolve(self, batch: Batch) -> tuple[Statement, ...]:
-        """Build the statements that settle how the batch's attempt ended."""
+        """Build the statements that settle how the batch's attempt ended.
+
+        Args:
+            batch: whose attempt has ended.
+        """
         files_url = self._url(batch.files_key) if batch.failure == "files" else ""
         return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, files_url)
 
     async def layout(self, layout_id: str) -> Layout:
-        """Read a layout, once."""
+        """Read a layout, once.
+
+        Args:
+            layout_id: of a file or a batch.
+        """
         if layout_id not in self._layouts:
             body = await self._bucket.get(keys.layout_key(self._prefix, self._pipeline.name, layout_id))
             self._layouts[layout_id] = msgspec.json.decode(body, type=Layout)

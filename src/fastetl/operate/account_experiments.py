@@ -34,6 +34,11 @@ class Verifier:
     """Asks one pipeline's account."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the deployment to try out.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._config = deployment.config
         self._pipeline = deployment.pipeline
         self._source = deployment.source

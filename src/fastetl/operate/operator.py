@@ -74,6 +74,11 @@ class Operator:
     """Looks at one pipeline, and changes what an operator may change."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the pipeline to look at.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._config = deployment.config
         self._pipeline = deployment.pipeline
         self._bucket = deployment.bucket
@@ -123,7 +128,11 @@ class Operator:
         return await self._skip_waiting(head)
 
     async def pause(self, reason: str) -> None:
-        """Begin no load until `resume`; what runs goes on, and so does ingest."""
+        """Begin no load until `resume`; what runs goes on, and so does ingest.
+
+        Args:
+            reason: shown by `status` and in the log.
+        """
         await self._change_head(paused=reason[:500], paused_by="operator")
 
     async def resume(self) -> int:
@@ -155,13 +164,20 @@ class Operator:
         """Let a quarantined file wait for a load again, after what ailed it was mended.
 
         Nothing that has been loaded meanwhile is overwritten by it, where it is newer.
+
+        Args:
+            file_id: of a file in quarantine.
         """
         file = await self._in_quarantine(file_id)
         await self._ledger.requeue(file)
         return file
 
     async def drop(self, file_id: str) -> FileItem:
-        """Give a quarantined file up; its changes will be missing. Its object stays on S3."""
+        """Give a quarantined file up; its changes will be missing. Its object stays on S3.
+
+        Args:
+            file_id: of a file in quarantine.
+        """
         file = await self._in_quarantine(file_id)
         await self._ledger.drop(file)
         return file
@@ -172,7 +188,11 @@ class Operator:
         return [key async for key in self._bucket.list_keys(prefix)]
 
     async def rejects(self, key: str) -> list[Reject]:
-        """Read one of them. What it gives is item content."""
+        """Read the rejects of an object; they are item content.
+
+        Args:
+            key: of the object, as `reject_keys` lists it.
+        """
         lines = gzip.decompress(await self._bucket.get(key)).splitlines()
         return [msgspec.json.decode(line, type=Reject) for line in lines]
 
@@ -180,6 +200,9 @@ class Operator:
         """Delete an object of rejects that were replayed or are given up, and note it with their file.
 
         The note comes first: should the object stay, it is listed on, and deleting it again does the rest.
+
+        Args:
+            key: of the object, as `reject_keys` lists it.
         """
         await self._ledger.end_rejects(parse_rejects_key(key))
         await self._bucket.delete(key)

@@ -29,6 +29,11 @@ class Preflight:
     """Tries everything that one pipeline needs."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the deployment to look at.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._config = deployment.config
         self._pipeline = deployment.pipeline
         self._source = deployment.source

@@ -63,7 +63,11 @@ class Proposal(msgspec.Struct, frozen=True):
     """What whoever reads it should look at; empty as a rule."""
 
     def to_toml(self, *, inline: bool = False) -> str:
-        """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`."""
+        """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`.
+
+        Args:
+            inline: whether it is an element of a list.
+        """
         column = self.column
         settings = [f"name = {quote_toml(column.name)}"]
         if column.path != (column.name,):

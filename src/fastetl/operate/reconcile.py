@@ -66,6 +66,11 @@ class Reconciler:
     """Compares one pipeline. Hours are text as in S3 keys, `2026/01/31/23`, in UTC."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the pipeline to compare.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._deployment = deployment
         self._config = deployment.config
         self._pipeline = deployment.pipeline
@@ -76,7 +81,15 @@ class Reconciler:
         self._new_name = deployment.new_name
 
     async def reconcile(self, since: str = "", until: str = "~") -> Reconciliation:
-        """Compare the files whose first change is in the hours from `since` up to, not including, `until`."""
+        """Compare the files whose first change is in a span of hours.
+
+        Args:
+            since: the first hour, `2026/01/31/23`.
+            until: the hour after the last.
+
+        Returns:
+            The sums, and everything that differs.
+        """
         # What moves while this looks is only seen moving on: objects before items before rows of the warehouse.
         objects = await self.objects(since, until)
         items = {
@@ -148,7 +161,15 @@ class Reconciler:
         return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
 
     async def objects(self, since: str, until: str) -> dict[str, StoredObject]:
-        """Find the files of some hours on S3, by their ids."""
+        """Find the files of some hours on S3, by their ids.
+
+        Args:
+            since: the first hour, `2026/01/31/23`.
+            until: the hour after the last.
+
+        Returns:
+            The objects with their metadata, by `file_id`.
+        """
         keys: dict[str, str] = {}
         async for key in self._bucket.list_keys(data_prefix(self._config.prefix, self._pipeline.name)):
             hour, file_id = parse_data_key(key)

@@ -44,6 +44,14 @@ async def replay_failures(
 ) -> list[Replayed]:
     """Ingest every event that Lambda gave up on, and delete the object that held it once its changes are registered.
 
+    Args:
+        config: whose pipelines read the events.
+        bucket: that holds them.
+        ingest_for: gives what ingests the events of the pipeline of a name.
+
+    Returns:
+        What was ingested of each object.
+
     Raises:
         EventError: an object is not of the form that Lambda writes, or has no payload any more.
     """
@@ -72,7 +80,19 @@ def parse_failure(body: bytes, key: str) -> bytes:
 
 
 async def replay_rejects(key: str, rejects: Sequence[Reject], ingest: Ingest) -> list[Replayed]:
-    """Ingest rejected records again. What still does not fit is rejected again, under another name."""
+    """Ingest rejected records again. What still does not fit is rejected again, under another name.
+
+    Args:
+        key: of the object with the rejects.
+        rejects: as the object holds them.
+        ingest: of the pipeline.
+
+    Returns:
+        What was ingested, for each event that the records were put into.
+
+    Raises:
+        EventError: records name no stream.
+    """
     by_stream: dict[str, list[Any]] = defaultdict(list)
     for reject in rejects:
         record = orjson.loads(reject.record)

@@ -78,6 +78,11 @@ class SchemaReader:
     """Compares one pipeline's columns."""
 
     def __init__(self, deployment: Deployment) -> None:
+        """Describe the pipeline whose tables are compared.
+
+        Args:
+            deployment: of the pipeline.
+        """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._former_columns = FormerColumns(deployment)
@@ -87,7 +92,14 @@ class SchemaReader:
         self._new_name = deployment.new_name
 
     async def diff(self, hours: float) -> SchemaDiff:
-        """Compare the configuration with the tables, and with the files of the last `hours`; reads the whole ledger."""
+        """Compare the configuration with the tables and with recent files; reads the whole ledger.
+
+        Args:
+            hours: how far back files are looked at.
+
+        Returns:
+            What differs, what did not fit, and the columns that are proposed.
+        """
         name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
         files = [file async for file in self._ledger.all_files(name) if file.drift and file.created >= since]
         seen = sum_drift(files, {each.name for each in self._pipeline.columns if each.on_misfit == "truncate"})

@@ -51,7 +51,15 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
-    """The one transaction that loads a batch: it commits all of the batch's files, or nothing."""
+    """Build the one transaction that loads a batch: it commits all of the batch's files, or nothing.
+
+    Args:
+        pipeline: its target, outputs and columns.
+        load: the batch, its attempt, its layout and where its manifest is.
+
+    Returns:
+        The statements in their order, each with the name of its step.
+    """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     steps = [
         *_gate(pipeline),
@@ -86,12 +94,18 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
 
 
 def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str = "") -> tuple[Statement, ...]:
-    """The one transaction that settles how an attempt ended, and keeps it from committing later.
+    """Build the one transaction that settles how an attempt ended, and keeps it from committing later.
 
     It waits for a running attempt at the gate's lock. Its `verdict` has rows of `(what, detail)`: `loaded` with the
-    manifest's checksum where the batch is committed, and `fenced` with the highest attempt that is fenced off.
-    With `files_url` there is a `verdict_files` too: which of its files are loaded, by whichever batch, as
-    `(file_id, batch_id)`.
+    manifest's checksum where the batch is committed, and `fenced` with the highest attempt that is fenced off. With
+    `files_url` there is a `verdict_files` too: which of its files are loaded, by whichever batch, as `(file_id,
+    batch_id)`.
+
+    Args:
+        pipeline: its bookkeeping tables are used.
+        batch_id: of the batch.
+        attempt: that is fenced off.
+        files_url: of the batch's list of files, to ask for each of them; empty to leave that out.
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     standing = (
@@ -169,7 +183,13 @@ def tombstone_sql(
 
 
 def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
-    """Which files a failed COPY blames. Only names and codes: the message may quote a value."""
+    """Build the statement that asks which files a failed COPY blames.
+
+    It asks for names and codes only, since a message may quote a value.
+
+    Args:
+        query_id: of the COPY, as Redshift numbers it.
+    """
     sql = (
         'SELECT DISTINCT TRIM("file_name") AS "file_name", TRIM("column_name") AS "column_name", "error_code"'
         f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
@@ -178,7 +198,13 @@ def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
 
 
 def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tuple[Statement, ...]:
-    """What the warehouse knows it has loaded between two times (ISO 8601, UTC): for reconciling and rebuilding."""
+    """Build the statement that asks which files the warehouse has loaded between two times.
+
+    Args:
+        pipeline: its bookkeeping tables are read.
+        loaded_from: ISO 8601, UTC.
+        loaded_to: ISO 8601, UTC, not included.
+    """
     sql = (
         f'SELECT "file_id", "batch_id", "row_count" FROM {quote_table(pipeline, "_load_files")}'
         f' WHERE "loaded_at" >= {quote_literal(loaded_from)} AND "loaded_at" < {quote_literal(loaded_to)}'
@@ -187,7 +213,12 @@ def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tu
 
 
 def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
-    """Read an object of one line, as `copy_files` reads a batch's list, and leave nothing behind."""
+    """Build statements that read an object of one line, as `copy_files` reads a batch's list, and leave nothing behind.
+
+    Args:
+        pipeline: whose role reads it.
+        url: of the object, `s3://bucket/key`.
+    """
     return build_statements(pipeline.name, [*_stage_files(pipeline, url), ("drop_files", f"DROP TABLE {FILES}")])
 
 

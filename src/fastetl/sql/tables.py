@@ -21,7 +21,11 @@ from fastetl.sql.text import (
 
 
 def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Which columns mirror and log have in the warehouse (SVV_COLUMNS, Redshift Database Developer Guide)."""
+    """Build the statement that asks which columns mirror and log have (SVV_COLUMNS, Redshift Database Developer Guide).
+
+    Args:
+        pipeline: that has the tables.
+    """
     # As the catalog has them.
     schema, *names = (quote_literal(fold(name)) for name in (pipeline.schema, *target_names(pipeline)))
     sql = (
@@ -33,23 +37,45 @@ def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
 
 
 def target_names(pipeline: Pipeline) -> list[str]:
-    """The tables with the pipeline's columns: mirror and log, as far as it has them."""
+    """List the tables with the pipeline's columns: mirror and log, as far as it has them.
+
+    Args:
+        pipeline: its target and outputs.
+    """
     suffixes = {"mirror": "", "log": "_log"}
     return [pipeline.target + suffix for output, suffix in suffixes.items() if output in pipeline.outputs]
 
 
 def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Add a column to one of `target_names`."""
+    """Build the statement that adds a column to a table.
+
+    Args:
+        pipeline: that has the table.
+        name: one of `target_names`.
+        column: the new column's name.
+        kind: its type.
+    """
     return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {define_columns(((column, kind),))}"
 
 
 def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Lengthen a VARCHAR column of one of `target_names`: the one change of type that Redshift makes in place."""
+    """Build the statement that lengthens a VARCHAR column: the one change of type that Redshift makes in place.
+
+    Args:
+        pipeline: that has the table.
+        name: one of `target_names`.
+        column: the column's name.
+        kind: its new type.
+    """
     return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
 
 
 def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Everything that has to exist in the warehouse before the first load; running it again loses nothing."""
+    """Build the statements that create what a pipeline needs in the warehouse; running them again loses nothing.
+
+    Args:
+        pipeline: its target, outputs and columns.
+    """
     columns = define_columns(pipeline.layout.columns)
     steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
     if "mirror" in pipeline.outputs:

@@ -28,7 +28,14 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def quote_identifier(name: str) -> str:
-    """Quote a name of the configuration for SQL."""
+    """Quote a name of the configuration for SQL.
+
+    Args:
+        name: of a table or a column.
+
+    Raises:
+        ValueError: the name holds NUL.
+    """
     if "\x00" in name:
         raise ValueError("an identifier holds no NUL")
     return '"' + name.replace('"', '""') + '"'
@@ -37,8 +44,14 @@ def quote_identifier(name: str) -> str:
 def quote_literal(text: str) -> str:
     r"""Quote a text that fastetl made for SQL.
 
-    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the
-    customary null marker `\N` and the tab, which COPY spells `\t`.
+    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the customary
+    null marker `\N` and the tab, which COPY spells `\t`.
+
+    Args:
+        text: made by fastetl, never by an item.
+
+    Raises:
+        ValueError: the text holds NUL or a backslash.
     """
     if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
         raise ValueError("a literal holds neither NUL nor backslash")
@@ -46,7 +59,12 @@ def quote_literal(text: str) -> str:
 
 
 def quote_table(pipeline: Pipeline, suffix: str = "") -> str:
-    """The quoted name of the mirror, or with a suffix of a table or view beside it."""
+    """Quote the name of the mirror, or of a table or view beside it.
+
+    Args:
+        pipeline: its schema and target.
+        suffix: of the table beside it, like `_log`.
+    """
     return f"{quote_identifier(pipeline.schema)}.{quote_identifier(pipeline.target + suffix)}"
 
 

@@ -73,7 +73,15 @@ def current_settings(
     window_seconds: float = -1,
     parallelization: int = 0,
 ) -> Settings:
-    """Give what the configuration says, and the template's defaults where nothing else is given."""
+    """Give what the configuration says, and the template's defaults where nothing else is given.
+
+    Args:
+        pipeline: its file and load settings.
+        memory_mb: of the function; 0 for the template's.
+        batch_size: in records; 0 for the template's.
+        window_seconds: of batching; -1 for the template's.
+        parallelization: invocations for each shard at once; 0 for the template's.
+    """
     return Settings(
         memory_mb=memory_mb or int(TEMPLATE_DEFAULTS["memory_mb"]),
         batch_size=batch_size or int(TEMPLATE_DEFAULTS["batch_size"]),
@@ -97,7 +105,18 @@ def build_answer(
     book: Book,
     calibration: Calibration | None,
 ) -> Answer:
-    """Put everything together."""
+    """Put what was measured, predicted and proposed together.
+
+    Args:
+        pipeline: that was measured.
+        saved: what was measured.
+        workload: rate, hours and shards.
+        goal: freshness and margin.
+        current: of the running settings.
+        proposals: of the search.
+        book: of prices and constants.
+        calibration: by a real log; None without one.
+    """
     measured = saved.measured
     return Answer(
         pipeline=pipeline.name,

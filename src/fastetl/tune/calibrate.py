@@ -71,11 +71,19 @@ class Calibration(msgspec.Struct, frozen=True):
     more_memory_mb: Compared
 
     def correct_book(self, book: Book) -> Book:
-        """Give a book whose constants agree with what was real."""
+        """Give a book whose constants agree with what was real.
+
+        Args:
+            book: of prices and constants.
+        """
         return msgspec.structs.replace(book, constants=self.correct(book.constants))
 
     def correct(self, constants: Constants) -> Constants:
-        """Give constants under which the model agrees with what was real."""
+        """Give constants under which the model agrees with what was real.
+
+        Args:
+            constants: of the model.
+        """
         return msgspec.structs.replace(
             constants,
             cpu_factor=self.cpu_factor.real,
@@ -85,7 +93,11 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def read_invocations(lines: Iterable[str]) -> list[Real]:
-    """Find the invocations in a function's log: those that wrote how many records they had."""
+    """Find the invocations in a function's log: those that wrote how many records they had.
+
+    Args:
+        lines: of the log, in any order.
+    """
     records: dict[str, int] = {}
     reports: dict[str, dict[str, float]] = {}
     for line in lines:
@@ -112,7 +124,16 @@ def read_invocations(lines: Iterable[str]) -> list[Real]:
 
 
 def build_calibration(measured: Measured, invocations: Iterable[Real], constants: Constants) -> Calibration | None:
-    """Compare; None where there are too few invocations to conclude anything."""
+    """Compare what a function's log says with what the model says.
+
+    Args:
+        measured: of the pipeline.
+        invocations: of the log.
+        constants: of the model.
+
+    Returns:
+        The correction; None where there are too few invocations to conclude anything.
+    """
     # The first of an environment opens connections, which the later ones find open.
     found = list(invocations)
     usual, first = [each for each in found if not each.init_seconds], [each for each in found if each.init_seconds]

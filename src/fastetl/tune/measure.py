@@ -131,6 +131,9 @@ class Bench:
     async def invoke(self, event: bytes) -> Invocation:
         """Run the handler once.
 
+        Args:
+            event: as JSON.
+
         Raises:
             MeasuringError: it failed.
         """
@@ -141,7 +144,11 @@ class Bench:
         return Invocation(result, self._cpu_seconds() - before)
 
     async def warm_up(self, event: bytes) -> None:
-        """Start the function and run it once, so that what happens only once is over."""
+        """Start the function and run it once, so that what happens only once is over.
+
+        Args:
+            event: as JSON.
+        """
         first = await self.invoke(event)
         second = await self.invoke(event)
         self.init_cpu_seconds = max(0.0, first.cpu_seconds - second.cpu_seconds)
@@ -167,6 +174,13 @@ async def measure_pipeline(
     bench: Bench, pipeline: Pipeline, records: Sequence[Record], progress: Progress, sizes: Sequence[int] = BATCH_SIZES
 ) -> Measured:
     """Measure a pipeline as it is configured, at every batch size that an event has room for.
+
+    Args:
+        bench: an open one.
+        pipeline: that the bench runs.
+        records: to make events of.
+        progress: told what is measured, and which share is done.
+        sizes: of batches, in records.
 
     Raises:
         MeasuringError: the function failed.
@@ -209,7 +223,15 @@ async def _measure_size(bench: Bench, pipeline: Pipeline, cutter: EventCutter, s
 def with_compression(
     measured: Measured, pipeline: Pipeline, records: Sequence[Record], compression: Any, clock: Callable[[], float]
 ) -> Measured:
-    """Give what was measured as it would be with another compression, whose CPU time and bytes are measured here."""
+    """Give what was measured as it would be with another compression, whose CPU time and bytes are measured here.
+
+    Args:
+        measured: of the pipeline as it is configured.
+        pipeline: its layout.
+        records: that it was measured with.
+        compression: the other one.
+        clock: gives the CPU time of this process in seconds.
+    """
     cutter = EventCutter(pipeline, records)
     decoder = Decoder(pipeline)
     samples = []

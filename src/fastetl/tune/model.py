@@ -46,7 +46,11 @@ class Measured(msgspec.Struct, frozen=True):
     """CPU time until the handler is ready."""
 
     def at(self, records: float) -> Sample:
-        """Give what a batch of any size would take: between two measurements, or beyond them, on a straight line."""
+        """Give what a batch of any size would take: between two measurements, or beyond them, on a straight line.
+
+        Args:
+            records: of the batch.
+        """
         sizes = [sample.records for sample in self.samples]
         after = min(max(sum(size < records for size in sizes), 1), len(sizes) - 1)
         low, high = self.samples[after - 1], self.samples[after]

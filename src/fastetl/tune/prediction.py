@@ -106,7 +106,14 @@ def load_day(
 
 
 def predict(measured: Measured, settings: Settings, workload: Workload, book: Book) -> Prediction:
-    """Put a day together."""
+    """Predict what a day costs and how fresh the warehouse is.
+
+    Args:
+        measured: of the pipeline.
+        settings: to predict for.
+        workload: rate, hours and shards.
+        book: of prices and constants.
+    """
     hours = ingest_day(measured, settings, workload, book.constants)
     return combine(measured, settings, workload, book, load_day(settings, hours, book.constants))
 

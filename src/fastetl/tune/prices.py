@@ -128,6 +128,9 @@ class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_book(path: Path | None) -> Book:
     """Read a file of overrides, or give the defaults.
 
+    Args:
+        path: a TOML file; None for the defaults.
+
     Raises:
         ConfigError: the file cannot be read, or names what does not exist.
     """

@@ -32,6 +32,9 @@ _FIRST_SECOND = 1_767_225_600
 def read_records(event: bytes) -> list[Record]:
     """Take the records out of an event of DynamoDB Streams.
 
+    Args:
+        event: as JSON.
+
     Raises:
         EventError: it is none.
     """
@@ -46,7 +49,12 @@ def read_records(event: bytes) -> list[Record]:
 
 
 def records_of_items(pipeline: Pipeline, items: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """Give every item as it would come if it had just been written."""
+    """Give every item as it would come if it had just been written.
+
+    Args:
+        pipeline: whose keys the items have.
+        items: as DynamoDB JSON has them.
+    """
     return [
         {
             "eventName": "INSERT",
@@ -66,7 +74,12 @@ def records_of_items(pipeline: Pipeline, items: Sequence[Mapping[str, Any]]) -> 
 
 
 def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
-    """Make up items that fit the pipeline's columns; the same each time."""
+    """Make up items that fit the pipeline's columns; the same each time.
+
+    Args:
+        pipeline: its columns.
+        count: of items.
+    """
     chance = random.Random(0)  # noqa: S311 - no secret
     free = _free_key(pipeline)
     items = []
@@ -92,13 +105,23 @@ class EventCutter:
     """Cuts events of any size out of records, no two of them with the same content."""
 
     def __init__(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        """Describe where events are cut from.
+
+        Args:
+            pipeline: whose stream the events come from.
+            records: to choose from, again and again in their order.
+        """
         table = f"arn:aws:dynamodb:us-east-1:123456789012:table/{pipeline.table}/stream/2026-01-01T00:00:00.000"
         self._arn = pipeline.stream_arn if pipeline.source == "stream" and pipeline.stream_arn else table
         self._records = itertools.cycle(records)
         self._numbers = itertools.count(1)
 
     def cut(self, count: int) -> bytes:
-        """Build an event of a number of records."""
+        """Build an event of a number of records.
+
+        Args:
+            count: of records.
+        """
         return orjson.dumps({"Records": list(itertools.islice(self._numbered(), count))})
 
     def _numbered(self) -> Iterator[Record]:
@@ -121,6 +144,10 @@ def _put(item: Record, column: Column, value: Record) -> None:
 
 
 def describe(records: Sequence[Record]) -> str:
-    """Say in a few words what is measured with."""
+    """Say in a few words what is measured with.
+
+    Args:
+        records: that are measured with.
+    """
     size = sum(len(orjson.dumps(record)) for record in records) / len(records)
     return f"{len(records):,} records of {size:,.0f} bytes on the average"

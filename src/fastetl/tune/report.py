@@ -44,7 +44,11 @@ WORTH_A_BAR = 1.15
 
 
 def build_page(answer: Answer) -> str:
-    """Build the page. The answer's JSON is in it, as `#answer`."""
+    """Build the report as one page of HTML, with the answer's JSON in it, as `#answer`.
+
+    Args:
+        answer: as `build_answer` gave it.
+    """
     content = escape(msgspec.json.encode(answer).decode(), quote=False)
     title = f"fastetl tune: {answer.pipeline}"
     workload, goal = answer.workload, answer.goal

@@ -23,12 +23,19 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 def write_saved(saved: Saved) -> str:
-    """Write it as JSON."""
+    """Write what was measured as JSON, for `read_saved`.
+
+    Args:
+        saved: what was measured.
+    """
     return msgspec.json.encode(saved).decode()
 
 
 def read_saved(path: Path) -> Saved:
     """Read what an earlier run has written.
+
+    Args:
+        path: of the file that `write_saved` wrote.
 
     Raises:
         ConfigError: it cannot be read.

@@ -77,6 +77,14 @@ def find_proposals(
 ) -> Proposals:
     """Look through all combinations; what the grid does not have stays as in the current settings.
 
+    Args:
+        measured: once for each compression.
+        workload: rate, hours and shards.
+        goal: freshness and margin.
+        book: of prices and constants.
+        current: the running settings.
+        grid: the values to combine.
+
     Raises:
         NothingKeepsUpError: none of them keeps the goal.
     """

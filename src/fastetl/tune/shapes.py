@@ -35,6 +35,10 @@ columns = [
 
 
 def write_shape(name: str) -> str:
-    """Write the configuration of a pipeline that carries items of a shape."""
+    """Write the configuration of a pipeline that carries items of a shape.
+
+    Args:
+        name: `flat`, `nested` or `tiny`.
+    """
     head = f'[[pipelines]]\nname = "{name}"\ntable = "{name}"\nkeys = ["id"]\ntarget = "public.{name}"'
     return head + SHAPES[name]

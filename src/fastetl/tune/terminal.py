@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def show_answer(answer: Answer) -> Iterator[RenderableType]:
-    """Give everything but what is to be copied."""
+    """Yield the answer's texts and tables for a terminal, without what is to be copied.
+
+    Args:
+        answer: as `build_answer` gave it.
+    """
     yield show_measured(answer.measured[0])
     if answer.calibration:
         yield show_calibration(answer.calibration)
@@ -70,7 +74,14 @@ def show_settings(title: str, rows: Mapping[str, Prediction], goal: Goal) -> Tab
 def show_money(
     title: str, rows: Mapping[str, Prediction], factor: Callable[[Prediction], float], digits: int = 4
 ) -> Table:
-    """Where the money goes: a day's dollars times a factor."""
+    """Build a table of where the money goes: a day's dollars times a factor.
+
+    Args:
+        title: of the first column.
+        rows: predictions by their name.
+        factor: of each prediction.
+        digits: after the point.
+    """
     table = Table(title, *rows, header_style="bold")
     for service in next(iter(rows.values())).dollars_per_day:
         cells = (each.dollars_per_day[service] * factor(each) for each in rows.values())

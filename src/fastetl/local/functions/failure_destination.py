@@ -26,7 +26,15 @@ class FailureDestination:
     def __init__(
         self, s3: S3Client, bucket: str, function_arn: str, clock: Callable[[], float], mapping_id: str
     ) -> None:
-        """Describe it; `mapping_id` is the mapping's UUID, which starts the names."""
+        """Describe where a mapping's given-up batches go.
+
+        Args:
+            s3: an open S3 client.
+            bucket: that objects are written to.
+            function_arn: of the function that failed.
+            clock: gives Unix seconds.
+            mapping_id: the mapping's UUID, with which the names begin.
+        """
         self._s3 = s3
         self._bucket = bucket
         self._function_arn = function_arn
@@ -34,7 +42,11 @@ class FailureDestination:
         self._mapping_id = mapping_id
 
     async def write(self, failed: FailedBatch) -> None:
-        """Write one object."""
+        """Write one object with the whole event.
+
+        Args:
+            failed: the batch that was given up.
+        """
         now = datetime.fromtimestamp(self._clock(), UTC)
         key = f"aws/lambda/{self._mapping_id}/{failed.shard_id}/{now:%Y/%m/%d}/{now:%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
         body = build_failure(failed, self._function_arn, now)

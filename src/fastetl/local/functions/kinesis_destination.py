@@ -19,11 +19,21 @@ class KinesisDestination:
     """A Kinesis stream that a table's changes are written to; pass `write` to a mapping as its function."""
 
     def __init__(self, client: Any, stream_arn: str) -> None:
+        """Describe a stream to write to.
+
+        Args:
+            client: an open Kinesis client.
+            stream_arn: of the stream.
+        """
         self._client = client
         self._name = stream_arn.rpartition("/")[2]
 
     async def write(self, event: bytes) -> InvokeResult:
-        """Write an event's changes, in their order; after a refusal the mapping writes all of them again."""
+        """Write an event's changes, in their order; after a refusal the mapping writes all of them again.
+
+        Args:
+            event: of the table's own stream, as JSON.
+        """
         entries = [_build_entry(record) for record in orjson.loads(event)["Records"]]
         error = ""
         try:

@@ -17,7 +17,12 @@ FIRST_NUMBER = 10**55
 
 
 def build_kinesis_event(stream_event: bytes, stream_arn: str) -> bytes:
-    """Build the event in which Lambda hands over from Kinesis what an event of a table's stream holds."""
+    """Build the event in which Lambda hands over from Kinesis what an event of a table's stream holds.
+
+    Args:
+        stream_event: of the table's own stream, as JSON.
+        stream_arn: of the Kinesis stream.
+    """
     records = orjson.loads(stream_event)["Records"]
     wrapped = []
     for record in records:

@@ -94,7 +94,12 @@ class Function:
     """
 
     def __init__(self, settings: FunctionSettings, on_line: Callable[[str], None] | None = None) -> None:
-        """Describe a function; `on_line` gets each line of its log as it is written."""
+        """Describe a function.
+
+        Args:
+            settings: as one would configure it on Lambda.
+            on_line: gets each line of its log as it is written.
+        """
         self.settings = settings
         self._on_line = on_line
         self._idle: list[_Worker] = []
@@ -108,6 +113,9 @@ class Function:
 
     async def invoke(self, payload: bytes) -> InvokeResult:
         """Run the handler on an event, in a free environment or a new one.
+
+        Args:
+            payload: the event, as JSON.
 
         Raises:
             RequestTooLargeError: the payload exceeds 6 MB.

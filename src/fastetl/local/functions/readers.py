@@ -47,6 +47,12 @@ class TableStream:
     """A table's own stream. Every read asks for a new iterator: moto's do not outlive a cancelled transaction."""
 
     def __init__(self, client: DynamoDBStreamsClient, stream_arn: str) -> None:
+        """Describe a table's stream to read.
+
+        Args:
+            client: an open client of DynamoDB Streams.
+            stream_arn: of the stream.
+        """
         self.stream_arn = stream_arn
         self._client = client
         self._menders: dict[str, Mender] = {}
@@ -64,7 +70,12 @@ class TableStream:
             start = {"ExclusiveStartShardId": described["LastEvaluatedShardId"]}
 
     async def read(self, shard_id: str, last_read: str) -> Slice:
-        """Read the records of a shard after a sequence number; from its beginning where that is empty."""
+        """Read the records of a shard after a sequence number; from its beginning where that is empty.
+
+        Args:
+            shard_id: of the shard.
+            last_read: the sequence number.
+        """
         mender = self._menders.setdefault(shard_id, Mender())
         position: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
         if last_read:
@@ -82,6 +93,12 @@ class KinesisStream:
     """A Kinesis stream, as Lambda polls it."""
 
     def __init__(self, client: Any, stream_arn: str) -> None:
+        """Describe a Kinesis stream to read.
+
+        Args:
+            client: an open Kinesis client.
+            stream_arn: of the stream; only its name is asked for.
+        """
         self.stream_arn = stream_arn
         self._client = client
         self._name = stream_arn.rpartition("/")[2]
@@ -98,7 +115,12 @@ class KinesisStream:
             start = {"NextToken": answer["NextToken"]}
 
     async def read(self, shard_id: str, last_read: str) -> Slice:
-        """Read the records of a shard after a sequence number; from its beginning where that is empty."""
+        """Read the records of a shard after a sequence number; from its beginning where that is empty.
+
+        Args:
+            shard_id: of the shard.
+            last_read: the sequence number.
+        """
         position = {"ShardIteratorType": "TRIM_HORIZON"}
         if last_read:
             position = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": last_read}

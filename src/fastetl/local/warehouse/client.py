@@ -17,6 +17,10 @@ POLL_SECONDS = 0.05
 def query(sql: str, endpoint_url: str) -> tuple[list[str], list[list[Any]]]:
     """Run a statement on the warehouse of a running `fastetl local`.
 
+    Args:
+        sql: one statement.
+        endpoint_url: of the Data API.
+
     Returns:
         The columns' names and the rows, NULL as None; no names for a statement that gives no rows.
 

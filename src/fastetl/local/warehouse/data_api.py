@@ -73,7 +73,11 @@ class WarehouseServer:
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self, port: int = 0) -> None:
-        """Start the database and listen; port 0 takes a free one."""
+        """Start the database and listen; port 0 takes a free one.
+
+        Args:
+            port: that it listens on; 0 takes a free one.
+        """
         self._threads = ThreadPoolExecutor(self._engine.concurrency, thread_name_prefix="warehouse")
         await asyncio.to_thread(self._engine.start)
         await asyncio.to_thread(self._runner.install)

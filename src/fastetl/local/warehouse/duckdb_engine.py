@@ -52,6 +52,11 @@ class DuckDBEngine:
     concurrency = 1
 
     def __init__(self, path: Path | None = None) -> None:
+        """Describe a database.
+
+        Args:
+            path: its file; None keeps it in memory.
+        """
         self._path = path
         self._database: duckdb.DuckDBPyConnection | None = None
 
