@@ -7,6 +7,7 @@ which one was never made fails; so does one in which an operation was made that 
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _watch(module: str, edge: Any, method: str) -> None:
     original = getattr(edge, method)
 
+    @functools.wraps(original)
     def call(self: Any, operation: str, *more: Any, **arguments: Any) -> Any:
         # The simulation's services are not reached over HTTP.
         if type(self._client).__module__.startswith("aiobotocore"):
