@@ -52,17 +52,17 @@ def _hour(changed_at: str) -> str:
 
 
 def data_prefix(prefix: str, pipeline: str) -> str:
-    """What the keys of a pipeline's files begin with."""
+    """Give the beginning of the keys of a pipeline's files."""
     return f"{prefix}data/{pipeline}/"
 
 
 def layouts_prefix(prefix: str, pipeline: str) -> str:
-    """What the keys of a pipeline's layouts begin with."""
+    """Give the beginning of the keys of a pipeline's layouts."""
     return f"{prefix}layouts/{pipeline}/"
 
 
 def rejects_prefix(prefix: str, pipeline: str) -> str:
-    """What the keys of a pipeline's rejects begin with."""
+    """Give the beginning of the keys of a pipeline's rejects."""
     return f"{prefix}rejects/{pipeline}/"
 
 

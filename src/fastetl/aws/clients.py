@@ -49,7 +49,7 @@ def _client_config(service: str) -> AioConfig:
         retries={"mode": "standard", "total_max_attempts": SDK_ATTEMPTS},
         tcp_keepalive=True,
         max_pool_connections=AT_ONCE,
-        # The SDK's own is put together anew for every request, at a tenth of a small one's cost.
+        # The SDK builds its own for every request, at a tenth of a small request's cost.
         user_agent="fastetl",
         **only_s3,
     )

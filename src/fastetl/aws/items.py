@@ -13,7 +13,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def write_value(value: Any) -> dict[str, Any]:
-    """A text, whole number, truth value, sequence or mapping as DynamoDB's typed value."""
+    """Write a text, whole number, truth value, sequence or mapping as one of DynamoDB's typed values."""
     match value:
         case bool():
             return {"BOOL": value}
@@ -28,12 +28,12 @@ def write_value(value: Any) -> dict[str, Any]:
 
 
 def write_item(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as DynamoDB's item."""
+    """Write a mapping as an item of DynamoDB."""
     return {name: write_value(value) for name, value in row.items()}
 
 
 def read_value(value: Mapping[str, Any]) -> Any:
-    """DynamoDB's typed value as a plain one; numbers are whole."""
+    """Read one of DynamoDB's typed values as a plain one; numbers are whole."""
     ((tag, content),) = value.items()
     match tag:
         case "N":
@@ -47,5 +47,5 @@ def read_value(value: Mapping[str, Any]) -> Any:
 
 
 def parse_item(row: Mapping[str, Any], kind: type[T]) -> T:
-    """An item as a Struct; attributes that the Struct does not have are passed over."""
+    """Read an item as a Struct; attributes that the Struct does not have are ignored."""
     return msgspec.convert({name: read_value(value) for name, value in row.items()}, kind)

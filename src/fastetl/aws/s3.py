@@ -1,4 +1,4 @@
-"""The edge to S3: one bucket. Objects are written once; who comes second is told what is there already.
+"""Read and write one bucket of S3. Every object is written once: a second writer gets what is there.
 
 Every body travels with its CRC32, worked out here, so that the SDK neither hashes it again nor sends it in chunks with
 a trailer. Limits: Amazon S3 User Guide, "Multipart upload limits"; conditional writes: "How to prevent object
@@ -34,8 +34,8 @@ ABORT_LIMIT_SECONDS = 5.0
 """An upload that cannot be aborted in this time is left to the bucket's lifecycle rule."""
 
 _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchUpload"}
-"""Answers to a conditional write that an object of this name may explain: an earlier attempt's, or one's own whose
-answer was lost (a multipart upload that was completed is unknown afterwards)."""
+"""Answers to a conditional write after which an object of this name may be there: an earlier attempt wrote it, or this
+one did and its answer was lost (a multipart upload that was completed is unknown afterwards)."""
 
 
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -94,7 +94,7 @@ class _Pieces:
             yield self._body[start : start + PIECE_BYTES]
 
     def seek(self, _position: int) -> None:
-        """The SDK rewinds before it tries again; every reading begins at the start."""
+        """Begin at the start again, whatever is asked: the SDK rewinds before it tries again."""
 
 
 class Bucket:

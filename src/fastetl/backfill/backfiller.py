@@ -1,4 +1,4 @@
-"""The third story: a table that is older than its stream, or whose stream has a gap, is carried over from an export.
+"""Carry over, from an export, a table that is older than its stream or whose stream has a gap: the third story.
 
 1. An *epoch* begins at T0, while the stream is being read: from then on ingest stamps changes with it.
 2. The export is taken at T1, later than T0. Its rows are newer than everything before T0 and older than every change
@@ -49,7 +49,7 @@ class Unfinished(msgspec.Struct, frozen=True):
     pending: int
     """Files with changes up to the export that wait for their load."""
     quarantined: int
-    """Such files in quarantine: an operator has to retry or drop them."""
+    """Files with changes up to the export that are in quarantine: an operator has to retry or drop them."""
     rejected: int
     """Items of the export that could not be converted: their rows would be deleted for what is in the mirror."""
 

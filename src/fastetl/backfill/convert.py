@@ -1,4 +1,4 @@
-"""One data file of an export becomes files like those of the stream, of bounded size and in bounded memory."""
+"""Convert one data file of an export into files like those of the stream, of bounded size and in bounded memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Converter:
                         await self._files.store(part.describe(), _pieces(spool, self._pipeline.file.part_size_bytes))
                 totals = part.add_to(totals)
         if totals.items != file.items:
-            raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; export anew")
+            raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; export the table again")
         return totals
 
     def _write(
@@ -195,7 +195,7 @@ class _Lines:
                 if text and not text.endswith(b"\n"):
                     text += self._stream.readline()
             except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
-                raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; export anew") from error
+                raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; export the table again") from error
             if not text:
                 return
             yield text

@@ -1,4 +1,4 @@
-"""Data files of an export converted by the stack's own functions, many at once: a Distributed Map of Step Functions."""
+"""Have the stack's functions convert data files of an export, many at once, by a Distributed Map (Step Functions)."""
 
 from __future__ import annotations
 

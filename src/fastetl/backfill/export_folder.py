@@ -1,4 +1,4 @@
-"""The edge to exports, wherever they are: a bucket of anybody's, or a folder of this machine."""
+"""Read exports, wherever they are: in a bucket of any account, or in a folder of this machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class ExportFolder:
         export = parse_summary(await self._get("manifest-summary.json"), place)
         files = parse_files(await self._get("manifest-files.json"), f"{self._location}/manifest-files.json")
         if (listed := sum(file.items for file in files)) != export.items:
-            raise ExportError(f"{self._location}: its manifests count {export.items} items and {listed}; export anew")
+            raise ExportError(
+                f"{self._location}: its manifests count {export.items} items and {listed}; export the table again"
+            )
         return export, files
 
     async def fetch(self, file: DataFile, into: Path) -> None:
@@ -53,7 +55,9 @@ class ExportFolder:
         else:
             md5 = await asyncio.to_thread(_copy, self._find(file), into)
         if base64.b64encode(md5).decode() != file.md5:
-            raise ExportError(f"{file.key} is not what was exported: its MD5 differs; copy it again, or export anew")
+            raise ExportError(
+                f"{file.key} is not what was exported: its MD5 differs; copy it again, or export the table again"
+            )
 
     async def _get(self, name: str) -> bytes:
         if self._bucket:
@@ -64,7 +68,7 @@ class ExportFolder:
             raise ExportError(f"{self._location}: {error}; name the folder that holds manifest-summary.json") from error
 
     def _find(self, file: DataFile) -> Path:
-        """A copy of the folder has lost the way there; an incremental export's files are beside it."""
+        """Find the folder of an export's manifests, also in a copy that has another path."""
         name = Path(file.key).name
         for folder in (Path(self._location, "data"), Path(self._location).parent / "data"):
             if (path := folder / name).is_file():

@@ -1,4 +1,4 @@
-"""An export of one's own, for tables without point-in-time recovery: the table is read, segment by segment.
+"""Make an export of a table by reading it, segment by segment, for tables without point-in-time recovery.
 
 What is written has the layout of DynamoDB's exports, so that everything after it is the same. A segment is one data
 file; one that is there already is not read again.
@@ -40,7 +40,7 @@ class Began(msgspec.Struct, frozen=True):
 
 
 class Throttle:
-    """Keeps to so many read units a second, over all segments together."""
+    """Limits the read units a second, over all segments together."""
 
     def __init__(
         self, units_per_second: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""How `fastetl backfill` and `fastetl resync` carry a table over: an epoch, an export, conversion, loads."""
+"""Carry a table over, for `fastetl backfill` and `fastetl resync`: an epoch, an export, conversion, loads."""
 
 from __future__ import annotations
 

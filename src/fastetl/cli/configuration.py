@@ -1,4 +1,4 @@
-"""The configuration that a command works with, and the pipelines of it that are meant."""
+"""Read the configuration that a command works with, and choose the pipelines of it that are meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enrichments as the ingest function runs them, with what lies on this machine."""
+"""Build enrichments as the ingest function runs them, with the files of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command that failed says: one line for each problem, with what, where, and what to do.
+"""Explain why a command failed: one line for each problem, with what, where, and what to do.
 
 `--json` writes the same to standard output, as `{"problems": [{"place", "message", "remedy"}]}`; `--debug` shows the
 traceback as well.

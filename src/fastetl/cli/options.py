@@ -1,4 +1,4 @@
-"""How commands are declared: the options that several share, and what a command needs beside the base package."""
+"""Declare commands: the options that several share, and what a command needs beside the base package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands write their answers and what they did."""
+"""Write what commands answer, and what they did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which `fastetl local` runs on this machine: a file for each says its process and how to reach it."""
+"""Find the `fastetl local` that runs on this machine: a file for each has its process and how to reach it."""
 
 from __future__ import annotations
 

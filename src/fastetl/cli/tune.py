@@ -66,7 +66,7 @@ source_options = (
         help="The running setting: ParallelizationFactor.",
     ),
 )  # fmt: skip
-"""What is measured, and what it is held against."""
+"""What is measured, and what it is compared with."""
 
 
 def take_source_options(function: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `fastetl tune` and `fastetl cost` share: what is measured, at which rate, and for which prices."""
+"""Read what `fastetl tune` and `fastetl cost` have in common: what is measured, at which rate, and for which prices."""
 
 from __future__ import annotations
 

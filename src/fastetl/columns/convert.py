@@ -1,4 +1,4 @@
-"""One attribute value as the text of one column, or the reason why it does not fit. Pure.
+"""Convert one attribute value to the text of one column, or say why it does not fit. Pure.
 
 Nothing is rounded: a value arrives as it is, or does not fit. COPY reads every text given here as exactly this value.
 """

@@ -1,4 +1,4 @@
-"""Columns of text as columns of numbers, times and truth values, for enrichments; and back, checked. Pure."""
+"""Turn columns of text into columns of numbers, times and truth values for enrichments, and back. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that meet: columns of one table and tables of one warehouse that Redshift could not tell apart. Pure."""
+"""Find columns of one table, and tables of one warehouse, whose names Redshift could not tell apart. Pure."""
 
 from __future__ import annotations
 

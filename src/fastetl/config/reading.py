@@ -1,4 +1,4 @@
-"""How `fastetl.toml` is read: every problem is found in one pass, each with its place and what mends it."""
+"""Read `fastetl.toml`: every problem is found in one pass, each with its place and its remedy."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Table:
         self._problems.append(Problem(place, message, remedy))
 
     def at(self, name: str) -> str:
-        """The place of a setting of this table."""
+        """Give the place of a setting of this table."""
         return f"{self.place}.{name}" if self.place else name
 
     def take(self, name: str, kind: Any, default: Any = msgspec.NODEFAULT) -> Any:

@@ -224,7 +224,7 @@ class Decoder:
         return msgspec.structs.replace(changes, native_error=native_error)
 
     def decode_each(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
-        """Do the same by the reference alone, record by record: what the native pass is held against.
+        """Decode an event by the reference alone, record by record; the native pass has to give the same.
 
         Args:
             event: the JSON that Lambda hands over, or what it means.

@@ -1,4 +1,4 @@
-"""What both ways of decoding share: events taken apart into records, and the checks of a record's own fields. Pure.
+"""Take events apart into records, and check a record's own fields, for both ways of decoding. Pure.
 
 Record: DynamoDB Streams API, `Record`.
 """
@@ -209,7 +209,7 @@ def cut_name(name: str) -> str:
 
 
 def name_record(record: Any) -> str:
-    """What a record adds to its file's name: its event id, or a hash of its content where it has none."""
+    """Give what a record adds to its file's name: its event id, or a hash of its content where it has none."""
     event_id = record.get("eventID") if isinstance(record, dict) else None
     if isinstance(event_id, str) and is_event_id(event_id):
         return event_id

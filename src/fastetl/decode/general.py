@@ -1,4 +1,4 @@
-"""Records of DynamoDB Streams, one at a time, as rows of text: takes whatever comes and defines what is right. Pure.
+"""Decode records one at a time: the reference, which takes everything and defines what is right. Pure.
 
 Record: DynamoDB Streams API, `Record`.
 """

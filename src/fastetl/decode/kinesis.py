@@ -1,4 +1,4 @@
-"""Records of Kinesis Data Streams for DynamoDB, turned into those of DynamoDB Streams. Pure.
+"""Turn records of Kinesis Data Streams for DynamoDB into those of DynamoDB Streams. Pure.
 
 They carry no sequence number, come more than once and in any order, and one Kinesis stream may carry several tables;
 each record names its own. What orders them is the time at which DynamoDB took the change, in microseconds, and for

@@ -1,4 +1,4 @@
-"""The native pass: an event's bytes become columns of text in one go, by the shared object that `native/` becomes.
+"""Decode an event's bytes into columns of text in one pass, by the shared object that `native/` is compiled to.
 
 It decides only what it can decide exactly. Each record that holds anything else is named by its position, and decoded
 by the reference (`general`), which defines what is right. What rows point into (the event, an arena of the pass) stays
@@ -193,8 +193,8 @@ class _Text:
 
 
 _alive: dict[int, tuple[ctypes.PyDLL, _Text]] = {}
-"""Rows that may still be used, and what they point into. Whoever drops a frame, in whatever thread, only counts down;
-freed is what has come to nobody when the next event comes."""
+"""Events whose rows may still be used, with the text that the rows point into. Dropping a frame, in any thread, only
+counts down; texts whose count is 0 are freed before the next event."""
 
 
 def free_rows(*, trim: bool = False) -> int:
@@ -374,7 +374,11 @@ def _describe_column(column: Column, keep: list[Any]) -> _Column:
 
 @lru_cache(maxsize=64)
 def _version_starts(epochs: tuple[EpochStart, ...], label: str) -> tuple[Any, int, object]:
-    """Give from when on versions begin how, how many such times there are, and what keeps their texts."""
+    """Build the table of epochs for the pass: when each begins, and how its versions begin.
+
+    Returns:
+        The table, its length, and the texts, which live as long as somebody holds them.
+    """
     moments = sorted({float("-inf"), *(float(each.starts_at) for each in epochs)})
     versions = [build_version(epoch_at(epochs, moment), label, "") for moment in moments]
     texts = [_Text(version[:-SEQUENCE_DIGITS].encode()) for version in versions]

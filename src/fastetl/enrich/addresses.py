@@ -1,4 +1,4 @@
-"""IP addresses as servers and proxies write them: with a port, in brackets, with a zone, or in a list. Pure."""
+"""Find IP addresses in what servers and proxies write: with a port, in brackets, with a zone, or in a list. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where addresses are, from a MaxMind database: every network is looked up once, and its columns are kept.
+"""Look addresses up in a MaxMind database: every network is read once, and its columns are kept.
 
 Reading a record costs far more than finding it, and the addresses of a network share one: what is kept is found by the
 network's first address. Networks of a database do not overlap.

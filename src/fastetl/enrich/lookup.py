@@ -1,4 +1,4 @@
-"""Lookups in a small table, CSV or Parquet, that is read once and joined by its keys."""
+"""Look values up in a small table, CSV or Parquet, that is read once and joined by its keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masking: values that must not leave the function in clear are replaced by a keyed digest, cut short or dropped.
+"""Replace values that must not leave the function in clear by a keyed digest, cut them, or drop them.
 
 The digest is HMAC-SHA256 in hex, so that equal values stay equal and nobody without the key can try values out. Two
 places still hold what was masked: rejects (raw records, in their own S3 prefix) and DynamoDB itself.

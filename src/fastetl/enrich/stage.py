@@ -1,4 +1,4 @@
-"""One enrichment at work: on a batch, and where it fails, on ever smaller parts of it until the failing rows are found.
+"""Run one enrichment on a batch, and where it fails on ever smaller parts, until the failing rows are found.
 
 The parts are halves, so that a batch of n rows is gone through in at most 2 n - 1 runs, and with one failing row in
 about 2 log2 n. Functions have to be row-wise: a row's outputs depend on its own inputs alone.

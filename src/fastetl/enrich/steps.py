@@ -1,4 +1,4 @@
-"""The kinds of enrichment: from what the configuration says to a function from frame to frame. Pure."""
+"""Build each kind of enrichment, from what the configuration says, as a function from frame to frame. Pure."""
 
 from __future__ import annotations
 

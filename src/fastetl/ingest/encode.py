@@ -1,4 +1,4 @@
-"""Frames as compressed CSV, in pieces that can go up while the next are written. Pure.
+"""Encode frames as compressed CSV, in pieces that can be uploaded while the next are encoded. Pure.
 
 What is written is what COPY reads with `FORMAT AS CSV`: a field is quoted where it holds the delimiter, a quote, CR
 or LF, or is empty; SQL NULL is the null marker, never quoted. One gzip member or zstd frame in all, since nothing
@@ -64,7 +64,7 @@ def encode_frames(frames: Iterable[pl.DataFrame], layout: Layout, part_size_byte
 
 
 def encode_rejects(rejects: Iterable[Reject]) -> tuple[bytes, int]:
-    """Rejects as gzipped JSON lines, and the CRC32 of the lines themselves, which names them."""
+    """Encode rejects as gzipped JSON lines; give them with the CRC32 of the lines, which names their object."""
     lines = b"".join(msgspec.json.encode(reject) + b"\n" for reject in rejects)
     return isal_zlib.compress(lines, GZIP_LEVEL, GZIP_WBITS), isal_zlib.crc32(lines)
 
@@ -92,7 +92,7 @@ class _Verbatim:
 
 
 def _csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
-    """The frame's columns in the layout's order as CSV, a slice of rows at a time."""
+    """Yield the frame's columns in the layout's order as CSV, a slice of rows at a time."""
     if frame.is_empty():
         return
     slice_bytes = max(SLICE_BYTES, COLUMN_BYTES * len(layout.columns))

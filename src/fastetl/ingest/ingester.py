@@ -1,4 +1,4 @@
-"""The first story: what one invocation is given becomes one file on S3 and one FILE item in the ledger."""
+"""Turn the changes of one invocation into one file on S3 and one FILE item in the ledger: the first story."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30
-"""HEAD's epochs are read anew after this time: whoever begins an epoch lets it start further ahead than that."""
+"""HEAD's epochs are read again after this time. An epoch begins later than this after it was announced."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

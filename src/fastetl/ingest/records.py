@@ -1,4 +1,4 @@
-"""Rows on their way from decoding to a file: enriched, and without those that COPY would refuse.
+"""Enrich the rows of a frame, and reject those that COPY would refuse.
 
 What becomes of a record is settled here: a row of the frame, or a reject with the record as it came.
 """

@@ -1,8 +1,7 @@
-"""What is in the warehouse's way: a file on S3 and its FILE item, put there so that every step may be repeated.
+"""Store one file (rejects, layout, object, FILE item) in an order that makes every step safe to repeat.
 
-The order makes it so: rejects before the file that names them, the layout before the first file that uses it, the
-object before the item that promises it. Every name comes from what is stored: whoever repeats it, however often,
-writes nothing new.
+Rejects are stored before the file that names them, the layout before the first file that uses it, and the object before
+the FILE item. Every name is made from what is stored, so a repeated step writes nothing new.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class FileStore:
         return await self._bucket.put(key, pieces, described, max_parts_in_flight=file.max_parts_in_flight)
 
     def _describe(self, contents: Contents, rejects_key: str) -> dict[str, str]:
-        """Everything from which the FILE item can be built anew, as the object's metadata."""
+        """Build the object's metadata, from which the FILE item can be built again."""
         return {
             "pipeline": self._pipeline.name,
             "file-id": contents.file_id,
@@ -131,8 +130,6 @@ class FileStore:
 
 def build_file(stored: StoredObject, created: int) -> FileItem:
     """Build the FILE item of an object from the object's own metadata.
-
-    An empty key says that there is no object, since every record was a reject.
 
     Args:
         stored: the object; an empty key says that there is none, since every record was a reject.

@@ -1,4 +1,4 @@
-"""Let the handler have the event as the bytes that Lambda sent, before anybody has parsed them.
+"""Let the handler have the event as the bytes that Lambda sent, before they are parsed.
 
 awslambdaric documents `marshaller` as a class attribute that a function's author may replace. It belongs to whatever
 version the runtime brings, so it is looked at before it is touched; where it is not as expected, events keep coming

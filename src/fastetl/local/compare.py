@@ -1,4 +1,4 @@
-"""Whether a mirror holds what its DynamoDB table holds, column by column; by rules of its own, not the decoder's."""
+"""Compare a mirror with its DynamoDB table, column by column, by rules of its own and not the decoder's."""
 
 from __future__ import annotations
 

@@ -75,10 +75,10 @@ def _delays(row: dict[str, str]) -> Item:
 
 
 def _address(text: str) -> str:
-    """Any address of IPv4, the same for the same text; some are in no use."""
+    """Make up an address of IPv4, the same for the same text; some are in no use."""
     return ".".join(map(str, hashlib.blake2b(text.encode(), digest_size=4).digest()))
 
 
 def _fingerprint(text: str) -> str:
-    """38 digits, the first of which is not zero: as many as DynamoDB's numbers have."""
+    """Make up a number of 38 digits, which is as many as DynamoDB's numbers have."""
     return str(10**37 + int.from_bytes(hashlib.blake2b(text.encode(), digest_size=15).digest(), "big"))

@@ -1,4 +1,4 @@
-"""What a function's log says that a person should see: its warnings and errors, each as a sentence."""
+"""Find the warnings and errors in a function's log, and write each as a sentence."""
 
 from __future__ import annotations
 

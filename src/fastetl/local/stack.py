@@ -180,7 +180,7 @@ class Embedded:
         return function
 
     def _in_root(self) -> dict[str, str]:
-        """Where the functions look for modules and files, as if the folder were their package."""
+        """Name the folder in which the functions look for modules and files, as if it were their package."""
         if self._root is None:
             return {}
         folder = str(self._root.absolute())
@@ -188,7 +188,7 @@ class Embedded:
         return {"LAMBDA_TASK_ROOT": folder, "PYTHONPATH": python_path}
 
     def _named_variables(self, config: Config) -> dict[str, str]:
-        """The environment variables that the configuration names, as this process has them.
+        """Give the environment variables that the configuration names, as this process has them.
 
         Raises:
             ConfigError: one is not set.
@@ -432,12 +432,12 @@ def _source_of(pipeline: Pipeline) -> tuple[Any, ...]:
 
 
 def _inherited() -> dict[str, str]:
-    """What a process needs of this one's environment, and no AWS settings of whoever runs it."""
+    """Give what a process needs of this one's environment, without AWS settings of whoever runs it."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
 
 
 def _key_type(pipeline: Pipeline, name: str) -> str:
-    """A key attribute's type, by the column that declares it; text where none does."""
+    """Give a key attribute's type, by the column that declares it; text where none does."""
     for column in pipeline.columns:
         if column.path == (name,):
             return column.tag if column.tag in {"N", "B"} else "S"

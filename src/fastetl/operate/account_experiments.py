@@ -1,4 +1,4 @@
-"""What no stand-in can show: small experiments on a real account, each with a verdict. They clean up after themselves.
+"""Try out on a real account what no stand-in can show, by small experiments that clean up after themselves.
 
 The design holds under either answer to each of them; the answers say which of its guards do the work.
 """
@@ -69,7 +69,7 @@ class Verifier:
     # --- the questions -------------------------------------------------------------------------------------------
 
     async def _snapshot_after_lock(self) -> tuple[str, bool]:
-        """Two batches at once take the lock, change the gate, and add a row only if they find none."""
+        """Run two batches at once that take the lock, change the gate, and add a row only if they find none."""
         stale = 0
         for _ in range(RACES):
             table = self._table("race")

@@ -1,4 +1,4 @@
-"""What operators see and change: how far a pipeline is, its pause, its quarantine, its rejects."""
+"""Show and change what operators may: how far a pipeline is, its pause, its quarantine, its rejects."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Operator:
     async def _skip_waiting(self, head: Head) -> int:
         """Let batches that wait for a retry be tried at the next wake-up; nothing else of them changes.
 
-        How an attempt ended is settled as ever, and so is what becomes of a file that fails again.
+        How an attempt ended is settled by the same rules, and so is what becomes of a file that fails again.
         """
         now, skipped = int(self._clock() * 1000), 0
         for batch_id in head.open:

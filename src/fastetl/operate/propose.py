@@ -1,4 +1,4 @@
-"""Columns for a table that has none yet: what each attribute of a sample of items could become in Redshift. Pure.
+"""Propose columns for a table that has none yet, from a sample of its items. Pure.
 
 For every attribute the narrowest type is proposed that holds all values of the sample with headroom; the product's
 own conversion decides whether it does.

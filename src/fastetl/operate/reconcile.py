@@ -1,4 +1,4 @@
-"""Whether everything is where it should be: objects, ledger and warehouse held against each other; a ledger rebuilt.
+"""Compare objects, ledger and warehouse, and rebuild a ledger that was lost.
 
 Received records, counted before any is converted, are rows in files plus rejects. A file is an object whose metadata
 says what it holds, a FILE item, and, once loaded, a row in `load_files` with the number of rows that COPY counted.

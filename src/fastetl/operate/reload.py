@@ -137,7 +137,7 @@ class Reloader:
         await self._run(await self._planner.load(msgspec.structs.replace(batch, attempt=1)), batch.batch_id)
 
     async def _delete_unseen(self, until: str) -> None:
-        """Repeat what resyncs deleted: it is in no file."""
+        """Repeat what resyncs deleted, since it is in no file."""
         name, ledger = self._target.name, self._deployment.ledger
         head = await ledger.head(name)
         for start in head.epochs if head else ():

@@ -1,4 +1,4 @@
-"""Events that come once more: what the event source mapping gave up on, and rejects after the configuration was mended.
+"""Ingest events again: those that Lambda gave up on, and rejects after the configuration was mended.
 
 Nothing is doubled by it: versions and event ids are the records' own.
 """

@@ -1,4 +1,4 @@
-"""Drift: configuration, tables and what was seen lately, held against each other."""
+"""Compare the configuration with the tables and with recent files."""
 
 from __future__ import annotations
 
@@ -203,5 +203,5 @@ def _compare_column(
     what = f"{there} in the table, {kind} in the configuration"
     if found and found.kind == kind.kind and kind.rule.lengthens:
         return Difference(name, column, what, widen_column_sql(pipeline, name, column, kind))
-    remedy = "Redshift changes no type in place: declare a column of another name, or build the table anew with reload"
+    remedy = "Redshift changes no type in place: declare a column of another name, or run `fastetl reload`"
     return Difference(name, column, what, remedy=remedy)

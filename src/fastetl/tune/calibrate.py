@@ -1,4 +1,4 @@
-"""Real invocations beside predicted ones: reports say what Lambda measured, fastetl's own lines of how many records.
+"""Compare real invocations with predicted ones: Lambda's reports say what they took, fastetl's log how many records.
 
 The same code reads the log of functions on Lambda, as JSON or as text, and of the runtime stand-in. Pure.
 """

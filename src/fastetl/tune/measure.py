@@ -1,4 +1,4 @@
-"""Run the real ingest function, in the real Lambda runtime client, and see what an invocation takes.
+"""Measure what an invocation takes: the real ingest function in the real Lambda runtime client.
 
 S3 and DynamoDB are moto's server in another process: what it takes is in no figure but wall-clock time, which only
 tells how long this machine made the function wait.
@@ -261,7 +261,7 @@ def with_compression(
 
 
 def _without_repetition(samples: Sequence[Sample], distinct: int) -> tuple[Sample, ...]:
-    """Records that are used again compress better than new ones would: beyond them, bytes grow in proportion."""
+    """Correct bytes for records that are used again, which compress better: beyond them, bytes grow in proportion."""
     honest = [sample for sample in samples if sample.records <= distinct] or samples[:1]
     per_record = honest[-1].file_bytes / honest[-1].records
     return tuple(
@@ -276,7 +276,7 @@ def shape_event(pipeline: Pipeline, event: bytes) -> bytes:
 
 
 def read_cpu_seconds(pid: int) -> float:
-    """What a process and its threads have used so far, to the nanosecond."""
+    """Read the CPU time that a process and its threads have used, in seconds, to the nanosecond."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text(encoding="ascii").split()[0])

@@ -1,4 +1,4 @@
-"""What an invocation takes, how Lambda cuts batches, and when the coordinator loads. Pure.
+"""Model what an invocation takes, how Lambda cuts batches, and when the coordinator loads. Pure.
 
 Measured: CPU, memory and bytes of the real handler at several batch sizes (`measure.Sample`). Modelled: what share of a
 CPU memory buys, and how services behave (`prices.Constants`). Within an hour the rate is even, and the pipeline is in a
@@ -134,7 +134,7 @@ class Loading(msgspec.Struct, frozen=True):
 
 
 def cpu_share(memory_mb: float, constants: Constants) -> float:
-    """What memory buys of the one CPU that an invocation can use."""
+    """Give the share of one CPU that a function's memory buys."""
     return min(1.0, memory_mb / constants.memory_of_one_cpu_mb)
 
 

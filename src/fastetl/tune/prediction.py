@@ -1,4 +1,4 @@
-"""What a setting would cost in a day, how fresh the warehouse would be, and whether it would keep up. Pure.
+"""Predict what a setting costs in a day, how fresh the warehouse is, and whether it keeps up. Pure.
 
 A day is a list of hours, or of shorter parts of equal length, each with its rate.
 """
@@ -205,7 +205,7 @@ def _coordinating(loads: float, book: Book) -> float:
 
 
 def _requests(file_bytes: float, part_size: int) -> float:
-    """How many requests one upload takes."""
+    """Count the requests that one upload takes."""
     return 1.0 if file_bytes < part_size else 2.0 + math.ceil(file_bytes / part_size)
 
 

@@ -1,4 +1,4 @@
-"""Stream records to measure with: an event's own, a table's items, or made up from the pipeline's columns. Pure.
+"""Collect the stream records to measure with: an event's own, a table's items, or made-up ones. Pure.
 
 A record is what stands in an event's `Records`. Measuring needs many different events, so that records are used again
 under new event ids and sequence numbers.

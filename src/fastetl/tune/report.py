@@ -1,4 +1,4 @@
-"""The answer as one HTML page that needs nothing else: no scripts, no fonts, no network; light and dark. Pure.
+"""Write the answer as one HTML page that needs nothing else: no scripts, no fonts, no network. Pure.
 
 Its two charts are lists of bars that the browser lays out by itself, so that no label is ever cut.
 """
@@ -184,7 +184,7 @@ def _bars(lines: Iterable[tuple[str, str]]) -> str:
 
 
 def _calibration(answer: Answer) -> str:
-    """Show how the model was held against a deployed function."""
+    """Show how the model compares with a deployed function."""
     if not (found := answer.calibration):
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What was measured, kept in a file: `fastetl tune --save` writes it, `--measured` reads it."""
+"""Keep what was measured in a file: `fastetl tune --save` writes it, `--measured` reads it."""
 
 from __future__ import annotations
 

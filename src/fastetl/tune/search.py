@@ -1,4 +1,4 @@
-"""Which setting to take: the cheapest, the fastest and the balanced one, out of all that keep up. Pure."""
+"""Find the cheapest, the fastest and the balanced setting out of all that keep up. Pure."""
 
 from __future__ import annotations
 

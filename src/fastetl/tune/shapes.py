@@ -1,4 +1,4 @@
-"""Tables that one can measure with before one has any: `fastetl tune --shape flat`."""
+"""Describe made-up tables to measure with: `fastetl tune --shape flat`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer as tables for the terminal."""
+"""Show an answer as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show_answer(answer: Answer) -> Iterator[RenderableType]:
 
 
 def show_measured(measured: Measured) -> Table:
-    """What the invocations took here."""
+    """Build a table of what the invocations took here."""
     table = Table(
         "records", "CPU ms", "spread", "MB used", "file bytes a record", title="measured here", header_style="bold"
     )
@@ -52,7 +52,7 @@ def show_measured(measured: Measured) -> Table:
 
 
 def show_calibration(found: Calibration) -> Table:
-    """What the model said of real invocations."""
+    """Build a table of what the model said of real invocations."""
     table = Table(
         "", "predicted", "real", header_style="bold",
         title=f"{found.invocations:,} real invocations, {found.starts:,} starts of environments",
@@ -63,7 +63,7 @@ def show_calibration(found: Calibration) -> Table:
 
 
 def show_settings(title: str, rows: Mapping[str, Prediction], goal: Goal) -> Table:
-    """Settings and what they give, a column for each."""
+    """Build a table of settings and what they give, a column for each."""
     table = Table(*("", *rows), title=title, header_style="bold")
     columns = [write_row(name, prediction, goal) for name, prediction in rows.items()]
     for row in zip(COLUMNS[1:], *(column[1:] for column in columns), strict=True):

@@ -262,7 +262,7 @@ class EventSource:
         return await self._invoke(build_event(records))
 
     def _find_checkpoint(self, records: Sequence[StreamRecord], result: InvokeResult) -> int:
-        """How many records, from the first on, need not be delivered again."""
+        """Count the records, from the first on, that need not be delivered again."""
         if result.error:
             return 0
         if not self._settings.report_batch_item_failures:

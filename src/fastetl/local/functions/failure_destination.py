@@ -54,7 +54,7 @@ class FailureDestination:
 
 
 def build_failure(failed: FailedBatch, function_arn: str, now: datetime) -> dict[str, Any]:
-    """The invocation record. `payload` is the event as a text."""
+    """Build the invocation record, in which `payload` is the event as a text."""
     first, last = failed.records[0], failed.records[-1]
     result = failed.result
     response = {"statusCode": 200, "executedVersion": "$LATEST"}

@@ -102,7 +102,7 @@ class Environment:
         return self._process.pid if self._process else 0
 
     def read_max_memory_mb(self) -> int:
-        """Peak resident memory of the process; the last known value once it has ended."""
+        """Read the peak resident memory of the process in MB; the last known value once it has ended."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:  # ended, or no Linux
@@ -144,7 +144,7 @@ class Environment:
         return _failure("Sandbox.Timedout", f"Init timed out after {self._settings.timeout_seconds:.2f} seconds", "")
 
     async def invoke(self, payload: bytes, request_id: str) -> Outcome:
-        """Hand the handler an event and wait for its answer, its death or its deadline."""
+        """Hand the handler an event, and wait until it answers, dies or runs out of time."""
         timeout = self._settings.timeout_seconds
         invocation = _Invocation(payload, request_id, int((time.time() + timeout) * 1000))
         self._current = invocation
@@ -174,7 +174,7 @@ class Environment:
         self._log.close()
 
     def _variables(self, port: int) -> dict[str, str]:
-        """What Lambda sets, and what the function's configuration says."""
+        """Build the environment: what Lambda sets, and what the function's configuration says."""
         settings = self._settings
         return {
             "AWS_REGION": "us-east-1",

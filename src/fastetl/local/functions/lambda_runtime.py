@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True):
         return math.ceil(self.duration_ms + (self.init_duration_ms or 0.0))
 
     def __str__(self) -> str:
-        """The line, tabs included, as in CloudWatch Logs."""
+        """Write the line as in CloudWatch Logs, tabs included."""
         fields = [
             f"REPORT RequestId: {self.request_id}",
             f"Duration: {self.duration_ms:.2f} ms",
@@ -154,7 +154,7 @@ class Function:
         await self.close()
 
     async def _take(self) -> _Worker:
-        """A free environment, the one used last first, or a new one."""
+        """Take a free environment, the one used last first, or a new one."""
         while self._idle:
             worker = self._idle.pop()
             if worker.usable:

@@ -1,4 +1,4 @@
-"""What an event source mapping is set to, and how it cuts a shard into batches and batches into pieces."""
+"""Define the settings of an event source mapping, and how it cuts a shard into batches."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Piece(msgspec.Struct, frozen=True):
     result: InvokeResult | None = None
 
     def after_failure(self, place: int, result: InvokeResult, *, bisect: bool) -> list[Piece]:
-        """What to invoke instead, after a failure from `place` on. A split does not use up a retry."""
+        """Give what to invoke after a failure from `place` on. A split does not use up a retry."""
         rest = self.records[place:]
         failed = msgspec.structs.replace(self, records=rest, invoke_count=self.invoke_count + 1, result=result)
         if not bisect or len(self.records) == 1:
@@ -128,7 +128,7 @@ class Shard:
 
 
 def find_checkpoint(payload: bytes, sequence_numbers: Sequence[str]) -> int:
-    """How many records of a batch a partial batch response acknowledges, from the first on.
+    """Count the records of a batch that a partial batch response acknowledges, from the first on.
 
     Everything from the lowest reported sequence number on is delivered again. An answer without failures
     acknowledges all; one that cannot be understood, or names a record that is not in the batch, none.
@@ -148,5 +148,5 @@ def find_checkpoint(payload: bytes, sequence_numbers: Sequence[str]) -> int:
 
 
 def _size(record: StreamRecord) -> int:
-    """Its bytes in an event, with the comma."""
+    """Give the bytes that a record takes in an event, with the comma."""
     return len(record.body) + 1

@@ -30,7 +30,7 @@ class StreamRecord(msgspec.Struct, frozen=True):
 
 
 def build_record(sdk_record: Mapping[str, Any], stream_arn: str) -> StreamRecord:
-    """One SDK record in Lambda's form: binary as base64 text, time in whole seconds, `userIdentity` in camel case."""
+    """Build Lambda's form of an SDK record: binary as base64 text, time in whole seconds, other letter case."""
     change = sdk_record["dynamodb"]
     record = {**sdk_record, "eventVersion": "1.1", "eventSourceARN": stream_arn}
     identity = sdk_record.get("userIdentity")
@@ -45,7 +45,7 @@ def build_record(sdk_record: Mapping[str, Any], stream_arn: str) -> StreamRecord
 
 
 def build_event(records: Sequence[StreamRecord]) -> bytes:
-    """What the function gets."""
+    """Build the event that the function gets."""
     return b'{"Records":[' + b",".join(record.body for record in records) + b"]}"
 
 
@@ -66,7 +66,7 @@ class Mender:
         return bool(self._held)
 
     def mend(self, sdk_records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """What can be handed on after reading these, in order."""
+        """Give what can be handed on after reading these, in order."""
         records = [*self._held, *sdk_records]
         already_held, self._held = len(self._held), []
         next_names: dict[bytes, str] = {}
@@ -101,7 +101,7 @@ def _changes_nothing(record: Mapping[str, Any]) -> bool:
 
 
 def _in_order(value: Any) -> Any:
-    """An image with its sets sorted: DynamoDB's are not ordered."""
+    """Sort the sets of an image: DynamoDB's are not ordered."""
     match value:
         case dict():
             return {name: sorted(part) if name in _SETS else _in_order(part) for name, part in value.items()}

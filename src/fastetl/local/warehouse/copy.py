@@ -153,6 +153,6 @@ def _miscounted(url: str, line: int, found: int, columns: Sequence[tuple[str, Re
 
 
 def _described(kind: RedshiftType) -> tuple[str, str]:
-    """Type and length as SYS_LOAD_ERROR_DETAIL shows them."""
+    """Give type and length as SYS_LOAD_ERROR_DETAIL shows them."""
     length = f"{kind.precision},{kind.scale}" if kind.kind == "DECIMAL" else str(kind.length or "")
     return kind.kind.lower(), length

@@ -1,4 +1,4 @@
-"""Reading Redshift's COPY: options pair up in ways that general SQL parsers get wrong, so they are read here.
+"""Read Redshift's COPY: its options pair up in ways that general SQL parsers read wrongly.
 
 Known are the options that matter for CSV from S3 (Redshift Database Developer Guide, COPY). One that Redshift has and
 that is not emulated is refused rather than passed over.
@@ -42,7 +42,7 @@ class CopyCommand(msgspec.Struct, frozen=True):
 
 
 def is_copy(sql: str) -> bool:
-    """Whether the statement is a COPY."""
+    """Tell whether the statement is a COPY."""
     return bool(re.match(r"COPY\b", strip_comments(sql), re.IGNORECASE))
 
 
@@ -93,7 +93,7 @@ class _Tokens:
         return not self._tokens
 
     def skip(self, text: str) -> bool:
-        """Pass over this word or mark if it comes next."""
+        """Skip this word or mark if it comes next."""
         if self._tokens and self._tokens[-1][1].upper() == text and self._tokens[-1][0] != "string":
             self._tokens.pop()
             return True
@@ -104,7 +104,7 @@ class _Tokens:
             raise SqlError(f'syntax error at or near "{self._next()}": {text} is expected')
 
     def take(self, *kinds: str) -> str:
-        """The next token, which must be of one of these kinds, without its quotes."""
+        """Take the next token, which must be of one of these kinds, without its quotes."""
         if not self._tokens or self._tokens[-1][0] not in kinds:
             raise SqlError(f'syntax error at or near "{self._next()}": a {" or ".join(kinds)} is expected')
         kind, text = self._tokens.pop()
@@ -131,7 +131,7 @@ def _parse_target(tokens: _Tokens) -> tuple[Table, tuple[str, ...]]:
 
 
 def _parse_text(tokens: _Tokens) -> str:
-    r"""An option's value, `AS` before it or not, with COPY's escapes: `\t`, `\\`, and `\ddd` in octal."""
+    r"""Read an option's value, with or without `AS` before it, with COPY's escapes: `\t`, `\\`, and `\ddd` in octal."""
     tokens.skip("AS")
     known = {"t": "\t", "\\": "\\"}
     return _ESCAPE.sub(lambda match: known.get(match[1]) or chr(int(match[1], 8)), tokens.take("string"))

@@ -44,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def find_urls(command: CopyCommand, s3: S3Client) -> Iterator[str]:
-    """The objects to load: a manifest's entries as often as it lists them, or all names with the prefix."""
+    """List the objects to load: a manifest's entries as often as it lists them, or all names with the prefix."""
     if not command.manifest:
         bucket, prefix = _split(command.url)
         try:

@@ -82,7 +82,7 @@ class ListStatements(msgspec.Struct, rename="pascal", frozen=True):
 
 
 def check_submission(request: ExecuteStatement | BatchExecuteStatement) -> list[str]:
-    """The statements of a request that is fit to run.
+    """Give the statements of a request that is fit to run.
 
     Raises:
         ApiError: it is not.
@@ -103,7 +103,7 @@ def check_submission(request: ExecuteStatement | BatchExecuteStatement) -> list[
 
 
 def split_id(text: str) -> tuple[str, int | None]:
-    """An execution's id, and which of its statements is meant if `:n` follows."""
+    """Split an id into the execution's, and the place of the statement that is meant if `:n` follows."""
     if not _ID.fullmatch(text):
         raise ApiError("ValidationException", f"Id {text!r} is not a statement id")
     identifier, _, place = text.partition(":")
@@ -111,7 +111,7 @@ def split_id(text: str) -> tuple[str, int | None]:
 
 
 def describe_execution(execution: Execution) -> dict[str, Any]:
-    """The body of DescribeStatement."""
+    """Build the body of DescribeStatement."""
     statements = execution.statements
     ended = execution.status in ENDED
     body: dict[str, Any] = {
@@ -137,7 +137,7 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
 
 
 def describe_statement(execution: Execution, place: int) -> dict[str, Any]:
-    """One of the `SubStatements`, counted from 1."""
+    """Build one of the `SubStatements`, counted from 1."""
     statement = execution.statements[place - 1]
     body = {
         "Id": f"{execution.id}:{place}",
@@ -155,7 +155,7 @@ def describe_statement(execution: Execution, place: int) -> dict[str, Any]:
 
 
 def list_entry(execution: Execution) -> dict[str, Any]:
-    """One of the `Statements` of ListStatements."""
+    """Build one of the `Statements` of ListStatements."""
     sqls = [statement.sql for statement in execution.statements]
     return {
         "Id": execution.id,
@@ -169,7 +169,7 @@ def list_entry(execution: Execution) -> dict[str, Any]:
 
 
 def result_page(answer: Answer, start: int) -> dict[str, Any]:
-    """The body of GetStatementResult from this row on."""
+    """Build the body of GetStatementResult from this row on."""
     columns, stop = answer.columns or (), start + PAGE_ROWS
     body: dict[str, Any] = {
         "ColumnMetadata": [{"name": name, "label": name, "typeName": kind, "nullable": 1} for name, kind in columns],
@@ -183,7 +183,7 @@ def result_page(answer: Answer, start: int) -> dict[str, Any]:
 
 
 def completion_event(execution: Execution, event_id: str) -> dict[str, Any]:
-    """What EventBridge delivers for a statement that was run WithEvent."""
+    """Build the event that EventBridge delivers for a statement that was run WithEvent."""
     return {
         "version": "0",
         "id": event_id,

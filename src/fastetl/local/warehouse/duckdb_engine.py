@@ -129,7 +129,7 @@ class DuckDBSession:
         return Answer(columns=tuple(zip(relation.columns, names, strict=True)), rows=tuple(rows))
 
     def column_types(self, table: Table) -> dict[str, RedshiftType]:
-        """The columns in order, temporary tables before others of the same name."""
+        """List the columns in order, temporary tables before others of the same name."""
         found = self._connection.execute(
             "SELECT database_name, schema_name, column_name, comment, data_type FROM duckdb_columns()"
             " WHERE table_name = $1 AND ($2 = '' OR schema_name = $2) AND NOT internal"

@@ -69,7 +69,7 @@ class Session(Protocol):
         """
 
     def column_types(self, table: Table) -> dict[str, RedshiftType]:
-        """The columns in order with the types they were declared with; empty when there is no such table."""
+        """List the columns in order with the types they were declared with; none where the table does not exist."""
 
     def insert(
         self, table: Table, columns: Sequence[tuple[str, RedshiftType]], rows: Sequence[Sequence[str | None]]

@@ -164,7 +164,7 @@ class PostgresSession:
         return Answer(columns=tuple(zip(names, types, strict=True)), rows=rows)
 
     def column_types(self, table: Table) -> dict[str, RedshiftType]:
-        """The columns in order, as the search path finds the table."""
+        """List the columns in order, as the search path finds the table."""
         found = self._connection.execute(
             "SELECT attname, col_description(attrelid, attnum), format_type(atttypid, atttypmod) FROM pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",

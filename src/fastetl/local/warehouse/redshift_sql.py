@@ -72,7 +72,7 @@ class Translated(msgspec.Struct, frozen=True):
 
 
 def strip_comments(sql: str) -> str:
-    """The statement without the comments and blanks before it."""
+    """Remove the comments and blanks before a statement."""
     return sql[_LEADING_COMMENTS.match(sql).end() :]  # type: ignore[union-attr]
 
 
@@ -169,7 +169,7 @@ def _rewrite_node(node: exp.Expr, dialect: Dialect) -> exp.Expr:
 
 
 def _declared_columns(tree: exp.Expr) -> list[tuple[Table, str, RedshiftType]]:
-    """The columns that the statement declares, with the types that no engine keeps."""
+    """List the columns that the statement declares, with the types that no engine keeps."""
     if not isinstance(tree, exp.Create | exp.Alter):
         return []
     table = tree.this.find(exp.Table)

@@ -1,4 +1,4 @@
-"""What Redshift refuses although the engines behind the embedded Data API would take it.
+"""Refuse what Redshift refuses although the engines behind the embedded Data API would take it.
 
 From the Redshift Database Developer Guide: MERGE, COPY, "Unsupported PostgreSQL features",
 TRUNCATE, and "Names and identifiers".
