@@ -18,12 +18,12 @@ const scanner = @import("src/scanner.zig");
 
 const choices = [_]plans.Choice{
     .{},
-    .{ .undeclared = .extra, .keeps_old_images = true },
+    .{ .undeclared = .extra, .old_images = .kept },
     .{ .undeclared = .reject },
-    .{ .keys = &.{ "id", "sort" }, .keeps_old_images = true, .null_marker = "0" },
+    .{ .keys = &.{ "id", "sort" }, .old_images = .needed, .null_marker = "0" },
     .{ .keys = &.{ "sort", "id" }, .undeclared = .extra, .null_marker = "true" },
     .{ .columns = plans.columns[0..1], .undeclared = .extra },
-    .{ .columns = plans.columns[28..], .keeps_old_images = true },
+    .{ .columns = plans.columns[28..], .old_images = .kept },
 };
 
 const starts = [_]pass_of.VersionStart{

@@ -14,7 +14,7 @@ const Plan = plans.Plan;
 const Rows = rows_of.Rows;
 
 /// Rises when what is called changes, so that an object of another version is not taken for this one.
-pub const version = 1;
+pub const version = 2;
 
 /// All memory: what is small comes from its slabs, what is large is mapped.
 const gpa = std.heap.smp_allocator;
@@ -45,14 +45,14 @@ export fn fastetl_plan(
     column_count: u32,
     null_marker: Bytes,
     undeclared: u32,
-    keeps_old_images: u32,
+    old_images: u32,
 ) callconv(.c) ?*Plan {
     return Plan.create(gpa, .{
         .keys = keys[0..key_count],
         .columns = columns[0..column_count],
         .null_marker = null_marker.slice(),
         .undeclared = std.enums.fromInt(plans.Undeclared, undeclared) orelse return null,
-        .keeps_old_images = keeps_old_images != 0,
+        .old_images = std.enums.fromInt(plans.OldImages, old_images) orelse return null,
     }) catch null;
 }
 

@@ -79,6 +79,9 @@ pub const Node = struct {
 
 pub const Undeclared = enum(u32) { ignore, extra, reject };
 
+/// Of deleted items: of no use, part of the row where there is one, or needed for the row.
+pub const OldImages = enum(u32) { ignored, kept, needed };
+
 pub const Plan = struct {
     gpa: Allocator,
     pool: std.heap.ArenaAllocator,
@@ -92,8 +95,7 @@ pub const Plan = struct {
     keys: u32,
     null_marker: []const u8,
     undeclared: Undeclared,
-    /// A log keeps what deleted items held.
-    keeps_old_images: bool,
+    old_images: OldImages,
     /// Counts records, so that each has a number of its own.
     turn: u64 = 0,
 
@@ -110,7 +112,7 @@ pub const Plan = struct {
         columns: []const Column,
         null_marker: []const u8,
         undeclared: Undeclared,
-        keeps_old_images: bool,
+        old_images: OldImages,
     };
 
     pub fn create(gpa: Allocator, settings: Settings) Fault!*Plan {
@@ -128,7 +130,7 @@ pub const Plan = struct {
             .keys = @intCast(settings.keys.len),
             .null_marker = "",
             .undeclared = settings.undeclared,
-            .keeps_old_images = settings.keeps_old_images,
+            .old_images = settings.old_images,
         };
         const pool = plan.pool.allocator();
         for ([_]*Names{ &plan.attributes, &plan.envelope, &plan.change, &plan.line }) |names| names.* = .init(gpa, pool, seed);

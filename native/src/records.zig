@@ -204,11 +204,12 @@ fn readChange(p: *Pass, operation: Operation) Fault!void {
     try finishItem(p, in.slice(sequence orelse return error.Odd));
 }
 
-/// Reads what a deleted item leaves: its key, and for a log what else it held; 0 where it has no old image.
+/// Reads what a deleted item leaves: its key, and where old images are kept what else it held; 0 where it has none.
 pub fn readDeleted(p: *Pass, keys_start: usize, old_start: usize) Fault!void {
     p.in.at = keys_start;
     try items.read(p, .{ .deleted = true });
-    if (!p.plan.keeps_old_images or old_start == 0) return;
+    if (p.plan.old_images == .needed and old_start == 0) return error.Odd;
+    if (p.plan.old_images == .ignored or old_start == 0) return;
     p.in.at = old_start;
     try items.read(p, .{ .without_keys = true, .deleted = true });
 }

@@ -61,7 +61,7 @@ pub const columns = [_]Column{
 pub const Choice = struct {
     keys: []const []const u8 = &.{"id"},
     undeclared: plans.Undeclared = .ignore,
-    keeps_old_images: bool = false,
+    old_images: plans.OldImages = .ignored,
     null_marker: []const u8 = "\\N",
     columns: []const Column = &columns,
 };
@@ -74,6 +74,6 @@ pub fn build(gpa: std.mem.Allocator, choice: Choice) !*Plan {
         .columns = choice.columns,
         .null_marker = choice.null_marker,
         .undeclared = choice.undeclared,
-        .keeps_old_images = choice.keeps_old_images,
+        .old_images = choice.old_images,
     });
 }

@@ -14,8 +14,9 @@ from fastetl.versions import EXPORT_LABEL, EpochStart
 ENCODER = 1
 """Rises when the same change comes to be written differently in the same columns."""
 
-Op = Literal["INSERT", "MODIFY", "REMOVE", "EXPIRE"]
-"""What happened to the item; EXPIRE is a REMOVE that DynamoDB's time to live did, not a user."""
+Op = Literal["INSERT", "MODIFY", "REMOVE", "EXPIRE", "LEAVE"]
+"""What happened to the item. EXPIRE is a REMOVE that DynamoDB's time to live did, not a user; LEAVE says that the item
+does not belong to the table, since a filter does not keep it."""
 
 
 class Reject(msgspec.Struct, frozen=True):

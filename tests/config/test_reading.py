@@ -195,6 +195,16 @@ BAD = [
     ('keys = ["day", "flight"]', 'keys = ["day", "number"]', "no column carries the key attribute 'number'"),
     ('keys = ["day", "flight"]', 'keys = ["day", "flight", "wind"]', "one or two key attributes"),
     ('keys = ["day", "flight"]', "keys = 3", "pipelines[0].keys: Expected `array`, got `int`"),
+    (
+        'outputs = ["mirror", "log"]',
+        'outputs = ["log"]\ndeletes = "keep"',
+        "pipelines[0].deletes: it says what the mirror keeps, and there is no mirror",
+    ),
+    (
+        'outputs = ["mirror", "log"]',
+        'outputs = ["mirror"]\ndeletes = "keeps"',
+        "pipelines[0].deletes: Invalid enum value",
+    ),
     ('outputs = ["mirror", "log"]', 'outputs = ["miror"]', "pipelines[0].outputs: Invalid enum value 'miror'"),
     ('undeclared = "extra"', 'undeclared = "extras"', "Did you mean 'extra'?"),
     ('type = "DATE"', 'type = "DAT"', "pipelines[0].columns[0].type: 'DAT' is not a Redshift type"),

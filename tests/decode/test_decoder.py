@@ -444,3 +444,21 @@ def test_a_key_is_written_the_same_whatever_column_takes_it(kind: str) -> None:
     assert changes.frame["_key"].to_list() == [f"N={number};S=a\\;{number};" for number in range(3)]
     assert changes.frame["text"].to_list() == [f"a;{number}" for number in range(3)]
     assert changes.decoded_native == 3
+
+
+@pytest.mark.parametrize("write", [as_lambda_writes, as_dict])
+def test_what_is_kept_of_a_deleted_item_is_its_old_image(write: Any) -> None:
+    expired = {"userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"}}
+    event = write(
+        make_remove(1, {"note": {"S": "a"}}), make_remove(2, {"note": {"S": "b"}}, **expired), make_remove(3),
+        make_remove(4, **expired),
+    )  # fmt: skip
+    notes = {}
+    for deletes in ("forget", "keep", "keep_expired"):
+        column = Column("note", ("note",), RedshiftType.parse("VARCHAR(9)"))
+        changes = Decoder(make_pipeline(column, deletes=deletes)).decode(event)
+        notes[deletes] = changes.frame["note"].to_list()
+        expected = {"forget": [], "keep": ["e3", "e4"], "keep_expired": ["e4"]}[deletes]
+        assert [reject.event_id for reject in changes.rejects] == expected
+        assert {reject.reason for reject in changes.rejects} <= {"no_image"}
+    assert notes == {"forget": [None] * 4, "keep": ["a", "b"], "keep_expired": ["a", "b", None]}

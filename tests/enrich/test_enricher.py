@@ -46,9 +46,13 @@ def step(kind: str, **changes: Any) -> Enrichment:
     return Enrichment(options, outputs=outputs, **known)
 
 
-def make_enricher(*enrichments: Enrichment, **environ: str) -> Enricher:
+def make_pipeline(*enrichments: Enrichment, **changes: Any) -> Pipeline:
     columns = tuple(Column(name, (name,), RedshiftType.parse(kind)) for name, kind in TYPES.items())
-    return Enricher(Pipeline("p", "t", ("id",), "public", "t", columns, enrichments=enrichments), environ)
+    return Pipeline("p", "t", ("id",), "public", "t", columns, enrichments=enrichments, **changes)
+
+
+def make_enricher(*enrichments: Enrichment, **environ: str) -> Enricher:
+    return Enricher(make_pipeline(*enrichments), environ)
 
 
 def apply(*enrichments: Enrichment, **environ: str) -> Any:
@@ -148,7 +152,17 @@ def test_a_filtered_row_becomes_a_tombstone_and_a_delete_stays_one() -> None:
     assert result.frame["_deleted"].to_list() == ["false", "true", "true"]
     assert result.frame["note"].to_list() == ["ann", None, None]
     assert result.frame["id"].to_list() == ["1", "2", "3"]
+    assert result.frame["_op"].to_list() == ["x", "LEAVE", "x"]
     assert result.counts == {"0/filter/filtered": 1}
+
+
+def test_of_a_deleted_item_that_a_filter_does_not_keep_nothing_stays() -> None:
+    deleted = make_frame().with_columns(pl.lit("true").alias("_deleted"), pl.lit("REMOVE").alias("_op"))
+    pipeline = make_pipeline(step("filter", sql="note <> 'bob'"), outputs=frozenset({"log"}))
+    result = Enricher(pipeline, {}).apply(deleted)
+    assert result.frame["note"].to_list() == ["ann", None, None]
+    assert result.frame["_op"].to_list() == ["REMOVE", "LEAVE", "LEAVE"]
+    assert not result.counts
 
 
 def test_masks() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastetl.columns.types import Column, RedshiftType
@@ -37,15 +37,21 @@ def make_pipeline(target: str) -> Pipeline:
     )
 
 
+WriteLine = Callable[[Any, str], str]
+"""From a change and its file's name to its line of CSV."""
+
+
 class Batch:
     """Files of changes on S3, with their manifest and list, and the statements that load them."""
 
-    def __init__(self, pipeline: Pipeline, s3: Any, files: Sequence[Sequence[Change]]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, s3: Any, files: Sequence[Sequence[Any]], write: WriteLine | None = None
+    ) -> None:
         self._pipeline = pipeline
         self.id = uuid.uuid4().hex
         names = [uuid.uuid4().hex for _ in files]
         for name, changes in zip(names, files, strict=True):
-            lines = "".join(_line(change, name) for change in changes)
+            lines = "".join((write or _line)(change, name) for change in changes)
             s3.put_object(Bucket="lake", Key=f"{self.id}/{name}.csv.gz", Body=gzip.compress(lines.encode()))
         entries = [{"url": f"s3://lake/{self.id}/{name}.csv.gz", "mandatory": True} for name in names]
         s3.put_object(Bucket="lake", Key=f"{self.id}/manifest.json", Body=json.dumps({"entries": entries}))

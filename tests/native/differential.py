@@ -83,6 +83,7 @@ def build_pipeline(chance: random.Random) -> Pipeline:
         "orders", "orders", keys, "public", "orders", build_columns(chance),
         undeclared=chance.choice(["ignore", "ignore", "extra", "reject"]),
         outputs=chance.choice([frozenset({"mirror"}), frozenset({"mirror", "log"})]),
+        deletes=chance.choice(["forget", "forget", "keep", "keep_expired"]),
         file=FileFormat(null_marker=chance.choice([r"\N", r"\N", "0", "true", "null", "x"])),
     )  # fmt: skip
 

@@ -22,7 +22,8 @@ async def look(plant: Plant, aws: Aws, **changes: Any) -> dict[str, tuple[str, s
 
 
 @pytest.fixture
-async def table(aws: Aws) -> Any:
+async def table(aws: Aws, request: pytest.FixtureRequest) -> Any:
+    """A table whose stream shows what the test asks for."""
     dynamodb = await aws.client("dynamodb")
     name = f"checked{id(aws)}"
     await dynamodb.create_table(
@@ -30,7 +31,7 @@ async def table(aws: Aws) -> Any:
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
         BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": getattr(request, "param", "KEYS_ONLY")},
     )
     yield name
     await dynamodb.delete_table(TableName=name)
@@ -43,6 +44,15 @@ async def test_what_does_not_serve_is_named_with_its_remedy(make_plant: Any, aws
     assert found["nowhere.*"] == ("there is no such table", "Run `fastetl ddl --apply`")
     assert found["COPY from the bucket"][0] == ""
     assert [key async for key in plant.bucket.list_keys("check/")] == []
+
+
+@pytest.mark.parametrize("table", ["NEW_IMAGE"], indirect=True)
+async def test_deletes_that_are_kept_need_old_images(make_plant: Any, aws: Aws, table: str) -> None:
+    plant = await make_plant()
+    assert (await look(plant, aws, table=table))[f"table {table}"] == ("", "")
+    problem, remedy = (await look(plant, aws, table=table, deletes="keep_expired"))[f"table {table}"]
+    assert "NEW_IMAGE" in problem
+    assert remedy == "Enable one with NEW_AND_OLD_IMAGES"
 
 
 async def test_one_thing_that_is_missing_hides_no_other(make_plant: Any, aws: Aws) -> None:

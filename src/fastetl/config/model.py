@@ -13,7 +13,7 @@ import msgspec
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config.enrichments import GeoIp, Lookup, Mask, Options
 from fastetl.errors import EventError
-from fastetl.model import ENCODER, Layout
+from fastetl.model import ENCODER, Layout, Op
 
 MIB = 1024 * 1024
 
@@ -25,6 +25,11 @@ BESIDE = ("_gate", "_loads", "_load_files", "_fences", "_resyncs")
 """What the names of every pipeline's own tables add to the target's."""
 BESIDE_OUTPUTS: dict[Output, tuple[str, ...]] = {"mirror": ("", "_current"), "log": ("_log", "_history")}
 """What the names of an output's tables and views add to the target's."""
+ALL = "_all"
+"""What the name of the view with deleted items adds to the target's, where the mirror keeps their values."""
+Deletes = Literal["forget", "keep", "keep_expired"]
+KEPT_DELETES: dict[Deletes, tuple[Op, ...]] = {"forget": (), "keep": ("REMOVE", "EXPIRE"), "keep_expired": ("EXPIRE",)}
+"""After which deletions the mirror keeps the last values."""
 TEMPORARY_TABLES = ("fastetl_staged", "fastetl_files", "fastetl_winners")
 """What a load makes in its session."""
 RESERVED_NAMES = ("_rank", "_valid_from", "_valid_to")
@@ -126,6 +131,9 @@ class Pipeline(msgspec.Struct, frozen=True):
     """DynamoDB Streams, or a Kinesis stream that the table writes to."""
     outputs: frozenset[Output] = frozenset({"mirror"})
     """`mirror`: the current rows; `log`: every change, with a view of the history."""
+    deletes: Deletes = "forget"
+    """What a deletion leaves in the mirror: `forget` the key and the version alone; `keep` the item's last values, and
+    `_deleted` tells; `keep_expired` those of items that time to live deleted, and of others as `forget`."""
     enrichments: tuple[Enrichment, ...] = ()
     """Steps that add, change or mask columns, or take rows out; in this order."""
     undeclared: Literal["ignore", "extra", "reject"] = "ignore"
@@ -140,7 +148,17 @@ class Pipeline(msgspec.Struct, frozen=True):
     def relations(self) -> tuple[str, ...]:
         """The names of all tables and views that the pipeline has in its schema."""
         suffixes = [suffix for output in sorted(self.outputs) for suffix in BESIDE_OUTPUTS[output]]
-        return tuple(self.target + suffix for suffix in (*suffixes, *BESIDE))
+        return tuple(self.target + suffix for suffix in (*suffixes, *([ALL] if self.kept_deletes else []), *BESIDE))
+
+    @property
+    def kept_deletes(self) -> tuple[Op, ...]:
+        """After which deletions the mirror keeps the last values, which are those of the change's old image."""
+        return KEPT_DELETES[self.deletes]
+
+    @property
+    def keeps_old_images(self) -> bool:
+        """Whether the row of a deletion has the values that the item had, as its old image tells them."""
+        return "log" in self.outputs or bool(self.kept_deletes)
 
     @property
     def layout(self) -> Layout:

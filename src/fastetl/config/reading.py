@@ -12,9 +12,11 @@ import msgspec
 from fastetl.columns import RULES, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.config.enrichments import OPTIONS, Filter
 from fastetl.config.model import (
+    ALL,
     BESIDE,
     BESIDE_OUTPUTS,
     Config,
+    Deletes,
     Enrichment,
     FileFormat,
     LoadPolicy,
@@ -179,6 +181,7 @@ class _Reader:
             target=target,
             columns=columns,
             outputs=table.take("outputs", frozenset[Output], frozenset({"mirror"})),
+            deletes=table.take("deletes", Deletes, "forget"),
             enrichments=tuple(self._enrichment(each) for each in table.tables("enrichments")),
             undeclared=table.take("undeclared", Literal["ignore", "extra", "reject"], "ignore"),
             extra_column=table.take("extra_column", str, "_extra"),
@@ -194,6 +197,9 @@ class _Reader:
             self.problem(table.at("stream_arn"), f"{stream_arn!r} is no Kinesis stream", remedy)
         if not pipeline.outputs:
             self.problem(table.at("outputs"), "nothing would be loaded", 'Use ["mirror"], ["log"] or both')
+        if pipeline.kept_deletes and "mirror" not in pipeline.outputs:
+            remedy = "Leave it out: the log keeps every change, with what deleted items held"
+            self.problem(table.at("deletes"), "it says what the mirror keeps, and there is no mirror", remedy)
         return pipeline
 
     def _target(self, table: Table) -> tuple[str, str]:
@@ -202,7 +208,7 @@ class _Reader:
             remedy = 'Write it like "analytics.orders": schema and table; the database goes into [redshift]'
             self.problem(table.at("target"), "no schema and table", remedy)
             return schema, ""
-        suffixes = (*BESIDE, *(suffix for each in BESIDE_OUTPUTS.values() for suffix in each))
+        suffixes = (ALL, *BESIDE, *(suffix for each in BESIDE_OUTPUTS.values() for suffix in each))
         if problem := find_schema_problem(schema) or find_table_problem(target, suffixes):
             self.problem(table.at("target"), problem, "Choose another name")
         return schema, target

@@ -68,7 +68,8 @@ class GeneralDecoder:
         self._declared = {column.path[0] for column in pipeline.columns} | set(pipeline.keys)
         self._undeclared = pipeline.undeclared
         self._extra_column = pipeline.extra_column
-        self._keeps_old_images = "log" in pipeline.outputs
+        self._keeps_old_images = pipeline.keeps_old_images
+        self._kept_deletes = pipeline.kept_deletes
 
     def decode(self, record: Any, stream_arn: str, epochs: tuple[EpochStart, ...], tally: Tally) -> Row | Reject:
         """Convert one record.
@@ -94,6 +95,8 @@ class GeneralDecoder:
         version = build_version(epoch_at(epochs, change.changed_at), change.label, change.sequence_number)
         head = (key, version, change.op, change.event_id, format_time(change.changed_at), change.deleted)
         if change.is_delete:
+            if change.old_image is None and change.op in self._kept_deletes:
+                raise _RejectedError("", "no_image", "a stream view type of NEW_AND_OLD_IMAGES")
             image = {**(change.old_image or {} if self._keeps_old_images else {}), **change.keys}
         elif change.new_image is None:
             raise _RejectedError("", "no_image", "a stream view type of NEW_IMAGE or NEW_AND_OLD_IMAGES")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastetl.columns import Column
     from fastetl.config import Pipeline
 
-VERSION = 1
+VERSION = 2
 """Of what the shared object offers, as `native/src/calls.zig` has it."""
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -43,6 +43,7 @@ _KINDS = (
 _INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 _UNIT_MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _UNDECLARED = ("ignore", "extra", "reject")
+_OLD_IMAGES = ("ignored", "kept", "needed")
 
 _GOOD, _BROKEN = 0, 1
 _NO_JSON = 2**64 - 1
@@ -221,11 +222,12 @@ class NativePass:
         keys = [_Text(name.encode()) for name in pipeline.keys]
         columns = [_describe_column(column, keep) for column in pipeline.columns]
         null_marker = _Text(pipeline.file.null_marker.encode())
+        old_images = "needed" if pipeline.kept_deletes else "kept" if pipeline.keeps_old_images else "ignored"
         self._plan = library.fastetl_plan(
             (_Bytes * len(keys))(*(key.bytes for key in keys)), len(keys),
             (_Column * len(columns))(*columns), len(columns),
             null_marker.bytes, _UNDECLARED.index(pipeline.undeclared),
-            "log" in pipeline.outputs,
+            _OLD_IMAGES.index(old_images),
         )  # fmt: skip
         if not self._plan:
             raise NativeError("no plan for this pipeline")

@@ -180,13 +180,19 @@ class Enricher:
     def _filter(self, stage: Stage, work: _Work, keeps: pl.Series) -> pl.DataFrame:
         """Turn the rows that are not kept into tombstones: an item that ceases to match leaves the mirror."""
         frame = work.frame
-        goes = (~keeps.fill_null(value=False)) & (frame["_deleted"] == "false")
+        is_alive = frame["_deleted"] == "false"
+        goes = ~keeps.fill_null(value=False)
+        if not self._pipeline.keeps_old_images:
+            # Nothing tells what a deleted item held, so that no condition can be asked of it.
+            goes &= is_alive
         if not goes.any():
             return frame
-        work.counts[f"{stage.name}/filtered"] = int(goes.sum())
+        if filtered := int((goes & is_alive).sum()):
+            work.counts[f"{stage.name}/filtered"] = filtered
         emptied = [name for name in frame.columns if name not in self._kept_when_filtered]
         return frame.with_columns(
             pl.when(goes).then(pl.lit("true")).otherwise(pl.col("_deleted")).alias("_deleted"),
+            pl.when(goes).then(pl.lit("LEAVE")).otherwise(pl.col("_op")).alias("_op"),
             *(pl.when(goes).then(None).otherwise(pl.col(name)).alias(name) for name in emptied),
         )
 

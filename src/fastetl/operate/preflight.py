@@ -69,6 +69,11 @@ class Preflight:
         if self._pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
             view = table.view_type or "none"
             found.append(Finding(what, f"its stream shows {view}", "Enable one with NEW_AND_OLD_IMAGES"))
+        elif self._pipeline.source == "stream" and self._pipeline.kept_deletes and table.view_type == "NEW_IMAGE":
+            problem = (
+                f"deletes = {self._pipeline.deletes!r} takes the last values of the old image, and its stream shows"
+            )
+            found.append(Finding(what, f"{problem} {table.view_type}", "Enable one with NEW_AND_OLD_IMAGES"))
         return found
 
     async def _look_at_bucket(self) -> list[Finding]:

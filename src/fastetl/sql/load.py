@@ -162,6 +162,8 @@ def tombstone_sql(
         "_deleted": "TRUE",
     }
     kept = {"_key", "_file", *(column.name for column in _key_columns(pipeline))}
+    if "REMOVE" in pipeline.kept_deletes:
+        kept.update(names)
     forgotten = tombstone | {name: "NULL" for name in names if name not in {*tombstone, *kept}}
     logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
     emptied = forgotten | dict.fromkeys(former_columns, "NULL")
@@ -288,9 +290,10 @@ def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 def _merge_into_mirror(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     mirror, names = quote_table(pipeline), _shared(pipeline, load.layout)
     keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
-    # A tombstone keeps its key and version and forgets the item.
+    # A tombstone keeps its key and version and forgets the item, unless the pipeline keeps what was deleted.
+    forgets = f'"ranked"."_deleted"{_unless_kept(pipeline)}'
     values = ", ".join(
-        _unless_deleted(name) if name not in keeps else f'"ranked".{quote_identifier(name)}' for name in names
+        _unless(forgets, name) if name not in keeps else f'"ranked".{quote_identifier(name)}' for name in names
     )
     ranked = _ranked(names, partition="_key", order='"_version" DESC, "_file"')
     winners = (
@@ -332,9 +335,14 @@ def _empty_former_columns(mirror: str, columns: tuple[str, ...]) -> list[tuple[s
     return [("former_columns", sql)]
 
 
-def _unless_deleted(name: str) -> str:
+def _unless(forgets: str, name: str) -> str:
     quoted = quote_identifier(name)
-    return f'CASE WHEN "ranked"."_deleted" THEN NULL ELSE "ranked".{quoted} END AS {quoted}'
+    return f'CASE WHEN {forgets} THEN NULL ELSE "ranked".{quoted} END AS {quoted}'
+
+
+def _unless_kept(pipeline: Pipeline) -> str:
+    operations = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
+    return f' AND "ranked"."_op" NOT IN ({operations})' if operations else ""
 
 
 def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.columns import RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config import ALL, Pipeline
 from fastetl.identifiers import fold
 from fastetl.sql.text import (
     BATCH_ID,
@@ -87,7 +87,13 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
             ),
             # CREATE OR REPLACE VIEW cannot change a view's columns.
             ("drop_current", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_current')}"),
-            ("current", _current_view(pipeline)),
+            ("current", _view(pipeline, "_current", 'NOT "_deleted"')),
+        ]
+    if pipeline.kept_deletes:
+        kept = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
+        steps += [
+            ("drop_all", f"DROP VIEW IF EXISTS {quote_table(pipeline, ALL)}"),
+            ("all", _view(pipeline, ALL, f'NOT "_deleted" OR "_op" IN ({kept})')),
         ]
     if "log" in pipeline.outputs:
         steps += [
@@ -102,6 +108,7 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
     readable = [
         *(["_current"] if "mirror" in pipeline.outputs else []),
+        *([ALL] if pipeline.kept_deletes else []),
         *(["_log", "_history"] if "log" in pipeline.outputs else []),
     ]
     steps += [
@@ -116,12 +123,10 @@ def _beside(pipeline: Pipeline, name: str) -> str:
     return f"{quote_identifier(pipeline.schema)}.{quote_identifier(name)}"
 
 
-def _current_view(pipeline: Pipeline) -> str:
+def _view(pipeline: Pipeline, suffix: str, condition: str) -> str:
     names = [name for name, _ in pipeline.layout.columns]
-    return (
-        f"CREATE VIEW {quote_table(pipeline, '_current')} AS SELECT {list_names(names)}"
-        f' FROM {quote_table(pipeline)} WHERE NOT "_deleted"'
-    )
+    view = quote_table(pipeline, suffix)
+    return f"CREATE VIEW {view} AS SELECT {list_names(names)} FROM {quote_table(pipeline)} WHERE {condition}"
 
 
 def _history_view(pipeline: Pipeline) -> str:
