@@ -113,7 +113,9 @@ def check(answer: tuple[int, str, str], what: str) -> str:
     assert code in {1, 2}, (what, answer)
     assert err.strip(), (what, answer)
     for text in (out, err):
-        assert not re.search(r"Traceback|defect of fastetl|ExceptionGroup|ClientError|\b_[A-Z]\w+|Errno", text), answer
+        assert not re.search(r"Traceback|defect of fastetl|ExceptionGroup|\bClientError|\b_[A-Z]\w+|Errno", text), (
+            answer
+        )
     assert max(map(len, err.splitlines())) < 600, (what, err)
     return err
 
@@ -141,11 +143,47 @@ def answer_nothing(desk: Desk) -> str:
     return "Could not connect to the endpoint"
 
 
-@pytest.mark.parametrize(
-    "break_it", [remove_region, remove_credentials, name_a_profile_that_is_not_there, answer_nothing]
-)
+def name_an_endpoint_that_is_none(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    desk.patch.setenv("AWS_ENDPOINT_URL", "nonsense")
+    return "AWS: Invalid endpoint: nonsense. .* is written like http://"
+
+
+def name_another_protocol(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    desk.patch.setenv("AWS_ENDPOINT_URL", "ftp://127.0.0.1")
+    return "ftp://127.0.0.1"
+
+
+def name_a_region_that_is_none(desk: Desk) -> str:
+    desk.patch.setenv("AWS_DEFAULT_REGION", "not a region")
+    return "AWS: .*'not a region'.*Look at the AWS_"
+
+
+def break_the_profiles(desk: Desk) -> str:
+    path = desk.folder / "config"
+    path.write_text("[profile x\nregion")
+    desk.patch.setenv("AWS_CONFIG_FILE", str(path))
+    desk.patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return "config.*Look at the AWS_"
+
+
+def name_certificates_that_are_not_there(desk: Desk) -> str:
+    answer_nothing(desk)
+    desk.patch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:1")
+    desk.patch.setenv("AWS_CA_BUNDLE", "/nowhere")
+    return "No such file|Could not connect"
+
+
+BROKEN_ENVIRONMENTS = (
+    remove_region, remove_credentials, name_a_profile_that_is_not_there, answer_nothing, name_an_endpoint_that_is_none,
+    name_another_protocol, name_a_region_that_is_none, break_the_profiles, name_certificates_that_are_not_there,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("break_it", BROKEN_ENVIRONMENTS)
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name not in OFFLINE])
-def test_surroundings_in_which_aws_cannot_be_asked(name: str, break_it: Callable[[Desk], str], desk: Desk) -> None:
+def test_an_environment_in_which_aws_cannot_be_asked(name: str, break_it: Callable[[Desk], str], desk: Desk) -> None:
     said = break_it(desk)
     err = check(desk.run(*name.split(), *EXPECTED[name]), name)
     assert re.search(said, err), err
@@ -266,6 +304,12 @@ def test_an_error_is_json_where_json_is_asked_for(name: str, desk: Desk) -> None
         (["schema", "diff", "--hours", "-1"], "-1"),
         (["backfill", "--workers", "-1"], "-1"),
         (["backfill", "--rate", "fast"], "'fast' is not a valid float"),
+        (["backfill", "--rate", "nan"], "'nan' is not a finite number"),
+        (["backfill", "--rate", "inf"], "'inf' is not a finite number"),
+        (["backfill", "--export", "/nowhere"], "/nowhere/manifest-summary.json: No such file"),
+        (["schema", "diff", "--hours", "1e300"], "1e+300 is not in the range"),
+        (["tune", "--window", "nan"], "'nan' is not a finite number"),
+        (["tune", "--margin", "nan"], "'nan' is not a finite number"),
         (["load"], "--now"),
         (["pause"], "--reason"),
         ([*FROM_ITEMS, "nowhere.jsonl", "--keys", "id", "--out", "made.toml"], "nowhere.jsonl: No such file"),
@@ -278,6 +322,7 @@ def test_an_error_is_json_where_json_is_asked_for(name: str, desk: Desk) -> None
         ([*FROM_ITEMS, "rows.jsonl", "--out", "made.toml"], "--keys: missing"),
         (["local", "sql", ""], "SQL"),
         (["local", "sql", "   "], "SQL"),
+        (["local", "sql", "select 1", "--endpoint-url", "nonsense"], "is `fastetl local` running?"),
         (["local", "--aws-port", "0"], "0 is not in the range"),
         (["demo", "--flights", "1"], "1 is not in the range"),
         (["tune", "--prices", "nowhere.toml"], "nowhere.toml"),

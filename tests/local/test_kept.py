@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -124,3 +127,27 @@ async def test_whatever_is_written_to_the_kinesis_stream_is_read() -> None:
         await stack.dynamodb.put_item(TableName="people", Item={"id": {"N": "7"}, "note": {"S": "new"}})
         await stack.settle()
         assert await query(stack, 'SELECT "id" FROM public.people_current') == [[7]]
+
+
+START = """
+import asyncio, time
+from fastetl.local.moto_process import MotoProcess
+moto = MotoProcess()
+asyncio.run(moto.start())
+print(moto.endpoint_url, flush=True)
+time.sleep(60)
+"""
+
+
+def test_moto_ends_with_the_process_that_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        process.kill()
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -8,6 +8,7 @@ the state again and repeat the step, which tells a lost answer from a refusal.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,9 @@ _TRANSIENT = {
 
 _NO_ANSWER = (BotoCoreError, aiohttp.ClientError, OSError)
 """What is raised where no answer came, or only a part of it; TimeoutError is an OSError."""
+
+_ERROR_NUMBER = re.compile(r"\[Errno \d+\] ")
+"""What Python puts before the operating system's words."""
 
 _NOT_SENT = (NoCredentialsError, NoRegionError, ParamValidationError, PartialCredentialsError)
 """What the SDK raises before it sends anything: another attempt ends alike."""
@@ -92,7 +96,7 @@ async def make_call(
 
 def _describe(error: Exception) -> Refusal:
     if not isinstance(error, ClientError):
-        message = f"{type(error).__name__}: {error}"
+        message = _ERROR_NUMBER.sub("", f"{type(error).__name__}: {error}")
         return Refusal("", message, transient=not isinstance(error, _NOT_SENT), response={})
     response: dict[str, Any] = dict(error.response)
     code, message = (str(response.get("Error", {}).get(part, "")) for part in ("Code", "Message"))

@@ -10,6 +10,7 @@ from aiobotocore.config import AioConfig
 
 from fastetl.aws.calls import AT_ONCE
 from fastetl.aws.s3 import prepare_uploads
+from fastetl.errors import ConfigError, Problem
 
 CONNECT_TIMEOUT_SECONDS = 3
 
@@ -29,12 +30,19 @@ async def open_clients(*services: str, region: str = "") -> tuple[Any, ...]:
 
     Returns:
         A client for each service, in this order.
+
+    Raises:
+        ConfigError: a variable of AWS's, or a line of ~/.aws/config, cannot be used.
+        BotoCoreError: the region or the profile is missing.
     """
-    session: Any = aioboto3.Session(region_name=region or None)
-    stack = AsyncExitStack()
-    clients = {}
-    for service in services:
-        clients[service] = await stack.enter_async_context(session.client(service, config=_client_config(service)))
+    stack, clients = AsyncExitStack(), {}
+    try:
+        session: Any = aioboto3.Session(region_name=region or None)
+        for service in services:
+            clients[service] = await stack.enter_async_context(session.client(service, config=_client_config(service)))
+    except ValueError as error:
+        remedy = "Look at the AWS_... variables and at ~/.aws/config; an endpoint is written like http://127.0.0.1:4566"
+        raise ConfigError((Problem("AWS", str(error), remedy),)) from error
     if "s3" in clients:
         prepare_uploads(clients["s3"])
     return tuple(clients.values())

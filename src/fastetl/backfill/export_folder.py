@@ -65,7 +65,8 @@ class ExportFolder:
         try:
             return await asyncio.to_thread(Path(self._location, name).read_bytes)
         except OSError as error:
-            raise ExportError(f"{self._location}: {error}; name the folder that holds manifest-summary.json") from error
+            remedy = "name the folder that holds manifest-summary.json"
+            raise ExportError(f"{self._location}/{name}: {error.strerror}; {remedy}") from error
 
     def _find(self, file: DataFile) -> Path:
         """Find the folder of an export's manifests, also in a copy that has another path."""

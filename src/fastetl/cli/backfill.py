@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastetl.cli.options import command, config_option, pipeline_option
+from fastetl.cli.options import Finite, command, config_option, pipeline_option
 from fastetl.cli.output import echo_json, tell
 
 export_option = click.option(
@@ -17,7 +17,7 @@ export_option = click.option(
 scan_option = click.option("--scan", is_flag=True, help="Read the table itself instead of exporting it.")
 rate_option = click.option(
     "--rate",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0,
     show_default="no limit",
     metavar="UNITS",

@@ -34,6 +34,8 @@ _REMEDIES = {
     "ConnectionClosedError": _ADDRESS,
     "ReadTimeoutError": _ADDRESS,
     "ProxyConnectionError": _ADDRESS,
+    "HTTPClientError": _ADDRESS,
+    "SSLError": _ADDRESS,
     "AccessDenied": _PERMISSION,
     "AccessDeniedException": _PERMISSION,
     "AuthorizationError": _PERMISSION,
@@ -49,6 +51,7 @@ _REMEDIES = {
     "NoSuchBucket": _NAME,
     "ResourceNotFoundException": _NAME,
     "404": _NAME,
+    "BotoCoreError": "Look at the AWS_... variables and at ~/.aws/config",
 }
 """By the SDK's error class or AWS's error code. Sources: botocore.exceptions; "Common errors" of each API reference."""
 

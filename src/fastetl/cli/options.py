@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -32,6 +33,16 @@ since_option = click.option(
 until_option = click.option("--to", "until", default="", metavar="HOUR", help="The hour or day after the last, UTC.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Write JSON, also on errors.")
 DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+class Finite(click.FloatRange):
+    """A number in a range; neither `nan`, which is in every range, nor `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: D102 - click's
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class Subcommands(click.Group):

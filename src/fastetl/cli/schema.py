@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastetl.cli.commands import SENTENCES
-from fastetl.cli.options import Subcommands, command, config_option, pipelines_option
+from fastetl.cli.options import Finite, Subcommands, command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ schema = Subcommands("schema", help=SENTENCES["schema"])
 @config_option
 @pipelines_option
 @click.option(
-    "--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True, metavar="HOURS",
+    "--hours", type=Finite(0, 87_600, min_open=True), default=24, show_default=True, metavar="HOURS",
     help="How far back files are looked at for values that did not fit.",
 )  # fmt: skip
 @click.option("--apply", is_flag=True, help="Add the missing columns to the tables, and replace the views.")

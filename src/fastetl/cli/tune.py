@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastetl.cli.options import command, config_option, pipeline_option
+from fastetl.cli.options import Finite, command, config_option, pipeline_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ source_options = (
         help="The running setting: BatchSize.",
     ),
     click.option(
-        "--window", type=click.FloatRange(*WINDOW_SECONDS), metavar="SECONDS",
+        "--window", type=Finite(*WINDOW_SECONDS), metavar="SECONDS",
         help="The running setting: BatchingWindow.",
     ),
     click.option(
@@ -87,7 +87,7 @@ def take_source_options(function: Any) -> Any:
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(min=1),
+    type=Finite(1, 1000),
     metavar="TIMES",
     default=1.5,
     show_default=True,

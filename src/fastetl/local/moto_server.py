@@ -46,10 +46,12 @@ def _write_other(value: Any) -> Any:
     return value.to_json()
 
 
-def _delete_expired() -> None:
-    while True:
+def _look_after(parent: int) -> None:
+    """Delete expired items from time to time; end when the process that started this one is gone."""
+    while os.getppid() == parent:
         time.sleep(EXPIRY_SECONDS)
         moto_state.delete_expired(time.time())
+    os._exit(1)
 
 
 def _keep(path: Path) -> None:
@@ -73,5 +75,5 @@ if __name__ == "__main__":
     mine, of_moto = parser.parse_known_args()
     if mine.state:
         _keep(mine.state)
-    threading.Thread(target=_delete_expired, daemon=True).start()
+    threading.Thread(target=_look_after, args=(os.getppid(),), daemon=True).start()
     main(of_moto)

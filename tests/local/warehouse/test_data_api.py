@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from fastetl.local.warehouse.client import query
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from tests.local.warehouse_client import TARGET, Warehouse
@@ -226,3 +227,10 @@ async def test_stopping_ends_what_waits_and_what_runs(s3: Any) -> None:
     await asyncio.wait_for(server.stop(), timeout=20)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", int(server.endpoint_url.rpartition(":")[2]))
+
+
+async def test_a_query_gives_the_rows_of_every_page(s3: Any) -> None:
+    async with WarehouseServer(DuckDBEngine(), s3, time.time) as server:
+        many = " CROSS JOIN ".join(f"(SELECT 0 AS d{n} UNION ALL SELECT 1) AS t{n}" for n in range(11))
+        names, rows = await asyncio.to_thread(query, f"SELECT d0 FROM {many}", server.endpoint_url)
+        assert (names, len(rows)) == (["d0"], 2**11)

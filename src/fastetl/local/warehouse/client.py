@@ -29,7 +29,7 @@ def query(sql: str, endpoint_url: str) -> tuple[list[str], list[list[Any]]]:
     """
     try:
         return _run(sql, endpoint_url)
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
         raise WarehouseError(f"{error}; is `fastetl local` running?") from error
 
 
@@ -48,7 +48,7 @@ def _run(sql: str, endpoint_url: str) -> tuple[list[str], list[list[Any]]]:
         raise WarehouseError(described.get("Error", described["Status"]))
     if not described.get("HasResultSet"):
         return [], []
-    answer = client.get_statement_result(Id=started["Id"])
-    names = [column["name"] for column in answer["ColumnMetadata"]]
-    rows = [[None if field.get("isNull") else next(iter(field.values())) for field in row] for row in answer["Records"]]
-    return names, rows
+    pages = list(client.get_paginator("get_statement_result").paginate(Id=started["Id"]))
+    names = [column["name"] for column in pages[0]["ColumnMetadata"]]
+    fields = [row for page in pages for row in page["Records"]]
+    return names, [[None if field.get("isNull") else next(iter(field.values())) for field in row] for row in fields]
