@@ -47,6 +47,41 @@ def function(name: str, outputs: dict[str, str], inputs: tuple[str, ...] = ("not
     return step("function", function=f"tests.enrich.test_stage:{name}", inputs=inputs, outputs=outputs, **changes)
 
 
+@pytest.mark.parametrize(
+    ("sql", "kind", "values", "expected"),
+    [
+        ("small * 100", "INTEGER", ["30000", "-32768", None], ["3000000", "-3276800", None]),
+        ("whole * 4", "BIGINT", ["4611686018427387904", "3", None], [None, "12", None]),
+        ("whole * 4", "DECIMAL(38,0)", ["4611686018427387904", "3"], ["18446744073709551616", "12"]),
+        ("0 - whole - 2", "BIGINT", ["9223372036854775807", "1"], [None, "-3"]),
+        ("POW(small, 2)", "BIGINT", ["30000", "2"], ["900000000", "4"]),
+        ("CASE WHEN whole * 2 > whole THEN 1 ELSE 0 END", "SMALLINT", ["9223372036854775807"], ["1"]),
+    ],
+)
+def test_whole_numbers_do_not_wrap_around(sql: str, kind: str, values: list[Any], expected: list[Any]) -> None:
+    columns = (
+        Column("id", ("id",), RedshiftType.parse("BIGINT")),
+        Column("small", ("small",), RedshiftType.parse("SMALLINT")),
+        Column("whole", ("whole",), RedshiftType.parse("BIGINT")),
+    )  # fmt: skip
+    name = "small" if "small" in sql else "whole"
+    system = {each: ["false" if each == "_deleted" else "x"] * len(values) for each, _ in SYSTEM_COLUMNS}
+    named = {"id": ["1"] * len(values), "small": [None] * len(values), "whole": [None] * len(values), name: values}
+    frame = pl.DataFrame(system | named, schema=dict.fromkeys([*system, *named], pl.String))
+    steps = (step("expression", outputs={"made": kind}, sql=sql, on_error="null"),)
+    enriched = Enricher(Pipeline("p", "t", ("id",), "public", "t", columns, enrichments=steps)).apply(frame)
+    assert enriched.frame["made"].to_list() == expected
+    lost = sum(value is not None and made is None for made, value in zip(expected, values, strict=True))
+    wanted = {("made", "range"): lost} if lost else {}
+    assert enriched.misfits == wanted
+
+
+def test_a_panic_of_polars_costs_its_row_alone() -> None:
+    enriched = make_enricher(function("panic", {"year": "SMALLINT"})).apply(make_frame(["1"] * 3, ["1", "9" * 18, "3"]))
+    assert [each.row for each in enriched.rejected] == [1]
+    assert enriched.frame["year"].to_list() == ["1970", "1970"]
+
+
 # --- functions, named in configurations as tests.enrich.test_stage:… ---
 
 
@@ -54,6 +89,11 @@ def parse_number(frame: pl.DataFrame) -> pl.DataFrame:
     """Fail on text that is no number: on made-up text as well."""
     RUNS.append(frame.height)
     return frame.select(number=pl.col("note").cast(pl.Int64))
+
+
+def panic(frame: pl.DataFrame) -> pl.DataFrame:
+    moments = frame["note"].cast(pl.Int64, strict=False).cast(pl.Datetime("ms"))
+    return pl.DataFrame({"year": moments.dt.strftime("%Y").cast(pl.Int16, strict=False)})
 
 
 def dislike(frame: pl.DataFrame) -> pl.DataFrame:

@@ -36,6 +36,10 @@ SAMPLED_ROWS = 16
 """Of a batch in which a step fails on made-up values as well: if it fails on all of these, it is broken."""
 
 
+RAISED = (Exception, pl.exceptions.PanicException)
+"""What a step may raise. Polars panics on some values, and a panic is no `Exception`."""
+
+
 class FailedRow(msgspec.Struct, frozen=True):
     """A row for which an enrichment has no value, and why; without item content."""
 
@@ -95,7 +99,7 @@ class Stage:
             return StageResult(self._make_empty(0), {}, {})
         try:
             return self._attempt(frame.select(self._inputs))
-        except Exception as error:
+        except RAISED as error:
             if self._is_broken(frame):
                 raise EnrichmentError(f"enrichment {self.name}: {self.describe(error)}") from error
         halves = frame.height // 2
@@ -113,7 +117,7 @@ class Stage:
         try:
             whole, again = self._attempt(made_up.select(self._inputs)), self._attempt(made_up.select(self._inputs))
             alone = _join([self._attempt(row.select(self._inputs)) for row in made_up.iter_slices(1)])
-        except Exception as error:  # noqa: BLE001 - as above
+        except RAISED as error:
             yield f"fails on made-up values of its inputs' types: {self.describe(error)}"
             return
         if whole.frame.equals(again.frame) and not whole.frame.equals(alone.frame):
@@ -134,7 +138,7 @@ class Stage:
             return
         try:
             yield self._attempt(frame.select(self._inputs))
-        except Exception as error:  # noqa: BLE001 - as above
+        except RAISED as error:
             if frame.height == 1:
                 yield StageResult(self._make_empty(1), {0: self._fail(self.describe(error))}, {})
                 return
@@ -154,7 +158,7 @@ class Stage:
     def _works(self, frame: pl.DataFrame) -> bool:
         try:
             self._attempt(frame.select(self._inputs))
-        except Exception:  # noqa: BLE001 - as above
+        except RAISED:
             return False
         return True
 
