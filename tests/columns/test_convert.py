@@ -15,9 +15,10 @@ import orjson
 import pytest
 from hypothesis import given
 
-from fastetl.columns.convert import build_converter, build_shortener
+from fastetl.columns.convert import build_converter, build_path_converter, build_shortener
 from fastetl.columns.numbers import build_plain_pattern
 from fastetl.columns.rule import UnfitError
+from fastetl.columns.table import RULES
 from fastetl.columns.texts import truncate
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.columns.values import parse_number, plain
@@ -328,3 +329,44 @@ def test_what_looks_plain_is_its_own_text(kind: str, numeral: str) -> None:
     pattern = build_plain_pattern(RedshiftType.parse(kind))
     if re.fullmatch(pattern, numeral):
         assert convert(kind, "N", numeral) == numeral == plain(parse_number(numeral))
+
+
+MALFORMED = [
+    ("S", None), ("S", 1), ("N", None), ("N", 1), ("N", ["1"]), ("B", None), ("B", False), ("B", 0), ("B", []),
+    ("B", {}), ("BOOL", None), ("BOOL", "true"), ("BOOL", 1),
+    ("NULL", None), ("NULL", False), ("NULL", "x"), ("NULL", []),
+    ("SS", None), ("SS", "ab"), ("SS", {}), ("SS", [None]), ("NS", "12"), ("NS", {}), ("NS", ["x"]), ("NS", [1]),
+    ("BS", [None]), ("BS", ""), ("L", {}), ("L", ""), ("L", [None]), ("L", ["x"]), ("M", []), ("M", {"a": None}),
+    ("M", {"a": {}}), ("M", {"a": "x"}), ("X", "x"), ("", ""),
+]  # fmt: skip
+"""Tags with contents that DynamoDB never writes."""
+
+
+@pytest.mark.parametrize(("tag", "content"), MALFORMED)
+def test_a_document_holds_nothing_that_dynamodb_does_not_write(tag: str, content: Any) -> None:
+    for value in ({tag: content}, {"L": [{tag: content}]}, {"M": {"a": {tag: content}}}):
+        with pytest.raises(UnfitError):
+            convert("SUPER", *next(iter(value.items())))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RULES if kind != "SUPER"])
+@pytest.mark.parametrize(("tag", "content"), MALFORMED)
+def test_no_column_takes_what_dynamodb_does_not_write(kind: str, tag: str, content: Any) -> None:
+    with pytest.raises(UnfitError):
+        convert(kind, tag, content)
+
+
+@pytest.mark.parametrize("value", [None, {}, [], "x", 0, {"S": "a", "N": "1"}])
+def test_an_attribute_without_a_type_is_refused_and_is_not_missing(value: Any) -> None:
+    column = Column("c", ("a",), RedshiftType.parse("VARCHAR(9)"))
+    inner = Column("c", ("a", "b"), RedshiftType.parse("VARCHAR(9)"))
+    for each, item in ((column, {"a": value}), (inner, {"a": {"M": {"b": value}}}), (inner, {"a": value})):
+        with pytest.raises(UnfitError):
+            build_path_converter(each, r"\N")(item)
+    assert build_path_converter(inner, r"\N")({"a": {"NULL": True}}) is None
+    assert build_path_converter(inner, r"\N")({"a": {"M": {}}}) is None
+
+
+def test_an_empty_text_is_no_day() -> None:
+    with pytest.raises(UnfitError):
+        convert("DATE", "S", "")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastetl.columns.rule import DOCUMENT, UnfitError
-from fastetl.columns.values import follow_path, only
+from fastetl.columns.values import check_null, follow_path
 
 if TYPE_CHECKING:
     from random import Random
@@ -47,8 +47,8 @@ def build_shortener(column: Column, null_marker: str) -> Converter | None:
     return _guard(column, shorten(column), null_marker) if shorten else None
 
 
-def build_path_converter(column: Column, null_marker: str) -> Callable[[Any], str | None]:
-    """Build the function that gives a column's text from the value of its path's first attribute.
+def build_path_converter(column: Column, null_marker: str) -> Callable[[dict[str, Any]], str | None]:
+    """Build the function that gives a column's text from an item.
 
     It raises `UnfitError` as the functions of `build_converter` do.
 
@@ -56,11 +56,11 @@ def build_path_converter(column: Column, null_marker: str) -> Callable[[Any], st
         column: its type, format, policy and path.
         null_marker: the text that stands for NULL, which no value may equal.
     """
-    convert, steps = build_converter(column, null_marker), column.path[1:]
+    convert = build_converter(column, null_marker)
 
-    def convert_value(value: Any) -> str | None:
-        value = follow_path(value, steps)
-        return convert(*only(value)) if value else None
+    def convert_value(item: dict[str, Any]) -> str | None:
+        value = follow_path(item, column.path)
+        return convert(*value) if value else None
 
     return convert_value
 
@@ -84,6 +84,7 @@ def _guard(column: Column, convert: Convert, null_marker: str) -> Converter:
 
     def convert_or_null(tag: str, content: Any) -> str | None:
         if tag == "NULL" and not keeps_null:
+            check_null(content)
             return None
         text = convert(tag, content)
         if text == null_marker:

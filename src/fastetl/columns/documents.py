@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fastetl.columns.rule import DOCUMENT, Rule, UnfitError
-from fastetl.columns.values import check_text, decode_binary, parse_number, plain
+from fastetl.columns.values import check_null, check_text, decode_binary, parse_number, plain
 from fastetl.limits import MAX_PRECISION, MAX_SCALE, MAX_SUPER_BYTES, MAX_SUPER_DEPTH, MAX_SUPER_TEXT_BYTES
 
 if TYPE_CHECKING:
@@ -125,17 +125,23 @@ def _json_binary(content: Any) -> str:
     return str(content)
 
 
+def _listed(content: Any) -> list[Any]:
+    if not isinstance(content, list):
+        raise UnfitError("malformed", "a value as DynamoDB writes it")
+    return content
+
+
 _JSON: dict[str, Callable[[Any], Any]] = {
     "S": _json_text,
     "N": _json_number,
     "BOOL": _json_truth,
-    "NULL": lambda _: None,
+    "NULL": check_null,
     "B": _json_binary,
     "M": lambda content: {_json_text(name): _json(value) for name, value in content.items()},
-    "L": lambda content: [_json(value) for value in content],
-    "SS": lambda content: sorted(map(_json_text, content)),
-    "NS": lambda content: [_json_number(number) for number in sorted(content, key=parse_number)],
-    "BS": lambda content: [_json_binary(binary) for binary in sorted(content, key=decode_binary)],
+    "L": lambda content: [_json(value) for value in _listed(content)],
+    "SS": lambda content: sorted(map(_json_text, _listed(content))),
+    "NS": lambda content: [_json_number(number) for number in sorted(_listed(content), key=parse_number)],
+    "BS": lambda content: [_json_binary(binary) for binary in sorted(_listed(content), key=decode_binary)],
 }
 
 

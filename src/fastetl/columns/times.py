@@ -123,7 +123,7 @@ def _convert_date(column: Column) -> Convert:
             day = date.fromisoformat(content).isoformat()
         except (TypeError, ValueError):
             day = ""
-        if day != content:
+        if not day or day != content:
             raise UnfitError("format", "YYYY-MM-DD")
         return day
 

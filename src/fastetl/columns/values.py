@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastetl.columns.rule import UnfitError
 from fastetl.limits import MAX_NUMBER_EXPONENT, MIN_NUMBER_EXPONENT
@@ -37,32 +37,34 @@ def only(value: Any) -> tuple[str, Any]:
     raise UnfitError("malformed", "a value as DynamoDB writes it")
 
 
-def follow_path(value: Any, steps: Sequence[str | int]) -> Any:
-    """Go down a path from a value; None where there is nothing.
+def follow_path(item: dict[str, Any], path: Sequence[str | int]) -> tuple[str, Any] | None:
+    """Go down a path from an item's root: give the value's tag and content, None where there is nothing.
 
     Args:
         value: an attribute value, as DynamoDB JSON has it.
         steps: names of maps' members, and places in lists.
 
     Raises:
-        UnfitError: something on the way is neither a map nor a list.
+        UnfitError: something on the way is neither a map nor a list, or no value as DynamoDB writes it.
     """
-    for step in steps:
-        if not value:
+    tag, content = "M", cast("Any", item)
+    for step in path:
+        if tag == "NULL" and content is True:
             return None
-        value = _step(*only(value), step)
-    return value
+        inside = _step(tag, content, step)
+        if not inside:
+            return None
+        tag, content = only(inside[0])
+    return tag, content
 
 
-def _step(tag: str, content: Any, step: str | int) -> Any:
-    """Take one step down a path; None where there is nothing."""
+def _step(tag: str, content: Any, step: str | int) -> list[Any]:
+    """Take one step down a path; give what is there, which may be anything, or an empty list."""
     match tag:
-        case "NULL":
-            return None
         case "M" if isinstance(step, str) and isinstance(content, dict):
-            return content.get(step)
+            return [content[step]] if step in content else []
         case "L" if isinstance(step, int) and isinstance(content, list):
-            return content[step] if step < len(content) else None
+            return content[step : step + 1]
     raise UnfitError("type", "a map" if isinstance(step, str) else "a list")
 
 
@@ -128,6 +130,16 @@ def check_text(text: Any) -> bytes:
         raise UnfitError("surrogate", "text without lone surrogates, which UTF-8 cannot hold") from None
 
 
+def check_null(content: Any) -> None:
+    """Check the content of DynamoDB's NULL, which is always true (DynamoDB API reference, AttributeValue).
+
+    Raises:
+        UnfitError: it is something else.
+    """
+    if content is not True:
+        raise UnfitError("malformed", "a value as DynamoDB writes it")
+
+
 def decode_binary(content: Any) -> bytes:
     """Read DynamoDB's binary value.
 
@@ -135,7 +147,7 @@ def decode_binary(content: Any) -> bytes:
         UnfitError: it is not base64.
     """
     try:
-        return binascii.a2b_base64(content, strict_mode=True) if content else b""
+        return binascii.a2b_base64(content, strict_mode=True) if content != "" else b""
     except (binascii.Error, ValueError, TypeError):
         raise UnfitError("malformed", "base64") from None
 

@@ -27,6 +27,7 @@ from fastetl.decode.event import (
     Tally,
     escape_key,
     format_time,
+    has_label,
     is_event_id,
     is_sequence_number,
     is_time_to_live,
@@ -34,7 +35,7 @@ from fastetl.decode.event import (
     write_record,
 )
 from fastetl.decode.kinesis import MILLISECONDS_DETAIL, is_milliseconds
-from fastetl.errors import EventError, MisfitError
+from fastetl.errors import MisfitError
 from fastetl.model import Reject
 from fastetl.versions import build_version, epoch_at
 
@@ -75,8 +76,7 @@ class GeneralDecoder:
         """Convert one record.
 
         Raises:
-            EventError: it belongs to another stream than the event's first.
-            MisfitError: a value does not fit a column whose policy is `fail`.
+                MisfitError: a value does not fit a column whose policy is `fail`.
         """
         try:
             return self._row(_Envelope(record, stream_arn), epochs, tally)
@@ -150,8 +150,9 @@ class _Envelope:
         if "kinesis" in fields.values and "dynamodb" not in fields.values:
             raise _RejectedError("", "malformed", "data that is a change of a DynamoDB table, with its tableName")
         change = _Fields(fields.take("dynamodb", "a map", dict), "dynamodb.")
-        if fields.take("eventSourceARN", "the stream's ARN", str) != arn:
-            raise EventError("the event holds records of several streams; an event source mapping reads one")
+        own_arn = fields.take("eventSourceARN", "the stream's ARN", str)
+        if not has_label(own_arn) or (own_arn != arn and not _is_of_same_table(own_arn, arn)):
+            raise _RejectedError("", "malformed", "eventSourceARN: a stream of the same table as the other records")
         self.event_id: str = fields.take("eventID", "printable ASCII, at most 128 characters", is_event_id)
         name: Op = fields.take("eventName", "INSERT, MODIFY or REMOVE", _is_operation)
         self.keys: dict[str, Any] = change.take("Keys", "a map", dict)
@@ -165,7 +166,13 @@ class _Envelope:
         self.deleted = "true" if self.is_delete else "false"
         is_expired = self.is_delete and is_time_to_live(fields.values.get("userIdentity"))
         self.op: Op = "EXPIRE" if is_expired else name
-        self.label = arn.rpartition("/")[2]
+        self.label = own_arn.rpartition("/")[2]
+
+
+def _is_of_same_table(arn: str, other: str) -> bool:
+    """Tell whether two streams are of one table, which has another after it was enabled again."""
+    table, _, label = arn.partition("/stream/")
+    return table == other.partition("/stream/")[0] and bool(label) and "/" not in label
 
 
 class _Fields:
@@ -204,23 +211,22 @@ class _ColumnReader:
 
     def __init__(self, column: Column, null_marker: str) -> None:
         self._column = column
-        self._root = str(column.path[0])
         self._convert = build_path_converter(column, null_marker)
         self._shorten = build_shortener(column, null_marker) if column.on_misfit == "truncate" else None
 
     def read(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
         """Give the column's text of an item."""
-        value = image.get(self._root)
         try:
-            return self._convert(value)
+            return self._convert(image)
         except UnfitError as error:
-            return self._settle(error, value, change, tally)
+            return self._settle(error, image, change, tally)
 
-    def _settle(self, error: UnfitError, value: Any, change: _Envelope, tally: Tally) -> str | None:
+    def _settle(self, error: UnfitError, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
         column, policy = self._column, self._column.on_misfit
         if self._shorten and error.reason in _CURED_BY_SHORTENING:
             with contextlib.suppress(UnfitError):
-                text = self._shorten(*only(follow_path(value, column.path[1:])))
+                tag, content = follow_path(image, column.path) or ("NULL", True)
+                text = self._shorten(tag, content)
                 tally.misfit(column.name, error.reason)
                 return text
         # The old image of a deleted item must not keep the deletion from the mirror.
@@ -248,7 +254,8 @@ def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
     The closing `;` keeps trailing blanks from being the end of the text, where Redshift passes them over.
     """
     if extra := sorted(keys.keys() - set(names)):
-        raise EventError(f"the table's key has {extra} as well; name all its attributes in the pipeline's keys")
+        more = ", ".join(f"{name[:LONGEST_NAME]!a}" for name in extra)
+        raise _RejectedError("", "keys", f"no key attribute but the pipeline's keys, which lack {more}")
     parts = []
     for name in names:
         try:
