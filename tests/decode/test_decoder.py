@@ -226,18 +226,51 @@ def test_what_is_no_event_is_an_error(event: bytes) -> None:
         Decoder(make_pipeline(ID)).decode(event)
 
 
-def test_records_of_two_streams_are_an_error() -> None:
+def test_a_record_of_another_table_is_a_reject_wherever_it_stands() -> None:
     other = make_record(2, eventSourceARN=ARN.replace("orders", "users"))
-    for event in (as_bytes(make_record(1), other), {"Records": [make_record(1), other]}):
-        with pytest.raises(EventError, match="several streams"):
-            Decoder(make_pipeline(ID)).decode(event)
+    for records in ([make_record(1), other], [other, make_record(1)]):
+        for event in (as_bytes(*records), as_lambda_writes(*records), {"Records": records}):
+            changes = Decoder(make_pipeline(ID)).decode(event)
+            assert changes.frame["id"].to_list() == ["1"]
+            assert [(reject.event_id, reject.reason) for reject in changes.rejects] == [("e2", "malformed")]
+            assert changes.stream_arn == ARN
 
 
-def test_a_key_that_the_configuration_does_not_know_of_is_an_error() -> None:
+@pytest.mark.parametrize(
+    ("arn", "version"),
+    [
+        (ARN.replace("2026", "2027"), "0000#2027-01-01T00:00:00.000#" + "102".rjust(40, "0")),
+        (ARN + "/x", None),
+        (ARN.partition("/stream/")[0], None),
+        (ARN + "0" * 100, None),
+        (ARN + "\u2028", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_record_of_another_stream_of_the_table_has_that_streams_version(arn: Any, version: str | None) -> None:
+    changes = Decoder(make_pipeline(ID)).decode(as_bytes(make_record(1), make_record(2, eventSourceARN=arn)))
+    assert changes.frame["_version"].to_list()[1:] == ([version] if version else [])
+    assert [reject.reason for reject in changes.rejects] == ([] if version else ["malformed"])
+
+
+def test_a_key_that_the_configuration_does_not_know_of_is_a_reject_that_names_it() -> None:
     record = make_record(1, dynamodb={"Keys": {"id": {"N": "1"}, "sort": {"S": "x"}}})
-    for event in (as_bytes(record), {"Records": [record]}):
-        with pytest.raises(EventError, match=r"\['sort'\] as well"):
-            Decoder(make_pipeline(ID)).decode(event)
+    for event in (as_bytes(record, make_record(2)), {"Records": [record, make_record(2)]}):
+        changes = Decoder(make_pipeline(ID)).decode(event)
+        assert changes.frame["id"].to_list() == ["2"]
+        (reject,) = changes.rejects
+        assert (reject.column, reject.reason) == ("", "keys")
+        assert "lack 'sort'" in reject.detail
+
+
+@pytest.mark.parametrize("seconds", [-62_135_596_800, -30_610_224_000, -1, 0, 253_402_300_799])
+def test_every_time_has_a_year_of_four_digits(seconds: int) -> None:
+    for is_native in (True, False):
+        decoder = Decoder(make_pipeline(ID), is_native=is_native)
+        changes = decoder.decode(as_lambda_writes(make_record(1, dynamodb={"ApproximateCreationDateTime": seconds})))
+        (text,) = changes.frame["_changed_at"].to_list()
+        assert len(text) == len("2026-01-01 00:00:00.000000"), text
 
 
 def test_a_streams_arn_is_found_in_bytes_and_in_dicts() -> None:

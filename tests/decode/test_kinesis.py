@@ -160,5 +160,14 @@ def test_text_that_is_no_unicode_costs_what_it_costs_in_a_stream() -> None:
 
 
 def test_a_streams_own_event_is_refused() -> None:
-    with pytest.raises(EventError, match="not of Kinesis"):
+    with pytest.raises(EventError, match="no record is of Kinesis"):
         unwrap(orjson.dumps({"Records": [make_record(1, 1, "a")]}), "orders")
+
+
+@pytest.mark.parametrize("odd", [None, 5, [], "x", {}, {"eventSourceARN": 5}, {"kinesis": {}}, {"kinesis": 5}])
+def test_a_record_of_another_shape_is_a_reject(odd: Any) -> None:
+    event = orjson.loads(make_event(make_record(1, 1, "a")))
+    for records in ([*event["Records"], odd], [odd, *event["Records"]]):
+        changes = Decoder(PIPELINE).decode({"Records": records})
+        assert changes.frame["id"].to_list() == ["1"]
+        assert [reject.reason for reject in changes.rejects] == ["malformed"]

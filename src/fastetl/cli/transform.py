@@ -82,6 +82,6 @@ def _choose(config: Config, event: bytes, name: str) -> Pipeline:
     if name:
         return choose_pipeline(config, name)
     try:
-        return config.pipelines_for(parse_source_arn(event))[0]
+        return config.pipelines_for(parse_source_arn(event, config.reads))[0]
     except EventError:
         return choose_pipeline(config, name)

@@ -144,6 +144,12 @@ class Pipeline(msgspec.Struct, frozen=True):
     load: LoadPolicy = LoadPolicy()
     redshift: RedshiftTarget = RedshiftTarget()
 
+    def reads(self, event_source_arn: str) -> bool:
+        """Tell whether the pipeline reads a stream."""
+        if self.stream_arn:
+            return event_source_arn == self.stream_arn
+        return event_source_arn.rpartition(":table/")[2].partition("/")[0] == self.table
+
     @property
     def relations(self) -> tuple[str, ...]:
         """The names of all tables and views that the pipeline has in its schema."""
@@ -217,6 +223,10 @@ class Config(msgspec.Struct, frozen=True):
                 return pipeline
         raise KeyError(name)
 
+    def reads(self, event_source_arn: str) -> bool:
+        """Tell whether any pipeline reads a stream."""
+        return any(pipeline.reads(event_source_arn) for pipeline in self.pipelines)
+
     def pipelines_for(self, event_source_arn: str) -> tuple[Pipeline, ...]:
         """Give the pipelines that read a stream: of a table the one, of a Kinesis stream one for each of its tables.
 
@@ -226,12 +236,7 @@ class Config(msgspec.Struct, frozen=True):
         Raises:
             EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
         """
-        table = event_source_arn.rpartition(":table/")[2].partition("/")[0]
-        found = [
-            pipeline
-            for pipeline in self.pipelines
-            if event_source_arn == pipeline.stream_arn or (not pipeline.stream_arn and table == pipeline.table)
-        ]
+        found = [pipeline for pipeline in self.pipelines if pipeline.reads(event_source_arn)]
         if not found:
             raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
         return tuple(found)

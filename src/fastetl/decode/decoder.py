@@ -21,7 +21,7 @@ import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.decode.event import Tally, cut_name, name_record, parse_record, parse_records, write_record
+from fastetl.decode.event import Tally, cut_name, has_label, name_record, parse_record, parse_records, write_record
 from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import Unwrapped, unwrap
 from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
@@ -30,7 +30,7 @@ from fastetl.model import MAX_DRIFT, Reject
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from fastetl.config import Pipeline
 
@@ -106,26 +106,40 @@ def count_drift(
     return dict(sorted(drift.items(), key=lambda each: (-each[1], each[0]))[:MAX_DRIFT])
 
 
-def parse_source_arn(event: bytes | bytearray | dict[str, Any]) -> str:
+def parse_source_arn(
+    event: bytes | bytearray | dict[str, Any], is_known: Callable[[str], bool] = lambda _: True
+) -> str:
     """Find the stream that an event comes from, without decoding it.
 
     Args:
         event: the JSON that Lambda hands over, or what it means.
+        is_known: tells a stream that is read from any other: one odd record does not speak for the others.
+
+    Returns:
+        The first ARN that is known; the first of all where none is.
 
     Raises:
-        EventError: the event does not say.
+        EventError: no record says.
     """
+    first = ""
+    for arn in _find_arns(event):
+        if is_known(arn):
+            return arn
+        first = first or arn
+    if not first:
+        raise EventError("no record with an eventSourceARN; invoke the function through an event source mapping")
+    return first
+
+
+def _find_arns(event: bytes | bytearray | dict[str, Any]) -> Iterator[str]:
     if isinstance(event, dict):
         records = event.get("Records")
-        first = records[0] if isinstance(records, list) and records else None
-        arn = first.get("eventSourceARN") if isinstance(first, dict) else None
+        every = records if isinstance(records, list) else []
+        found = (record.get("eventSourceARN") for record in every if isinstance(record, dict))
+        yield from (arn for arn in found if arn and isinstance(arn, str))
     else:
         # Inside an item this could only be an attribute's name, and an attribute's value is never plain text.
-        match = _SOURCE_ARN.search(event)
-        arn = match[1].decode(errors="replace") if match else None
-    if not isinstance(arn, str):
-        raise EventError("no record with an eventSourceARN; invoke the function through an event source mapping")
-    return arn
+        yield from (match[1].decode(errors="replace") for match in _SOURCE_ARN.finditer(event))
 
 
 class LineReader(Protocol):
@@ -206,7 +220,7 @@ class Decoder:
         return unwrap(content, self._pipeline.table, takes_nameless=self._takes_nameless)
 
     def _nothing(self, event: bytes | bytearray | dict[str, Any]) -> Changes:
-        return self._complete(None, _Left((), self._general, "", ()), parse_source_arn(event))
+        return self._complete(None, _Left((), self._general, "", ()), parse_source_arn(event, self._knows))
 
     def _decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...]) -> Changes:
         content = _to_bytes(event)
@@ -233,7 +247,7 @@ class Decoder:
         Raises:
             EventError, MisfitError: as `decode` does.
         """
-        stream_arn = parse_source_arn(event)
+        stream_arn = parse_source_arn(event, self._knows)
         records = enumerate(parse_records(event))
         return self._complete(None, _Left(records, self._general, stream_arn, epochs), stream_arn)
 
@@ -279,8 +293,13 @@ class Decoder:
         records = (reader.read(lines[position], first_line + position) for position in positions)
         return [record.record if isinstance(record, Reject) else write_record(record) for record in records]
 
+    def _knows(self, stream_arn: str) -> bool:
+        return self._pipeline.reads(stream_arn) and has_label(stream_arn)
+
     def _decode_native(self, native: NativePass, event: bytes, epochs: tuple[EpochStart, ...]) -> Changes | None:
-        stream_arn = parse_source_arn(event)
+        stream_arn = parse_source_arn(event, self._knows)
+        if not has_label(stream_arn):
+            return None
         rows = native.decode(event, stream_arn, epochs)
         if rows is None:
             return None

@@ -37,6 +37,9 @@ _RECORDS = re.compile(rb'\s*\{\s*"Records"\s*:\s*\[\s*')
 
 _ASCII_DIGITS = re.compile(r"[0-9]+")
 
+_LABEL = re.compile(r"[ -.0-~]{1,64}")
+"""Printable ASCII."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TIME_TO_LIVE = {"principalId": "dynamodb.amazonaws.com", "type": "Service"}
@@ -225,6 +228,11 @@ def is_event_id(text: Any) -> bool:
     return isinstance(text, str) and 0 < len(text) <= MAX_EVENT_ID_CHARACTERS and text.isascii() and text.isprintable()
 
 
+def has_label(arn: str) -> bool:
+    """Tell whether a stream's ARN ends in a label that a version has room for: a time, of DynamoDB Streams."""
+    return ":kinesis:" in arn or bool(_LABEL.fullmatch(arn.rpartition("/")[2]))
+
+
 def is_sequence_number(text: Any) -> bool:
     """Tell whether a text is a sequence number that a version has room for."""
     return isinstance(text, str) and len(text) <= SEQUENCE_DIGITS and bool(_ASCII_DIGITS.fullmatch(text))
@@ -239,7 +247,7 @@ def is_time_to_live(identity: Any) -> bool:
 def format_time(seconds: float) -> str:
     """Give Unix seconds as a timestamp in UTC with microseconds; a shard's records share few of them."""
     moment = _EPOCH + timedelta(microseconds=round(seconds * _MICROSECONDS))
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def escape_key(text: str) -> str:

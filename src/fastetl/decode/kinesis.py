@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from fastetl.decode.event import parse_record, parse_records
+from fastetl.decode.event import nests_too_deep, parse_record, parse_records
 from fastetl.errors import EventError
 
 TIME_DIGITS, TIE_DIGITS = 17, 23
@@ -57,9 +57,12 @@ def unwrap(event: bytes | dict[str, Any], table: str, *, takes_nameless: bool = 
     Raises:
         EventError: it is no event of Kinesis.
     """
-    taken: list[dict[str, Any]] = []
+    taken: list[Any] = []
     passed_over: Counter[str] = Counter()
-    for record in parse_records(event):
+    records = parse_records(event)
+    if not any(":kinesis:" in str(record.get("eventSourceARN")) for record in records if isinstance(record, dict)):
+        raise EventError('no record is of Kinesis; set source = "stream" if the table\'s own stream is read')
+    for record in records:
         name, change = _unwrap_one(record)
         if name == table or (takes_nameless and not name):
             taken.append(change)
@@ -78,28 +81,27 @@ def is_milliseconds(change: dict[str, Any]) -> bool:
     return change.get("ApproximateCreationDateTimePrecision") == "MILLISECOND" or len(str(moment)) < MICROSECOND_DIGITS
 
 
-def _unwrap_one(record: Any) -> tuple[str, dict[str, Any]]:
+def _unwrap_one(record: Any) -> tuple[str, Any]:
     """Give the table's name and the change; where the record holds none, an empty name and what becomes a reject."""
+    if not isinstance(record, dict):
+        return "", record
+    arn, wrapped = record.get("eventSourceARN"), record.get("kinesis")
+    if wrapped is None:  # a reject that is replayed
+        return _name(record), dict(record)
     try:
-        arn = record["eventSourceARN"]
-        if "kinesis" not in record and ":kinesis:" in arn:  # a reject that is replayed
-            return _name(record), dict(record)
-        wrapped = record["kinesis"]["data"]
-    except (KeyError, TypeError):
-        raise EventError('a record that is not of Kinesis; set source = "stream" if the table\'s own is read') from None
-    try:
-        change = parse_record(base64.b64decode(wrapped, validate=True))
-    except (binascii.Error, EventError, TypeError, ValueError):
+        change = parse_record(base64.b64decode(wrapped["data"], validate=True))
+    except (binascii.Error, EventError, KeyError, TypeError, ValueError):
         change = None
     if not isinstance(change, dict) or not _name(change):
-        return "", {"eventSourceARN": arn, "kinesis": record["kinesis"]}
+        return "", {"eventSourceARN": arn, "kinesis": wrapped}
     change["eventSourceARN"] = arn
-    _number(change)
+    if not nests_too_deep(change):
+        _number(change)
     return _name(change), change
 
 
-def _is_numbered(change: dict[str, Any]) -> bool:
-    body = change.get("dynamodb")
+def _is_numbered(change: Any) -> bool:
+    body = change.get("dynamodb") if isinstance(change, dict) else None
     return isinstance(body, dict) and "SequenceNumber" in body and isinstance(change.get("eventID"), str)
 
 

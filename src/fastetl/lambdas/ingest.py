@@ -120,7 +120,7 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
 
 async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> None:
     """Give an event to every pipeline that reads its stream; one that fails keeps no other from its records."""
-    pipelines = _config.pipelines_for(parse_source_arn(event))
+    pipelines = _config.pipelines_for(parse_source_arn(event, _config.reads))
     failed: list[Exception] = []
     async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
         await _refresh_references()

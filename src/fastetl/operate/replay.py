@@ -58,7 +58,7 @@ async def replay_failures(
     done = []
     async for key in bucket.list_keys(FAILURES_PREFIX):
         event = parse_failure(await bucket.get(key), key)
-        for pipeline in config.pipelines_for(parse_source_arn(event)):
+        for pipeline in config.pipelines_for(parse_source_arn(event, config.reads)):
             ingest = await ingest_for(pipeline.name)
             done.append(_replayed(key, await ingest.ingest(event)))
         await bucket.delete(key)
