@@ -186,7 +186,7 @@ NAMES = [
 ]  # fmt: skip
 """Names of attributes, declared and not; the last two are as long as DynamoDB takes them, or nearly."""
 
-ODD = [
+ODD: list[Any] = [
     None, True, 0, 1.5, "", "x", [], {}, ["a"], [None], {"S": None}, {"N": None}, {"N": 1}, {"B": None}, {"B": "*"},
     {"BOOL": "true"}, {"NULL": False}, {"SS": "ab"}, {"NS": ["x"]}, {"BS": [None]}, {"L": {}}, {"L": [None]}, {"M": []},
     {"M": {"a": None}}, {"S": "a", "N": "1"}, {"X": "x"}, {"s": "x"}, {"": ""}, {"N": "NaN"}, {"N": "1E126"},

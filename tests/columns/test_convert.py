@@ -331,7 +331,7 @@ def test_what_looks_plain_is_its_own_text(kind: str, numeral: str) -> None:
         assert convert(kind, "N", numeral) == numeral == plain(parse_number(numeral))
 
 
-MALFORMED = [
+MALFORMED: list[tuple[str, Any]] = [
     ("S", None), ("S", 1), ("N", None), ("N", 1), ("N", ["1"]), ("B", None), ("B", False), ("B", 0), ("B", []),
     ("B", {}), ("BOOL", None), ("BOOL", "true"), ("BOOL", 1),
     ("NULL", None), ("NULL", False), ("NULL", "x"), ("NULL", []),

@@ -38,7 +38,14 @@ def only(value: Any) -> tuple[str, Any]:
 
 
 def follow_path(item: dict[str, Any], path: Sequence[str | int]) -> tuple[str, Any] | None:
-    """Go down a path from an item's root: give the value's tag and content, None where there is nothing.
+    """Go down a path from an item's root.
+
+    Args:
+        item: its attributes, as DynamoDB writes them.
+        path: names and list positions; it begins with a name.
+
+    Returns:
+        The value's tag and content; None where there is nothing, or where the way ends at a NULL.
 
     Args:
         value: an attribute value, as DynamoDB JSON has it.

@@ -145,7 +145,11 @@ class Pipeline(msgspec.Struct, frozen=True):
     redshift: RedshiftTarget = RedshiftTarget()
 
     def reads(self, event_source_arn: str) -> bool:
-        """Tell whether the pipeline reads a stream."""
+        """Tell whether the pipeline reads a stream.
+
+        Args:
+            event_source_arn: the stream's ARN, as events have it.
+        """
         if self.stream_arn:
             return event_source_arn == self.stream_arn
         return event_source_arn.rpartition(":table/")[2].partition("/")[0] == self.table
@@ -224,7 +228,11 @@ class Config(msgspec.Struct, frozen=True):
         raise KeyError(name)
 
     def reads(self, event_source_arn: str) -> bool:
-        """Tell whether any pipeline reads a stream."""
+        """Tell whether any pipeline reads a stream.
+
+        Args:
+            event_source_arn: the stream's ARN, as events have it.
+        """
         return any(pipeline.reads(event_source_arn) for pipeline in self.pipelines)
 
     def pipelines_for(self, event_source_arn: str) -> tuple[Pipeline, ...]:
