@@ -24,7 +24,7 @@ def add(frame):
     return helper(frame)
 
 def helper(frame):
-    raise ValueError("a secret of an item")
+    raise ValueError("a sec" + "ret of an item")
 """
 ENRICHED = CONFIG.replace(
     "[pipelines.load]",
@@ -139,7 +139,10 @@ def test_an_error_of_a_users_function_is_shown_with_its_place_and_once(backgroun
     background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
     log = background.wait_for_log("ingest failed")
     assert "ingest failed, and is tried again: enrichment 0/function: ValueError" in log
-    places = r"a step of an enrichment failed .*\n  \S+/mine.py:3 in add\n  \S+/mine.py:6 in helper\n"
+    places = (
+        r"a step of an enrichment failed .*\n  \S+/mine.py:3 in add\n    return helper\(frame\)\n"
+        r"  \S+/mine.py:6 in helper\n    raise ValueError\(.*\)\n"
+    )
     assert re.search(places, log), log
     time.sleep(2)  # it is tried again meanwhile
     assert background.log().count("ingest failed") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from typing import Any
 
 import orjson
@@ -42,8 +44,19 @@ def _explain_structured(function: str, line: str) -> str:
         return ""
     more = ", ".join(f"{name} {value}" for name, value in record.items() if name not in _USUAL and value)
     lines = [f"{function}: {record.get('message', '')}" + f" ({more})" * bool(more)]
-    lines += [f"  {place}" for place in record.get("where", ()) if not any(part in place for part in _NOT_YOURS)]
+    for place in record.get("where", ()):
+        if not any(part in place for part in _NOT_YOURS):
+            lines += [f"  {place}", *_read_line(place)]
     return "\n".join([*lines, *filter(None, [record.get("exception")])])
+
+
+def _read_line(place: str) -> list[str]:
+    """Read the line of code at a place, `/path/to/mine.py:6 in add`, as a traceback shows it."""
+    if not (found := re.fullmatch(r"(.+):(\d+) in .*", place)):
+        return []
+    linecache.checkcache(found[1])  # the user may have edited it
+    line = linecache.getline(found[1], int(found[2])).strip()
+    return [f"    {line}"] if line else []
 
 
 def _explain_error(function: str, line: str) -> str:
