@@ -63,7 +63,8 @@ def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
         tell(f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip())
     for seen in found.seen:
         asked = ", as the configuration asks" * seen.as_asked
-        tell(f"{found.pipeline}: {seen.count:,} times in the last {hours:g} hours: {seen.what}{asked}")
+        times = f"{seen.count:,} time{'s' * (seen.count != 1)} in the last {hours:g} hours"
+        tell(f"{found.pipeline}: {times}: {explain(seen.what)}{asked}")
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:
         click.echo(f"{sql};")
@@ -80,3 +81,15 @@ def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
         click.echo(("" if inline else "\n") + proposal.to_toml(inline=inline), nl=False)
     if not found.needs_mending:
         click.echo(f"{found.pipeline}: configuration and tables agree, and every value fitted")
+
+
+def explain(what: str) -> str:
+    """Say in words what did not fit, as `Seen.what` has it."""
+    kind, _, rest = what.partition("/")
+    if kind == "ignored":
+        return f"attribute {rest} has no column, and was ignored"
+    column, _, reason = rest.rpartition("/")
+    if not column:
+        return f"a record was rejected as a whole ({reason})"
+    ended = "its record was rejected" if kind == "reject" else "it became NULL or was cut"
+    return f"a value did not fit column {column} ({reason}), and {ended}"
