@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from fastetl.columns.types import RedshiftType
 from fastetl.config.enrichments import Expression
 from fastetl.config.model import Config
+from fastetl.config.naming import find_naming_problems
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.errors import ConfigError, EventError, Problem
 
@@ -117,6 +119,45 @@ def test_the_layout_has_system_declared_extra_and_enriched_columns(good: Config)
         "_key", "_version", "_op", "_event_id", "_changed_at", "_deleted", "_file",
         "day", "flight", "wind", "first_tag", "_extra", "double_wind",
     ]  # fmt: skip
+
+
+def test_tables_of_one_name_are_told_apart_by_account_and_region(good: Config) -> None:
+    flights = good.pipeline("flights")
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/flights/stream/2030-01-01T00:00:00.000"
+    own = "arn:aws:lambda:eu-west-1:123456789012:function:ingest"
+    assert good.pipelines_for(arn, own) == (flights,)
+    for other in (arn.replace("eu-west-1", "us-east-1"), arn.replace("123456789012", "210987654321")):
+        with pytest.raises(EventError, match="name another one with stream_arn"):
+            good.pipelines_for(other, own)
+        named = msgspec.structs.replace(flights, stream_arn=other)
+        config = msgspec.structs.replace(good, pipelines=(named,))
+        later = other.replace("2030", "2031")
+        assert config.pipelines_for(later, own) == (named,), "each stream of the table"
+        with pytest.raises(EventError, match="no pipeline reads"):
+            config.pipelines_for(arn, own)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        ("", "", "'flights' is at pipelines[0] already"),
+        ("arn:aws:dynamodb:eu-west-1:1:table/flights/stream/2030", "", "'flights' is at pipelines[0] already"),
+        (
+            "arn:aws:dynamodb:eu-west-1:1:table/flights/stream/2030",
+            "arn:aws:dynamodb:eu-west-1:1:table/flights/stream/2031", "is at pipelines[0] already",
+        ),
+        (
+            "arn:aws:dynamodb:eu-west-1:1:table/flights/stream/2030",
+            "arn:aws:dynamodb:eu-west-1:2:table/flights/stream/2030", "",
+        ),
+    ],
+)  # fmt: skip
+def test_pipelines_of_tables_of_one_name_need_their_arns(good: Config, first: str, second: str, problem: str) -> None:
+    one = msgspec.structs.replace(good.pipeline("flights"), stream_arn=first)
+    other = msgspec.structs.replace(one, name="other", target="other", stream_arn=second)
+    messages = [each.message for each in find_naming_problems([one, other])]
+    assert problem in "".join(messages)
+    assert bool(messages) is bool(problem)
 
 
 def test_an_event_finds_its_pipeline_by_its_table(good: Config) -> None:

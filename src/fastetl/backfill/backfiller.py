@@ -121,8 +121,9 @@ class Backfiller:
         Raises:
             ExportError: it was taken before the epoch began, or of another table.
         """
-        if export.table_arn.rpartition("/")[2] != self._pipeline.table:
-            raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {self._pipeline.table}")
+        own = self._pipeline.table_arn
+        if export.table_arn.rpartition("/")[2] != self._pipeline.table or (own and export.table_arn != own):
+            raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {own or self._pipeline.table}")
         epochs = (await self._head()).epochs
         epoch = epoch_at(epochs, export.exported_at)
         known = await self._ledger.backfill(self._pipeline.name, epoch)

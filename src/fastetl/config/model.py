@@ -126,7 +126,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     """The columns of the target, in their order."""
     stream_arn: str = ""
-    """One stream of the table; of a Kinesis stream, its ARN."""
+    """One stream of the table, which tells the table's account and region; without it they are the function's own. Of a
+    Kinesis stream, its ARN."""
     source: Literal["stream", "kinesis"] = "stream"
     """DynamoDB Streams, or a Kinesis stream that the table writes to."""
     outputs: frozenset[Output] = frozenset({"mirror"})
@@ -144,14 +145,21 @@ class Pipeline(msgspec.Struct, frozen=True):
     load: LoadPolicy = LoadPolicy()
     redshift: RedshiftTarget = RedshiftTarget()
 
+    @property
+    def table_arn(self) -> str:
+        """The ARN of the DynamoDB table, where `stream_arn` tells it; otherwise empty."""
+        return self.stream_arn.partition("/stream/")[0] if self.source == "stream" else ""
+
     def reads(self, event_source_arn: str) -> bool:
-        """Tell whether the pipeline reads a stream.
+        """Tell whether the pipeline reads a stream: of a table each of its streams, of a Kinesis stream this one.
 
         Args:
             event_source_arn: the stream's ARN, as events have it.
         """
-        if self.stream_arn:
+        if self.source == "kinesis":
             return event_source_arn == self.stream_arn
+        if self.stream_arn:
+            return event_source_arn.partition("/stream/")[0] == self.table_arn
         return event_source_arn.rpartition(":table/")[2].partition("/")[0] == self.table
 
     @property
@@ -235,11 +243,13 @@ class Config(msgspec.Struct, frozen=True):
         """
         return any(pipeline.reads(event_source_arn) for pipeline in self.pipelines)
 
-    def pipelines_for(self, event_source_arn: str) -> tuple[Pipeline, ...]:
+    def pipelines_for(self, event_source_arn: str, function_arn: str = "") -> tuple[Pipeline, ...]:
         """Give the pipelines that read a stream: of a table the one, of a Kinesis stream one for each of its tables.
 
         Args:
             event_source_arn: of the event's records.
+            function_arn: of the function that was given the event. A pipeline without `stream_arn` reads the table of
+                the function's own account and region; empty where any will do.
 
         Raises:
             EventError: no pipeline reads it. The event is not to be acknowledged: that would lose it.
@@ -247,6 +257,14 @@ class Config(msgspec.Struct, frozen=True):
         found = [pipeline for pipeline in self.pipelines if pipeline.reads(event_source_arn)]
         if not found:
             raise EventError(f"no pipeline reads {event_source_arn}; add one, or take the event source mapping away")
+        (account, region), (own_account, own_region) = map(_parse_place, (event_source_arn, function_arn))
+        for pipeline in found if function_arn else ():
+            if not pipeline.stream_arn and (account, region) != (own_account, own_region):
+                raise EventError(
+                    f"{event_source_arn} is of account {account} in {region}, and pipeline {pipeline.name} reads the"
+                    f" table of this name of account {own_account} in {own_region}; name another one with stream_arn,"
+                    " or take the event source mapping away"
+                )
         return tuple(found)
 
     def takes_nameless(self, pipeline: Pipeline) -> bool:
@@ -256,3 +274,9 @@ class Config(msgspec.Struct, frozen=True):
             pipeline: one of the configuration's.
         """
         return pipeline.source != "kinesis" or self.pipelines_for(pipeline.stream_arn)[0].name == pipeline.name
+
+
+def _parse_place(arn: str) -> tuple[str, str]:
+    """Give an ARN's account and region (AWS General Reference, "Amazon Resource Names")."""
+    _, _, _, region, account, *_ = f"{arn}:::::".split(":")
+    return account, region

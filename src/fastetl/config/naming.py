@@ -26,8 +26,7 @@ _RESERVED = {name for name, _ in SYSTEM_COLUMNS} | set(RESERVED_NAMES)
 def find_naming_problems(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
     """Tell which names Redshift, S3 or the events would not tell apart, and which it does not take."""
     yield from _find_doubled("name", [pipeline.name for pipeline in pipelines], "Give it a name of its own")
-    remedy = "Two pipelines cannot read one table: give one of them both outputs"
-    yield from _find_doubled("table", [pipeline.table for pipeline in pipelines], remedy)
+    yield from _check_sources(pipelines)
     yield from _check_tables(pipelines)
     for n, pipeline in enumerate(pipelines):
         yield from _check_keys(f"pipelines[{n}]", pipeline)
@@ -38,6 +37,29 @@ def _find_doubled(setting: str, values: Sequence[str], remedy: str) -> Iterator[
     for n, value in enumerate(values):
         if value and (first := values.index(value)) != n:
             yield Problem(f"pipelines[{n}].{setting}", f"{value!r} is at pipelines[{first}] already", remedy)
+
+
+def _check_sources(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
+    """Find tables that two pipelines read, or may read; the problem is the later pipeline's: the other goes on."""
+    arns = [_name_table(pipeline) for pipeline in pipelines]
+    for n, pipeline in enumerate(pipelines):
+        namesakes = [m for m in range(n) if pipeline.table and pipelines[m].table == pipeline.table]
+        same = next((m for m in namesakes if arns[m] == arns[n] or not (arns[m] and arns[n])), None)
+        if same is not None:
+            message = f"{pipeline.table!r} is at pipelines[{same}] already"
+            remedy = (
+                "Give one pipeline both outputs; two tables of one name each need stream_arn, which tells them apart"
+            )
+            yield Problem(f"pipelines[{n}].table", message, remedy)
+
+
+def _name_table(pipeline: Pipeline) -> str:
+    """Give the ARN of a pipeline's table: a Kinesis stream is in its account and region; empty where nothing tells."""
+    if pipeline.source == "stream":
+        return pipeline.table_arn
+    # Amazon DynamoDB Developer Guide, "Kinesis Data Streams considerations": both are of one account and region.
+    _, partition, _, region, account, *_ = f"{pipeline.stream_arn}:::::".split(":")
+    return f"arn:{partition}:dynamodb:{region}:{account}:table/{pipeline.table}" if account else ""
 
 
 def _check_tables(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:

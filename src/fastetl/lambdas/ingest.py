@@ -110,7 +110,7 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
     """Ingest one event; see `Ingest.ingest` for what it raises."""
     gc.disable()
     try:
-        _runner.run(_ingest(event, context.get_remaining_time_in_millis() / 1000))
+        _runner.run(_ingest(event, context))
     finally:
         # No frame of this event is left: what its rows pointed into need not wait for the next event.
         free_rows(trim=True)
@@ -118,9 +118,10 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
     return {"batchItemFailures": []}
 
 
-async def _ingest(event: bytes | bytearray | dict[str, Any], remaining_seconds: float) -> None:
+async def _ingest(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -> None:
     """Give an event to every pipeline that reads its stream; one that fails keeps no other from its records."""
-    pipelines = _config.pipelines_for(parse_source_arn(event, _config.reads))
+    pipelines = _config.pipelines_for(parse_source_arn(event, _config.reads), context.invoked_function_arn)
+    remaining_seconds = context.get_remaining_time_in_millis() / 1000
     failed: list[Exception] = []
     async with asyncio.timeout(remaining_seconds - DEADLINE_MARGIN_SECONDS):
         await _refresh_references()

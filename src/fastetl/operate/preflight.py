@@ -64,6 +64,9 @@ class Preflight:
     async def _look_at_table(self) -> list[Finding]:
         table, what = await self._source.describe(), f"table {self._pipeline.table}"
         found = []
+        if self._pipeline.table_arn not in {"", table.arn}:
+            problem = f"this caller's table of the name is {table.arn}, and stream_arn names {self._pipeline.table_arn}"
+            found.append(Finding(what, problem, "Use that account and region, or correct stream_arn"))
         if table.keys != self._pipeline.keys:
             found.append(Finding(what, f"its keys are {', '.join(table.keys)}", f"Write keys = {list(table.keys)}"))
         if self._pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
