@@ -46,6 +46,7 @@ async def test_what_does_not_serve_is_named_with_its_remedy(make_plant: Any, aws
     assert [key async for key in plant.bucket.list_keys("check/")] == []
 
 
+@pytest.mark.parametrize("table", ["NEW_IMAGE"], indirect=True)
 async def test_a_table_of_the_same_name_in_another_account_is_told_apart(make_plant: Any, aws: Aws, table: str) -> None:
     plant = await make_plant()
     arn = f"arn:aws:dynamodb:us-east-1:999999999999:table/{table}"
