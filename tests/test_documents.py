@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -56,7 +57,24 @@ def test_commands_and_targets_exist(path: Path) -> None:
             check_command(words[1:], line)
 
 
-def check_command(words: list[str], line: str) -> None:
+def test_messages_and_docstrings_name_commands_that_exist() -> None:
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        for line in re.findall(r"`(fastetl [^`]+)`", "\n".join(text for text in texts if isinstance(text, str))):
+            words = split_words(" ".join(line.split()))
+            if "COMMAND" not in words and "..." not in line:
+                check_command(words[1:], f"{path}: {line}", is_whole=False)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_headings_lead_to_one(path: Path) -> None:
+    for link, heading in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        target = path.parent / link if link else path
+        found = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert heading in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in found}, (link, heading)
+
+
+def check_command(words: list[str], line: str, *, is_whole: bool = True) -> None:
     command: Any = commands
     context = click.Context(command)
     while words and isinstance(command, click.Group) and not words[0].startswith("-"):
@@ -65,7 +83,7 @@ def check_command(words: list[str], line: str) -> None:
     known = {option for parameter in command.get_params(context) for option in parameter.opts}
     known |= {option for parameter in command.params for option in parameter.secondary_opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, line
-    if words and "--help" not in words:
+    if words and "--help" not in words and is_whole:
         _, unexpected, _ = command.make_parser(context).parse_args(list(words))
         assert not unexpected, line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import sys
@@ -126,10 +127,14 @@ async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: P
     """Wait until an export of the epoch may be taken, and count down to it."""
     task = progress.add_task("", total=None)
     waiting = asyncio.create_task(backfiller.wait_for(start))
+    is_told = progress.console.is_terminal
     while not waiting.done():
         left = max(0.0, start.starts_at + CLOCK_SLACK_SECONDS - time.time())
         what = f"epoch {start.epoch}: waiting {write_duration(left)} until every ingest function stamps changes with it"
         progress.update(task, description=what)
+        if not is_told:  # in a pipe the bars are written at the end
+            tell(what)
+            is_told = True
         await asyncio.wait([waiting], timeout=1)
     await waiting
     progress.remove_task(task)
@@ -187,6 +192,8 @@ def convert_here(task: bytes) -> None:
         ExportError: it failed; the error itself may not travel between processes.
     """
     sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], str(Path.cwd())]
+    # The handler's clients live as long as the process; that they end with it is no news.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         from fastetl.lambdas.backfill import handler  # it opens clients
 
