@@ -52,10 +52,11 @@ wait_option = click.option("--wait/--no-wait", default=True, show_default=True, 
 @wait_option
 def backfill(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
     """Deploy the stack first, so that changes flow. Started again, it goes on where it was."""
-    from fastetl.cli.carrying_over import Options, carry_over
+    from fastetl.cli.carrying_over import Options, carry_over, check_options
     from fastetl.cli.deployments import run
 
     asked = Options(config, **options)
+    check_options(asked)
     found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))
     if as_json:
         echo_json(found)

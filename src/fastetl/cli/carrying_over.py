@@ -32,7 +32,7 @@ from fastetl.backfill import (
 from fastetl.cli.deployments import Deployments
 from fastetl.cli.failures import find_problems, write
 from fastetl.cli.output import tell, write_duration
-from fastetl.errors import ExportError, FastetlError, SourceError, StaleStepError
+from fastetl.errors import ConfigError, ExportError, FastetlError, Problem, SourceError, StaleStepError
 from fastetl.model import Backfill
 from fastetl.operate import Operator
 from fastetl.versions import EpochStart
@@ -59,6 +59,44 @@ def open_progress() -> Progress:
     """Open progress bars on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def check_options(options: Options) -> None:
+    """Check the options that only some others make sense with.
+
+    Raises:
+        ConfigError: two contradict each other, or one has no meaning.
+    """
+    bucket, _, prefix = options.export.removeprefix("s3://").partition("/")
+    wrong = (
+        (
+            options.export and options.scan,
+            "--scan",
+            "an export that is there is not read from the table",
+            "Leave one out",
+        ),
+        (options.rate and not options.scan, "--rate", "only --scan reads the table", "Add --scan, or leave it out"),
+        (
+            options.read_since_export and not options.export,
+            "--read-since-export",
+            "it is about an export that is there",
+            "Name that with --export, or leave it out",
+        ),
+        (
+            options.export.startswith("s3://") and not (bucket and prefix),
+            "--export",
+            f"{options.export!r} is not an export's folder",
+            "Write it like s3://bucket/prefix/AWSDynamoDB/01234-abcd",
+        ),
+        (
+            options.distributed and not options.distributed.startswith("arn:"),
+            "--distributed",
+            f"{options.distributed!r} is not an ARN",
+            "`aws cloudformation describe-stacks` shows it as the output BackfillStateMachine",
+        ),
+    )
+    if problems := tuple(Problem(*each) for is_wrong, *each in wrong if is_wrong):
+        raise ConfigError(problems)
 
 
 async def carry_over(deployments: Deployments, pipeline: str, options: Options) -> Backfill:

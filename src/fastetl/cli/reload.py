@@ -26,11 +26,14 @@ def reload(into: str, config: Path, pipeline: str, since: str, until: str, *, as
     from fastetl.cli.carrying_over import open_progress
     from fastetl.cli.configuration import parse_hours
     from fastetl.cli.deployments import run_one
+    from fastetl.identifiers import find_schema_problem, find_table_problem
     from fastetl.operate import Reloader
 
     schema, _, target = into.partition(".")
     if not schema or not target:
         raise click.BadParameter(f"{into!r} is not a table; write it like analytics.orders_2", param_hint="--into")
+    if problem := find_schema_problem(schema) or find_table_problem(target, ("_load_files",)):
+        raise click.BadParameter(f"{problem}; name another table", param_hint="--into")
     hours = parse_hours(since, until)
 
     async def work(deployment: Deployment) -> Reloaded:

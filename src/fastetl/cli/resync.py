@@ -34,10 +34,11 @@ from fastetl.cli.output import echo_json, tell
 )  # fmt: skip
 def resync(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
     """It mends a gap: changes that the stream had forgotten before they were read. Started again, it goes on."""
-    from fastetl.cli.carrying_over import Options, carry_over
+    from fastetl.cli.carrying_over import Options, carry_over, check_options
     from fastetl.cli.deployments import run
 
     asked = Options(config, resync=True, **options)
+    check_options(asked)
     found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))
     if as_json:
         echo_json(found)

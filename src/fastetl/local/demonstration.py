@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fastetl.errors import ConfigError, Problem
 from fastetl.local.compare import Difference, compare
 from fastetl.local.flights import delay, read_flights, spoil
 from fastetl.local.functions import MappingSettings
@@ -21,6 +22,7 @@ from fastetl.sql import Statement, quote_table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fastetl.config import Config
     from fastetl.local.stack import WarehouseKind
 
 WRITE_SIZE = 25
@@ -77,11 +79,15 @@ async def demonstrate(config_text: str, flights: int, warehouse: WarehouseKind, 
         flights: how many, of 336,776.
         warehouse: what runs the SQL.
         advance: told how far it is.
+
+    Raises:
+        ConfigError: the configuration is of other tables, or has other outputs.
     """
     began = time.monotonic()
     phases = build_phases(list(read_flights(flights)))
     total = sum(map(len, phases))
     async with Embedded(config_text, mapping=MAPPING, warehouse=warehouse) as stack:
+        _check(stack.config)
         await stack.create_tables()
         await stack.connect()
         watching = asyncio.create_task(_watch(stack, total, advance))
@@ -94,6 +100,14 @@ async def demonstrate(config_text: str, flights: int, warehouse: WarehouseKind, 
         watching.cancel()
         advance("changes carried", total, total)
         return await _sum_up(stack, time.monotonic() - began)
+
+
+def _check(config: Config) -> None:
+    (first, *others), outputs = config.pipelines, {"mirror", "log"}
+    if others or first.table != "flights" or first.outputs != outputs:
+        message = "the demonstration carries the table `flights` alone, into mirror and log"
+        remedy = 'Name a configuration of one pipeline, with table = "flights" and outputs = ["mirror", "log"]'
+        raise ConfigError((Problem("pipelines", message, remedy),))
 
 
 async def _sum_up(stack: Embedded, seconds: float) -> Demonstrated:

@@ -41,8 +41,12 @@ def read_records(event: bytes) -> list[Record]:
     try:
         content: Any = orjson.loads(event)
         records = [dict(record) for record in content["Records"] if record["dynamodb"]["Keys"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise EventError(f"not an event of DynamoDB Streams ({error!r}); give one as Lambda delivers it") from None
+    except orjson.JSONDecodeError as error:
+        raise EventError(
+            f"not an event of DynamoDB Streams, but no JSON: {error}; examples/event.json is one"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise EventError("not an event of DynamoDB Streams: no records with keys; examples/event.json is one") from None
     if not records:
         raise EventError("the event has no records; give one that has")
     return records
