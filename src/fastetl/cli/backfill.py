@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastetl.cli.options import Finite, command, config_option, pipeline_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 export_option = click.option(
     "--export", default="", metavar="FOLDER",
@@ -60,4 +60,4 @@ def backfill(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> N
     found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))
     if as_json:
         echo_json(found)
-    tell(f"{found.pipeline}: {found.items:,} items {'carried over' if asked.wait else 'converted'}")
+    tell(f"{found.pipeline}: {write_count(found.items, 'item')} {'carried over' if asked.wait else 'converted'}")

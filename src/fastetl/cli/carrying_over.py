@@ -31,7 +31,7 @@ from fastetl.backfill import (
 )
 from fastetl.cli.deployments import Deployments
 from fastetl.cli.failures import find_problems, write
-from fastetl.cli.output import tell, write_duration
+from fastetl.cli.output import tell, write_count, write_duration
 from fastetl.errors import ConfigError, ExportError, FastetlError, Problem, SourceError, StaleStepError
 from fastetl.model import Backfill
 from fastetl.operate import Operator
@@ -247,7 +247,7 @@ async def _wait(
     while left := await backfiller.finish(backfill, despite_rejects=options.despite_rejects):
         if not left.pending:
             raise ExportError(explain(left))
-        progress.update(task, description=f"waiting until {left.pending:,} files are loaded")
+        progress.update(task, description=f"waiting for the load of {write_count(left.pending, 'file')}")
         try:
             await Operator(deployment).load_now()
         except StaleStepError:
@@ -259,12 +259,8 @@ async def _wait(
 def explain(left: Unfinished) -> str:
     """Say what keeps a backfill from its end, and what to do."""
     reasons = (
-        (left.data_files, "data files are not converted", "start again"),
-        (left.quarantined, "files are in quarantine", "`fastetl quarantine list`, then retry or drop them"),
-        (
-            left.rejected,
-            "items of the export are rejects",
-            "mend the columns and export again, or add --despite-rejects",
-        ),
+        (left.data_files, "data file", "not converted", "start again"),
+        (left.quarantined, "file", "in quarantine", "`fastetl quarantine list`, then retry or drop"),
+        (left.rejected, "item", "rejected", "mend the columns and export again, or add --despite-rejects"),
     )
-    return "; ".join(f"{count} {what}: {remedy}" for count, what, remedy in reasons if count)
+    return "; ".join(f"{write_count(count, noun)} {state}: {remedy}" for count, noun, state, remedy in reasons if count)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastetl.cli.options import command
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from fastetl.aws import Described, Item
@@ -122,7 +122,8 @@ def init(
             for each in proposals
         ]
         echo_json({"file": str(out), "items": len(sample), "columns": columns})
-    tell(f"{out}: {len(proposals)} columns from {len(sample):,} items. Next: `fastetl check`, then `fastetl ddl`")
+    counts = f"{write_count(len(proposals), 'column')} from {write_count(len(sample), 'item')}"
+    tell(f"{out}: {counts}. Next: `fastetl check`, then `fastetl ddl`")
     for each in proposals:
         if each.remark:
             tell(f"{each.column.name}: {each.remark}", colour="yellow")

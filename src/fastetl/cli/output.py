@@ -30,6 +30,11 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def write_count(number: int, noun: str) -> str:
+    """Write how many there are of something: `1 file`, `2,000 files`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def write_size(count: float) -> str:
     """Write bytes with the unit that a person would use: `1.5 MiB`."""
     step = 1024

@@ -9,7 +9,7 @@ import click
 
 from fastetl.cli.commands import SENTENCES
 from fastetl.cli.options import Subcommands, command, config_option, pipelines_option, yes_option
-from fastetl.cli.output import echo_json, tell, write_size, write_table
+from fastetl.cli.output import echo_json, tell, write_count, write_size, write_table
 
 if TYPE_CHECKING:
     from fastetl.cli.deployments import Deployments
@@ -95,7 +95,8 @@ def drop(file: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) ->
     from fastetl.cli.deployments import run
 
     found = run(config, lambda deployments: _find_one(deployments, pipeline, file))[1]
-    question = f"{found.rows:,} changes of {found.pipeline} will be missing from the warehouse. Drop {found.file_id}?"
+    changes = f"{write_count(found.rows, 'change')} of {found.pipeline}"
+    question = f"{changes} will be missing from the warehouse. Drop {found.file_id}?"
     if not yes:
         click.confirm(question, abort=True, err=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastetl.cli.options import command, config_option, pipelines_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 
 @command("rebuild-ledger")
@@ -21,6 +21,6 @@ def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
         echo_json(list(found))
     for each in found:
         tell(
-            f"{each.pipeline}: {each.registered:,} files registered, {each.marked_loaded:,} marked as loaded, "
-            f"{each.waiting_again:,} wait again"
+            f"{each.pipeline}: {write_count(each.registered, 'file')} registered, "
+            f"{each.marked_loaded:,} marked as loaded, {each.waiting_again:,} wait again"
         )

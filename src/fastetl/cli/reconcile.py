@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fastetl.cli.options import command, config_option, pipelines_option, since_option, until_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 
 @command("reconcile")
@@ -31,8 +31,9 @@ def reconcile(config: Path, pipeline: str, since: str, until: str, *, as_json: b
     if as_json:
         echo_json(list(found))
     for each in found if not as_json else ():
-        sums = f"{each.records:,} records = {each.rows:,} rows + {each.rejects:,} rejects"
-        files = f"{each.files:,} files, {each.loaded:,} loaded, {each.pending:,} pending"
+        parts = f"{write_count(each.rows, 'row')} + {write_count(each.rejects, 'reject')}"
+        sums = f"{write_count(each.records, 'record')} = {parts}"
+        files = f"{write_count(each.files, 'file')}, {each.loaded:,} loaded, {each.pending:,} pending"
         click.echo(f"{each.pipeline}: {sums}; {files}, {each.quarantined:,} quarantined")
         for difference in each.differences:
             tell(f"{difference.file_id}: {difference.what}. {difference.remedy}", colour="red")

@@ -10,7 +10,7 @@ import click
 
 from fastetl.cli.commands import SENTENCES
 from fastetl.cli.options import Subcommands, command, config_option, pipelines_option, yes_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +99,7 @@ def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     if as_json:
         echo_json(found)
     for each in found:
-        tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected again")
+        tell(f"{each.source}: {write_count(each.records, 'record')} ingested, {each.rejects:,} of them rejected again")
 
 
 @command("drop", of=rejects)
@@ -121,7 +121,9 @@ def drop(key: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) -> 
 
     found, count = run(config, find)
     if not yes:
-        click.confirm(f"{count:,} changes will be missing from the warehouse. Drop {found}?", abort=True, err=True)
+        click.confirm(
+            f"{write_count(count, 'change')} will be missing from the warehouse. Drop {found}?", abort=True, err=True
+        )
 
     async def work(deployments: Deployments) -> None:
         await Operator((await _find_key(deployments, pipeline, found))[1]).end_rejects(found)
@@ -129,7 +131,7 @@ def drop(key: str, config: Path, pipeline: str, *, yes: bool, as_json: bool) -> 
     run(config, work)
     if as_json:
         echo_json({"key": found, "dropped": count})
-    tell(f"{found}: {count:,} records are dropped")
+    tell(f"{found}: {write_count(count, 'record')} dropped")
 
 
 async def _find_keys(deployments: Deployments, pipeline: str) -> dict[str, Deployment]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastetl.cli.options import command, config_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from fastetl.cli.deployments import Deployments
@@ -36,6 +36,6 @@ def replay(config: Path, *, as_json: bool) -> None:
     if as_json:
         echo_json(found)
     for each in found:
-        tell(f"{each.source}: {each.records:,} records ingested, {each.rejects:,} of them rejected")
+        tell(f"{each.source}: {write_count(each.records, 'record')} ingested, {each.rejects:,} of them rejected")
     if not found:
         tell("Lambda has given up on no event")

@@ -16,7 +16,7 @@ from fastetl.cli.backfill import (
     workers_option,
 )
 from fastetl.cli.options import command, config_option, pipeline_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 
 @command("resync")
@@ -43,4 +43,4 @@ def resync(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> Non
     if as_json:
         echo_json(found)
     end = "carried over, and rows that the table no longer has are deleted" if asked.wait else "converted"
-    tell(f"{found.pipeline}: {found.items:,} items {end}")
+    tell(f"{found.pipeline}: {write_count(found.items, 'item')} {end}")

@@ -9,7 +9,7 @@ import click
 
 from fastetl.cli.commands import SENTENCES
 from fastetl.cli.options import Finite, Subcommands, command, config_option, pipelines_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from fastetl.aws import Deployment
@@ -63,7 +63,7 @@ def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
         tell(f"{found.pipeline}: {each.table}.{each.column or '*'}: {each.what}. {each.remedy}".strip())
     for seen in found.seen:
         asked = ", as the configuration asks" * seen.as_asked
-        times = f"{seen.count:,} time{'s' * (seen.count != 1)} in the last {hours:g} hours"
+        times = f"{write_count(seen.count, 'time')} in the last {hours:g} hours"
         tell(f"{found.pipeline}: {times}: {explain(seen.what)}{asked}")
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastetl.cli.options import command, config_option, pipelines_option
-from fastetl.cli.output import echo_json, write_duration, write_size
+from fastetl.cli.output import echo_json, write_count, write_duration, write_size
 
 if TYPE_CHECKING:
     from fastetl.operate import OpenBatch, Status
@@ -73,18 +73,18 @@ def describe(found: Status) -> Iterator[Line]:
     waits = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
     late = found.oldest_pending_seconds > LATE_SECONDS
     asked = ", a load is asked for" * found.load_requested
-    what = f"{_count(found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
+    what = f"{write_count(found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
     yield f"  waiting      {what}", "yellow" if late else None
     last = f", the last {_ago(found.last_load_seconds)} ({found.last_load})" if found.last_load else ""
     yield f"  loads        {found.loads:,}{last}", None
     for batch in found.open_batches:
         yield from _describe_batch(batch)
     remedy = ": `fastetl quarantine list`" if found.quarantined else ""
-    yield f"  quarantine   {_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
+    yield f"  quarantine   {write_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
     remedy = ": `fastetl rejects list`" if found.rejects else ""
-    yield f"  rejects      {_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
+    yield f"  rejects      {write_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
     if found.possible_gaps:
-        files = _count(found.possible_gaps, "file")
+        files = write_count(found.possible_gaps, "file")
         yield f"  gap?         {files} with changes that the stream was about to forget: `fastetl resync`", "red"
 
 
@@ -104,7 +104,7 @@ def _describe_ingest(found: Status) -> Iterator[Line]:
 
 def _describe_batch(batch: OpenBatch) -> Iterator[Line]:
     what = f"{batch.batch_id} {batch.state}, attempt {batch.attempt}"
-    size = f"{_count(batch.files, 'file')}, {write_size(batch.bytes)}"
+    size = f"{write_count(batch.files, 'file')}, {write_size(batch.bytes)}"
     next_try = ""
     if batch.state == "RETRY":
         soon = f"in {write_duration(batch.next_try_seconds)}" if batch.next_try_seconds else "at the next wake-up"
@@ -119,7 +119,3 @@ def _describe_batch(batch: OpenBatch) -> Iterator[Line]:
 
 def _ago(seconds: float) -> str:
     return f"{write_duration(seconds)} ago"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
