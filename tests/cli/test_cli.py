@@ -193,6 +193,23 @@ def test_transform_shows_rejects_apart(folder: Path) -> None:
     assert (reject["column"], reject["reason"]) == ("total", "scale")
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("fastetl sta", "status"), ("fastetl quarantine re", "retry"), ("fastetl backfill --sc", "--scan")],
+)
+def test_a_shell_completes_commands_and_options(words: str, completed: str) -> None:
+    count = str(len(words.split()) - 1)
+    done = run(COMP_WORDS=words, COMP_CWORD=count, _FASTETL_COMPLETE="bash_complete")
+    assert done.stdout == f"plain,{completed}\n"
+
+
+def test_an_answer_that_cannot_be_written_is_told(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [Path(sys.executable).with_name("fastetl"), "check"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, check=False)
+    assert (done.returncode, done.stderr) == (1, "No space left on device.\n")
+
+
 @pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
 def test_demo(warehouse: str) -> None:
     done = run("demo", "--flights", "400", "--warehouse", warehouse, "--json")

@@ -90,8 +90,8 @@ def find_problems(error: BaseException) -> Iterator[Problem]:
             yield Problem("", error.format_message(), "")
         case FastetlError():
             yield Problem("", str(error), find_remedy(error))
-        case OSError() if error.filename:
-            yield Problem(str(error.filename), error.strerror or str(error), "")
+        case OSError() if error.filename or error.strerror:
+            yield Problem(str(error.filename or ""), error.strerror or str(error), "")
         case _ if remedy := find_remedy(error):
             yield Problem("", str(error), remedy)
         case OSError():
