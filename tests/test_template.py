@@ -128,8 +128,13 @@ def test_the_state_machine_hands_every_data_file_to_the_function(template: Any) 
     assert read == {"Bucket.$": "lake", "Key.$": "AWSDynamoDB/1/manifest-files.json"}
     assert state["ItemReader"]["ReaderConfig"] == {"InputType": "JSONL"}
     (line,) = write_files([file]).splitlines()
-    context = {"$$.Map.Item.Value": json.loads(line), "$.pipeline": given["pipeline"], "$.epoch": given["epoch"]}
+    context = {
+        "$$.Map.Item.Value": json.loads(line),
+        "$.pipeline": given["pipeline"],
+        "$.epoch": given["epoch"],
+        "$.export": given["export"],
+    }
     event = {name.removesuffix(".$"): context[path] for name, path in state["ItemSelector"].items()}
     converter = state["ItemProcessor"]["States"][state["ItemProcessor"]["StartAt"]]
     assert (converter["Resource"], converter["End"]) == ("${Function}", True)
-    assert event == {"pipeline": "orders", "epoch": 1, "file": msgspec.to_builtins(file)}
+    assert event == {"pipeline": "orders", "epoch": 1, "export": backfill.name, "file": msgspec.to_builtins(file)}

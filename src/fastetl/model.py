@@ -229,7 +229,18 @@ class Backfill(msgspec.Struct, frozen=True):
     """Of DynamoDB JSON that go into one file; kept, since files are named by it."""
     resync: bool = False
     """Whether rows that the export does not have are to be deleted when everything is loaded."""
-    state: Literal["CONVERTING", "FINISHED"] = "CONVERTING"
+    state: Literal["CONVERTING", "FINISHED", "GIVEN_UP"] = "CONVERTING"
+    """GIVEN_UP: an operator has ended it as it was; the rows that it has carried over stay."""
+
+    @property
+    def name(self) -> str:
+        """A short name for the export; an epoch may have several."""
+        return name_export(self.export_id)
+
+
+def name_export(export_id: str) -> str:
+    """Make a short name for an export of its id, which may have any length."""
+    return hashlib.blake2b(export_id.encode(), digest_size=12).hexdigest()
 
 
 class Converted(msgspec.Struct, frozen=True):

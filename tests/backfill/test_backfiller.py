@@ -224,12 +224,124 @@ async def test_an_export_from_before_the_epoch_is_refused_unless_somebody_vouche
         await flow.open(flow.export(lines(), at=start.starts_at + 1), read_since_export=True)
 
 
-async def test_a_second_export_waits_for_the_first(flow: Flow) -> None:
+WRITTEN = 1_767_225_600_000_000
+
+
+def written(number: int, note: str, micros: int) -> dict[str, Any]:
+    """A line of an incremental export; without a note the item was deleted."""
+    line: dict[str, Any] = {
+        "Metadata": {"WriteTimestampMicros": {"N": str(WRITTEN + micros)}}, "Keys": {"id": {"N": str(number)}},
+    }  # fmt: skip
+    return line | ({"NewImage": item(number, note)} if note else {"OldImage": item(number, "gone")})
+
+
+@pytest.mark.parametrize(
+    ("order", "together"),
+    [
+        ((0, 1, 2, 3), False), ((3, 2, 1, 0), False), ((1, 2, 0, 3), False), ((2, 0, 3, 1), False),
+        ((0, 1, 2, 3), True), ((2, 3, 1, 0), True),
+    ],
+)  # fmt: skip
+async def test_exports_of_one_epoch_are_counted_each_for_itself(flow: Flow, order: Any, together: bool) -> None:
+    """Two full and two incremental ones, in any order, at once or one after the other."""
+    await flow.change(("INSERT", 1, "old"), ("INSERT", 2, "old"), ("INSERT", 3, "old"), ("INSERT", 9, "of the stream"))
     await flow.epoch()
-    first = await flow.open(flow.export(lines(item(1, "x"))))
-    with pytest.raises(ExportError, match="finish that first"):
-        await flow.open(flow.export(lines(item(1, "y"))))
-    assert await flow.open(Path(first.location)) == first
+    everything = [item(1, "old"), item(2, "second"), item(4, "made"), item(9, "of the stream")]
+    folders = [
+        flow.export(lines(*everything[:2]), lines(*everything[2:])),
+        flow.export([written(2, "first", 1), written(3, "x", 2)], kind="INCREMENTAL_EXPORT"),
+        flow.export([written(2, "second", 3), written(3, "", 4), written(4, "made", 5)], kind="INCREMENTAL_EXPORT"),
+        flow.export(lines(*everything)),
+    ]
+    await flow.change(("MODIFY", 1, "after"), at=flow.plant.now)
+    opened = {}
+    for number in order:
+        opened[number] = await flow.open(folders[number])
+        if not together:
+            await flow.convert(opened[number])
+            await flow.plant.run()
+            assert not await flow.backfiller.finish(opened[number])
+    for number in order if together else ():
+        assert (await flow.backfiller.unfinished(opened[number])).data_files == opened[number].files
+        await flow.convert(opened[number])
+        assert (await flow.backfiller.unfinished(opened[number])).data_files == 0
+    await flow.plant.run()
+    for number in order:
+        assert not await flow.backfiller.finish(opened[number])
+    assert await flow.notes() == {1: "after", 2: "second", 4: "made", 9: "of the stream"}
+    assert await flow.backfiller.under_way() == []
+    assert [each.state for each in await flow.plant.ledger.backfills("orders")] == ["FINISHED"] * 4
+    # The last word on what is opened again is what was written first.
+    assert (await flow.open(folders[0])).state == "FINISHED"
+
+
+async def test_a_resync_counts_its_own_export_alone(flow: Flow) -> None:
+    await flow.change(("INSERT", 1, "old"), ("INSERT", 2, "old"))
+    await flow.plant.run()
+    await flow.epoch()
+    other = await flow.open(flow.export([written(1, "newer", 1)], [written(7, "x", 2)], kind="INCREMENTAL_EXPORT"))
+    resync = await flow.open(flow.export(lines(item(1, "newer"))), resync=True)
+    await flow.convert(resync)
+    await flow.plant.run()
+    assert not await flow.backfiller.finish(resync)
+    assert await flow.notes() == {1: "newer"}
+    assert (await flow.backfiller.under_way()) == [other]
+
+
+async def test_a_backfill_may_become_a_resync(flow: Flow) -> None:
+    await flow.change(("INSERT", 1, "old"), ("INSERT", 2, "old"))
+    await flow.epoch()
+    folder = flow.export(lines(item(1, "old")))
+    backfill = await flow.open(folder)
+    await flow.convert(backfill)
+    await flow.plant.run()
+    assert not await flow.backfiller.finish(backfill)
+    assert await flow.notes() == {1: "old", 2: "old"}
+    again = await flow.open(folder, resync=True)
+    assert (again.resync, again.state, await flow.convert(again)) == (True, "CONVERTING", [])
+    assert not await flow.backfiller.finish(again)
+    assert await flow.notes() == {1: "old"}
+    assert await flow.open(folder) == msgspec.structs.replace(again, state="FINISHED")
+
+
+async def test_a_broken_export_can_be_given_up(flow: Flow) -> None:
+    await flow.epoch()
+    epoch = (await flow.plant.ledger.head("orders")).epochs[-1].epoch
+    assert not await flow.backfiller.is_epoch_used(epoch)
+    folder = flow.export(lines(item(1, "x")), lines(item(2, "y")))
+    broken = await flow.open(folder)
+    next((folder / "data").iterdir()).write_bytes(b"")
+    with pytest.raises(ExportError, match="--give-up"):
+        await flow.convert(broken)
+    assert not await flow.backfiller.is_epoch_used(epoch)
+    with pytest.raises(ExportError, match="from elsewhere is under way"):
+        await flow.backfiller.give_up("elsewhere")
+    (ended,) = await flow.backfiller.give_up()
+    assert (ended.state, ended.location) == ("GIVEN_UP", str(folder))
+    assert await flow.backfiller.is_epoch_used(epoch)
+    assert await flow.backfiller.under_way() == []
+    with pytest.raises(ExportError, match="no backfill of orders is under way"):
+        await flow.backfiller.give_up()
+    # Another one of the same epoch is taken, and so is the first when it is named again.
+    another = await flow.open(flow.export(lines(item(1, "x"), item(2, "y"))))
+    await flow.convert(another)
+    await flow.plant.run()
+    assert not await flow.backfiller.finish(another)
+    assert await flow.notes() == {1: "x", 2: "y"}
+    assert (await flow.open(folder)).state == "CONVERTING"
+
+
+async def test_an_export_that_never_came_about_can_be_given_up(flow: Flow) -> None:
+    with pytest.raises(ExportError, match="no backfill"):
+        await flow.backfiller.give_up()
+    await flow.epoch()
+    (ended,) = await flow.backfiller.give_up()
+    assert (ended.epoch, ended.location) == (1, "")
+    assert await flow.backfiller.is_epoch_used(1)
+
+
+async def test_an_export_of_another_table_is_refused(flow: Flow) -> None:
+    await flow.epoch()
     other = write_export(
         flow.root / "other", [], exported_at=flow.plant.now, table_arn="arn:aws:dynamodb:::table/other"
     )

@@ -1,8 +1,8 @@
 """The edge to the ledger: one DynamoDB table that says which files exist and which batch loads them.
 
-Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`; of a backfill `E#<pipeline>#<epoch>` and, for each
-data file of its export that is done, `X#<pipeline>#<epoch>#<name>`; `I#<pipeline>` is what ingest failed with last,
-and `C#<pipeline>#<schema.table>` which columns of a table loads have ever written.
+Items: FILE `F#<file_id>`, HEAD `P#<pipeline>`, BATCH `B#<batch_id>`; of a backfill `E#<pipeline>#<epoch>#<export>`,
+and for each data file of its export that is done `X#<pipeline>#<epoch>#<export>#<name>`; `I#<pipeline>` is what ingest
+failed with last, and `C#<pipeline>#<schema.table>` which columns of a table loads have ever written.
 Everything that must not happen twice is a condition on a write. A condition that fails means that someone else was
 faster: `StaleStepError`, read again.
 The sparse index `pending` is a hint of what waits; only a consistent read of the FILE item decides.
@@ -231,18 +231,28 @@ class Ledger:
         Args:
             backfill: the item to write.
         """
-        pk = f"E#{backfill.pipeline}#{backfill.epoch}"
+        pk = f"E#{backfill.pipeline}#{backfill.epoch}#{backfill.name}"
         await self._call("put_item", Item=write_item({"pk": pk, **msgspec.to_builtins(backfill)}))
 
-    async def backfill(self, pipeline: str, epoch: int) -> Backfill | None:
+    async def backfill(self, pipeline: str, epoch: int, name: str) -> Backfill | None:
         """Read a backfill consistently; None where there is none.
 
         Args:
             pipeline: its name.
             epoch: the backfill's.
+            name: of the export, as `Backfill.name`.
         """
-        row = await self._get(f"E#{pipeline}#{epoch}")
+        row = await self._get(f"E#{pipeline}#{epoch}#{name}")
         return parse_item(row, Backfill) if row else None
+
+    async def backfills(self, pipeline: str) -> tuple[Backfill, ...]:
+        """Read all backfills of a pipeline, the oldest epoch's and export's first. Reads the whole table.
+
+        Args:
+            pipeline: its name.
+        """
+        found = [parse_item(row, Backfill) async for row in self._scan(f"E#{pipeline}#", pipeline)]
+        return tuple(sorted(found, key=lambda each: (each.epoch, each.exported_at, each.export_id)))
 
     async def put_converted(self, backfill: Backfill, converted: Converted) -> None:
         """Write down that all files of a data file are registered.
@@ -251,7 +261,7 @@ class Ledger:
             backfill: that the data file belongs to.
             converted: the data file, with its counts.
         """
-        pk = f"X#{backfill.pipeline}#{backfill.epoch}#{converted.name}"
+        pk = f"X#{backfill.pipeline}#{backfill.epoch}#{backfill.name}#{converted.name}"
         row = {"pk": pk, "pipeline": backfill.pipeline, **msgspec.to_builtins(converted)}
         await self._call("put_item", Item=write_item(row))
 
@@ -264,7 +274,7 @@ class Ledger:
         Returns:
             The data files that are done, by their name in the export.
         """
-        kind = f"X#{backfill.pipeline}#{backfill.epoch}#"
+        kind = f"X#{backfill.pipeline}#{backfill.epoch}#{backfill.name}#"
         found = [parse_item(row, Converted) async for row in self._scan(kind, backfill.pipeline)]
         return {each.name: each for each in found}
 

@@ -163,7 +163,8 @@ class SourceTable:
         described = (await self._call("describe_export", ExportArn=export_arn))["ExportDescription"]
         if described["ExportStatus"] == "FAILED":
             code, message = described.get("FailureCode", ""), described.get("FailureMessage", "")
-            raise SourceError(f"the export of {self.name} failed: {code}: {message}")
+            remedy = "mend the cause, then `fastetl backfill --give-up` lets the next backfill begin another"
+            raise SourceError(f"the export of {self.name} failed: {code}: {message}; {remedy}")
         return bool(described["ExportStatus"] == "COMPLETED")
 
     async def _call(self, operation: str, **arguments: Any) -> Any:

@@ -21,7 +21,7 @@ import msgspec
 from fastetl.errors import ExportError, StaleStepError
 from fastetl.ingest import EPOCHS_KEPT_SECONDS
 from fastetl.load import FormerColumns
-from fastetl.model import Backfill
+from fastetl.model import Backfill, name_export
 from fastetl.sql import tombstone_sql
 from fastetl.versions import EpochStart, epoch_at, first_change
 
@@ -126,13 +126,11 @@ class Backfiller:
             raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {own or self._pipeline.table}")
         epochs = (await self._head()).epochs
         epoch = epoch_at(epochs, export.exported_at)
-        known = await self._ledger.backfill(self._pipeline.name, epoch)
-        if known and known.export_id == export.export_id:
+        known = await self._ledger.backfill(self._pipeline.name, epoch, name_export(export.export_id))
+        if known and known.state != "GIVEN_UP" and (known.resync or not resync):
             return known
-        if known and known.state != "FINISHED":
-            raise ExportError(f"epoch {epoch} is being carried over from {known.location}; finish that first")
         too_early = epoch != epoch_at(epochs, export.exported_at - CLOCK_SLACK_SECONDS)
-        if too_early or (epoch == 0 and not read_since_export):
+        if not known and (too_early or (epoch == 0 and not read_since_export)):
             remedy = "take a new one with `fastetl backfill`, or say that the stream has been read since before it"
             raise ExportError(f"{location} was taken before an epoch began: changes could be missing; {remedy}")
         if resync and (epoch == 0 or export.kind != "full" or "mirror" not in self._pipeline.outputs):
@@ -142,8 +140,52 @@ class Backfiller:
             self._pipeline.name, epoch, location, export.export_id, export.exported_at, len(files), export.items,
             split, resync,
         )  # fmt: skip
+        if known:
+            # Files are named by the size that they were cut at.
+            backfill = msgspec.structs.replace(known, state="CONVERTING", resync=resync or known.resync)
         await self._ledger.put_backfill(backfill)
         return backfill
+
+    async def under_way(self) -> list[Backfill]:
+        """Give the backfills that have not ended; reads the whole ledger."""
+        return [each for each in await self._ledger.backfills(self._pipeline.name) if each.state == "CONVERTING"]
+
+    async def is_epoch_used(self, epoch: int) -> bool:
+        """Tell whether an epoch has had exports, and all of them have ended; reads the whole ledger.
+
+        Args:
+            epoch: its number.
+        """
+        states = [each.state for each in await self._ledger.backfills(self._pipeline.name) if each.epoch == epoch]
+        return bool(states) and "CONVERTING" not in states
+
+    async def give_up(self, location: str = "") -> list[Backfill]:
+        """End backfills as they are. What they have carried over stays, and nothing is deleted.
+
+        An epoch whose export never came about has nothing to end: it is marked as used, so that the next backfill
+        begins another one, with another export.
+
+        Args:
+            location: of the export's folder; empty: all that are under way.
+
+        Returns:
+            The backfills that were ended.
+
+        Raises:
+            ExportError: there is none.
+        """
+        found = [each for each in await self.under_way() if location in {"", each.location}]
+        epochs = (await self._head()).epochs
+        last = max(epochs, key=lambda start: start.epoch, default=None)
+        if not found and not location and last and not await self.is_epoch_used(last.epoch):
+            found = [Backfill(self._pipeline.name, last.epoch, "", "", last.starts_at, 0, 0, 0)]
+        if not found:
+            where = f" from {location}" if location else ""
+            raise ExportError(f"no backfill of {self._pipeline.name}{where} is under way")
+        ended = [msgspec.structs.replace(each, state="GIVEN_UP") for each in found]
+        for each in ended:
+            await self._ledger.put_backfill(each)
+        return ended
 
     async def left(self, backfill: Backfill, files: Sequence[DataFile]) -> list[DataFile]:
         """Give the data files that are not converted yet.

@@ -14,7 +14,7 @@ import polars as pl
 from isal import igzip
 from isal.isal_zlib import error as IsalError  # noqa: N812 - it is a class
 
-from fastetl.backfill.export_format import ExportReader
+from fastetl.backfill.export_format import BEGIN_ANOTHER, ExportReader
 from fastetl.decode import Decoder, count_drift
 from fastetl.errors import ExportError
 from fastetl.ingest import Contents, encode_frames, refine
@@ -84,7 +84,7 @@ class Converter:
                         await self._files.store(part.describe(), _pieces(spool, self._pipeline.file.part_size_bytes))
                 totals = part.add_to(totals)
         if totals.items != file.items:
-            raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; export the table again")
+            raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; {BEGIN_ANOTHER}")
         return totals
 
     def _write(
@@ -195,7 +195,7 @@ class _Lines:
                 if text and not text.endswith(b"\n"):
                     text += self._stream.readline()
             except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
-                raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; export the table again") from error
+                raise ExportError(f"{self._file.key}: its gzip is damaged: {error}; {BEGIN_ANOTHER}") from error
             if not text:
                 return
             yield text

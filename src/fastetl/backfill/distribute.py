@@ -19,7 +19,8 @@ def build_input(backfill: Backfill, export: Export) -> dict[str, Any]:
     if not backfill.location.startswith("s3://"):
         raise ExportError(f"{backfill.location} is on this machine: copy it to a bucket, or leave --distributed out")
     bucket = backfill.location.removeprefix("s3://").partition("/")[0]
-    return {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "bucket": bucket, "key": export.files_key}
+    asked = {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "export": backfill.name}
+    return {**asked, "bucket": bucket, "key": export.files_key}
 
 
 async def convert_on_lambda(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastetl.aws import Bucket
-from fastetl.backfill.export_format import DataFile, Export, parse_files, parse_summary
+from fastetl.backfill.export_format import BEGIN_ANOTHER, DataFile, Export, parse_files, parse_summary
 from fastetl.errors import ExportError
 
 COPY_BYTES = 1024 * 1024
@@ -39,7 +39,7 @@ class ExportFolder:
         files = parse_files(await self._get("manifest-files.json"), f"{self._location}/manifest-files.json")
         if (listed := sum(file.items for file in files)) != export.items:
             raise ExportError(
-                f"{self._location}: its manifests count {export.items} items and {listed}; export the table again"
+                f"{self._location}: its manifests count {export.items} items and {listed}; {BEGIN_ANOTHER}"
             )
         return export, files
 
@@ -55,9 +55,7 @@ class ExportFolder:
         else:
             md5 = await asyncio.to_thread(_copy, self._find(file), into)
         if base64.b64encode(md5).decode() != file.md5:
-            raise ExportError(
-                f"{file.key} is not what was exported: its MD5 differs; copy it again, or export the table again"
-            )
+            raise ExportError(f"{file.key} is not what was exported: its MD5 differs; {BEGIN_ANOTHER}")
 
     async def _get(self, name: str) -> bytes:
         if self._bucket:

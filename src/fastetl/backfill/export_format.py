@@ -33,6 +33,10 @@ _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 _KINDS: dict[str, Literal["full", "incremental"]] = {"FULL_EXPORT": "full", "INCREMENTAL_EXPORT": "incremental"}
 
 
+BEGIN_ANOTHER = "copy it again, or end this backfill with `fastetl backfill --give-up` and begin another"
+"""What to do about an export that is broken."""
+
+
 class DataFile(msgspec.Struct, frozen=True):
     """One data file; as JSON, a line of manifest-files.json."""
 

@@ -50,11 +50,24 @@ wait_option = click.option("--wait/--no-wait", default=True, show_default=True, 
 @workers_option
 @distributed_option
 @wait_option
-def backfill(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
+@click.option(
+    "--give-up", is_flag=True,
+    help="End what is under way, or the export that --export names, as it is: the next backfill begins another one.",
+)  # fmt: skip
+def backfill(config: Path, pipeline: str, *, give_up: bool, as_json: bool, **options: Any) -> None:
     """Deploy the stack first, so that changes flow. Started again, it goes on where it was."""
+    from fastetl.cli import carrying_over
     from fastetl.cli.carrying_over import Options, carry_over, check_options
     from fastetl.cli.deployments import run
 
+    if give_up:
+        location = options["export"]
+        ended = run(config, lambda deployments: carrying_over.give_up(deployments, pipeline, location))
+        if as_json:
+            echo_json(ended)
+        for each in ended:
+            tell(f"{each.pipeline}: epoch {each.epoch}: {each.location or 'an export that never began'} is given up")
+        return
     asked = Options(config, **options)
     check_options(asked)
     found = run(config, lambda deployments: carry_over(deployments, pipeline, asked))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import atexit
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import orjson
@@ -123,10 +125,20 @@ async def carry_over(deployments: Deployments, pipeline: str, options: Options) 
             if problem:
                 tell(problem, colour="red")
         if failed:
-            raise ExportError(f"{len(failed)} of {len(files)} data files are not done; mend them, and start again")
+            remedy = "mend them, and start again, or end this backfill with `fastetl backfill --give-up`"
+            raise ExportError(f"{len(failed)} of {len(files)} data files are not done; {remedy}")
         if options.wait:
             await _wait(deployment, backfiller, opened, options, progress)
     return opened
+
+
+async def give_up(deployments: Deployments, pipeline: str, location: str) -> list[Backfill]:
+    """End backfills that are under way, as they are; give them.
+
+    Raises:
+        ExportError: there is none.
+    """
+    return await Backfiller(deployments.choose(pipeline)).give_up(location)
 
 
 async def _export(deployment: Deployment, backfiller: Backfiller, options: Options, progress: Progress) -> str:
@@ -136,9 +148,8 @@ async def _export(deployment: Deployment, backfiller: Backfiller, options: Optio
     if pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
         raise SourceError(f"{table.name} has no stream with new images; enable one, and deploy, before a backfill")
     start = await _epoch(deployment, backfiller)
-    known = await deployment.ledger.backfill(pipeline.name, start.epoch)
-    if known and known.state != "FINISHED":
-        return known.location
+    if begun := [each.location for each in await backfiller.under_way() if each.epoch == start.epoch]:
+        return begun[-1]
     await _wait_for_epoch(backfiller, start, progress)
     folder = f"{deployment.config.prefix}exports/{pipeline.name}/{start.epoch:04d}"
     if options.scan:
@@ -184,8 +195,7 @@ async def _epoch(deployment: Deployment, backfiller: Backfiller) -> EpochStart:
     head = await ledger.head(name)
     if head and head.epochs:
         last = max(head.epochs, key=lambda start: start.epoch)
-        known = await ledger.backfill(name, last.epoch)
-        if known is None or known.state != "FINISHED":
+        if not await backfiller.is_epoch_used(last.epoch):
             return last
     return await backfiller.begin_epoch()
 
@@ -212,7 +222,8 @@ async def _convert(
         loop = asyncio.get_running_loop()
 
         async def convert(file: DataFile) -> tuple[DataFile, str]:
-            task = {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "file": msgspec.to_builtins(file)}
+            asked = {"pipeline": backfill.pipeline, "epoch": backfill.epoch, "export": backfill.name}
+            task = {**asked, "file": msgspec.to_builtins(file)}
             try:
                 await loop.run_in_executor(pool, convert_here, orjson.dumps(task))
             except Exception as error:  # noqa: BLE001 - of another process; the other files go on
@@ -230,14 +241,19 @@ def convert_here(task: bytes) -> None:
         ExportError: it failed; the error itself may not travel between processes.
     """
     sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], str(Path.cwd())]
-    # The handler's clients live as long as the process; that they end with it is no news.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        from fastetl.lambdas.backfill import handler  # it opens clients
-
-        handler(orjson.loads(task))
+        _load_handler()(orjson.loads(task))
     except FastetlError as error:
         raise ExportError(" ".join(map(write, find_problems(error)))) from None
+
+
+@cache
+def _load_handler() -> Callable[[Any], Any]:
+    """Load the backfill function, which opens clients, and have them closed when this process ends."""
+    from fastetl.lambdas import backfill
+
+    atexit.register(backfill.close)
+    return backfill.handler
 
 
 async def _wait(
@@ -259,8 +275,13 @@ async def _wait(
 def explain(left: Unfinished) -> str:
     """Say what keeps a backfill from its end, and what to do."""
     reasons = (
-        (left.data_files, "data file", "not converted", "start again"),
+        (left.data_files, "data file", "not converted", "start again, or end it with `fastetl backfill --give-up`"),
         (left.quarantined, "file", "in quarantine", "`fastetl quarantine list`, then retry or drop"),
-        (left.rejected, "item", "rejected", "mend the columns and export again, or add --despite-rejects"),
+        (
+            left.rejected,
+            "item",
+            "rejected",
+            "mend the columns, end it with `fastetl backfill --give-up` and begin another, or add --despite-rejects",
+        ),
     )
     return "; ".join(f"{write_count(count, noun)} {state}: {remedy}" for count, noun, state, remedy in reasons if count)

@@ -37,6 +37,8 @@ class Task(msgspec.Struct, frozen=True):
 
     pipeline: str
     epoch: int
+    export: str
+    """`Backfill.name`."""
     file: DataFile
     """A line of the export's manifest-files.json."""
 
@@ -58,7 +60,7 @@ _references = References(
 for _problem in (*_problems, *_runner.run(_references.refresh())[1]):
     logger.error("a pipeline cannot be set up", problem=str(_problem))
 _converters: dict[str, Converter] = {}
-_opened: dict[tuple[str, int], _Opened] = {}
+_opened: dict[tuple[str, int, str], _Opened] = {}
 
 
 def handler(event: Any, _context: Any = None) -> dict[str, Any]:
@@ -74,8 +76,18 @@ def handler(event: Any, _context: Any = None) -> dict[str, Any]:
     return counts
 
 
+def close() -> None:
+    """Close the clients. Lambda's environments just end; a process of `fastetl backfill` does so in silence."""
+
+    async def close_each() -> None:
+        for client in (_s3, _dynamodb):
+            await client.close()
+
+    _runner.run(close_each())
+
+
 async def _convert(task: Task) -> Converted:
-    opened = await _open(task.pipeline, task.epoch)
+    opened = await _open(task.pipeline, task.epoch, task.export)
     converter = _converter(_config.pipeline(task.pipeline))
     with tempfile.TemporaryDirectory(prefix="fastetl-export-") as directory:
         path = Path(directory, "data.json.gz")
@@ -85,17 +97,18 @@ async def _convert(task: Task) -> Converted:
     return converted
 
 
-async def _open(pipeline: str, epoch: int) -> _Opened:
-    if (pipeline, epoch) not in _opened:
+async def _open(pipeline: str, epoch: int, export_name: str) -> _Opened:
+    asked = (pipeline, epoch, export_name)
+    if asked not in _opened:
         ledger = _deployments[pipeline].ledger
-        backfill = await ledger.backfill(pipeline, epoch)
+        backfill = await ledger.backfill(pipeline, epoch, export_name)
         head = await ledger.head(pipeline)
         if backfill is None or head is None:
-            raise ExportError(f"{pipeline} has no backfill of epoch {epoch}; begin it with `fastetl backfill`")
+            raise ExportError(f"{pipeline} has no such backfill in epoch {epoch}; begin it with `fastetl backfill`")
         folder = ExportFolder(_s3, backfill.location)
         export, _ = await folder.read()
-        _opened[pipeline, epoch] = _Opened(backfill, folder, export, head.epochs)
-    return _opened[pipeline, epoch]
+        _opened[asked] = _Opened(backfill, folder, export, head.epochs)
+    return _opened[asked]
 
 
 def _converter(pipeline: Pipeline) -> Converter:

@@ -138,11 +138,8 @@ class Reloader:
 
     async def _delete_unseen(self, until: str) -> None:
         """Repeat what resyncs deleted, since it is in no file."""
-        name, ledger = self._target.name, self._deployment.ledger
-        head = await ledger.head(name)
-        for start in head.epochs if head else ():
-            backfill = await ledger.backfill(name, start.epoch)
-            if backfill and backfill.resync and backfill.state == "FINISHED" and until == "~":
+        for backfill in await self._deployment.ledger.backfills(self._target.name):
+            if backfill.resync and backfill.state == "FINISHED" and until == "~":
                 sql = tombstone_sql(self._target, backfill.epoch, backfill.exported_at)
                 await self._run(sql, f"resync-{backfill.epoch}")
 
