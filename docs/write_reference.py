@@ -45,6 +45,7 @@ def write_reference() -> str:
     parts += ["### Types\n", "| type | a DynamoDB value that it takes |", "|---|---|", *_write_types(), ""]
     parts += _write_table("`[pipelines.file]`", "", pipeline["properties"]["file"])
     parts += _write_table("`[pipelines.load]`", "", pipeline["properties"]["load"])
+    parts += _write_table("`[pipelines.mirror]` and `[pipelines.log]`", "", pipeline["properties"]["mirror"])
     for enrichment in pipeline["properties"]["enrichments"]["items"]["oneOf"]:
         parts += _write_table(f'`[[pipelines.enrichments]]` with `kind = "{enrichment["title"]}"`', "", enrichment)
     parts += ["## Environment variables\n", "They win over the file, so that one file serves several deployments.\n"]

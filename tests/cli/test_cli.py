@@ -111,6 +111,15 @@ def test_check_tells_what_a_configuration_says(folder: Path) -> None:
         ["log", "mirror"],
     )
     assert done.returncode == 0
+    assert described["warnings"] == []
+
+
+def test_check_warns_of_what_redshift_will_refuse_later(folder: Path) -> None:
+    config = (folder / "fastetl.toml").read_text() + '\n[pipelines.mirror]\nencode = { note = "BYTEDICT" }\n'
+    (folder / "stored.toml").write_text(config)
+    done = run("check", "--config", "stored.toml", cwd=folder)
+    assert done.returncode == 0
+    assert "pipelines[0].mirror.encode.note: Redshift lengthens no VARCHAR" in done.stderr
 
 
 def test_every_problem_of_a_configuration_is_told_at_once(folder: Path) -> None:

@@ -15,7 +15,7 @@ from fastetl.columns.types import Column
 from fastetl.columns.values import only
 from fastetl.config.model import Config
 from fastetl.config.reading import parse_config
-from fastetl.operate.propose import propose_columns
+from fastetl.operate.propose import propose_columns, propose_sortkey
 from tests.test_end_to_end import ANY
 
 CASES: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -115,3 +115,15 @@ def test_it_says_why_a_type_was_chosen(values: list[str], why: str) -> None:
 def test_attributes_whose_name_no_toml_file_can_hold_are_left_out() -> None:
     proposals = propose_columns([{"\ud800": {"S": "x"}, "id": {"S": "\ud800"}}])
     assert [proposal.column.name for proposal in proposals] == ["id"]
+
+
+def test_a_time_of_all_items_sorts_the_mirror() -> None:
+    proposals = propose_columns(
+        [
+            {"id": {"S": "1"}, "at": {"S": "2026-01-01"}, "on": {"S": "2026-01-01"}},
+            {"id": {"S": "2"}, "on": {"S": "2026-01-02"}},
+        ]
+    )
+    assert propose_sortkey(proposals, 2)[0] == "on"
+    assert propose_sortkey(proposals[:2], 2)[0] == "_key"
+    assert propose_sortkey((), 0)[0] == "_key"

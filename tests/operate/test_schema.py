@@ -10,6 +10,7 @@ import pytest
 
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.config.storage import Storage
 from fastetl.ingest.ingester import Ingest
 from fastetl.operate.schema import SchemaDiff, SchemaReader, Seen, compare, sum_drift
 from tests.conftest import Aws
@@ -173,3 +174,12 @@ async def test_missing_columns_are_added_and_nothing_else(make_plant: Any) -> No
     assert sorted(await reader.add_missing_columns()) == ["orders.colour", "orders_log.colour"]
     assert (await reader.diff(1)).missing_columns == ()
     assert await reader.add_missing_columns() == []
+
+
+def test_what_an_encoding_keeps_from_being_lengthened_is_told() -> None:
+    pipeline = make_pipeline(outputs=frozenset({"mirror"}), mirror=Storage(encode={"NOTE": "TEXT255"}))
+    there = {name: str(kind) for name, kind in pipeline.layout.columns} | {"note": "VARCHAR(5)"}
+    (found,) = compare(pipeline, {"orders": there})
+    assert (found.sql, found.remedy) == (
+        "", "Redshift lengthens no column with encoding TEXT255: ALTER it to ENCODE ZSTD first",
+    )  # fmt: skip

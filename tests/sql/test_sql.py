@@ -13,9 +13,10 @@ from sqlglot import expressions
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.storage import Storage
 from fastetl.model import Layout
 from fastetl.sql.load import Load, load_errors_sql, load_sql, loaded_files_sql, resolve_sql
-from fastetl.sql.tables import ddl_sql
+from fastetl.sql.tables import add_column_sql, ddl_sql
 from fastetl.sql.text import Statement, quote_identifier, quote_literal
 
 BATCH = "0123456789abcdef" * 2
@@ -66,7 +67,33 @@ VARIANTS = [
         outputs=frozenset({"mirror"}), redshift=RedshiftTarget(iam_role="arn:aws:iam::123456789012:role/copy")
     ),
     make_pipeline(schema='we"ird', target="Select"),
-]
+    make_pipeline(
+        mirror=Storage(distkey="flight", sortkey=("day", "flight"), encode={"flight": "ZSTD", "_key": "RAW"}),
+        log=Storage(diststyle="EVEN"), deletes="keep",
+    ),
+]  # fmt: skip
+
+
+def test_tables_are_stored_as_the_pipeline_says() -> None:
+    def tails(**changes: object) -> list[str]:
+        sql = {statement.step: statement.sql for statement in ddl_sql(make_pipeline(**changes))}
+        return [sql[output][sql[output].index(" DISTSTYLE ") + 1 :] for output in ("mirror", "log")]
+
+    assert tails() == [
+        'DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")', 'DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
+    ]  # fmt: skip
+    chosen = Storage(distkey="flight", sortkey=("day", "_key"))
+    assert tails(mirror=chosen, log=Storage(diststyle="AUTO", sortkey="AUTO")) == [
+        'DISTSTYLE KEY DISTKEY ("flight") SORTKEY ("day", "_key")', "DISTSTYLE AUTO SORTKEY AUTO",
+    ]  # fmt: skip
+    assert tails(mirror=Storage(diststyle="ALL"))[0] == 'DISTSTYLE ALL SORTKEY ("_key")'
+    encoded = make_pipeline(log=Storage(encode={"FLIGHT": "ZSTD", "_key": "RAW"}))
+    sql = {statement.step: statement.sql for statement in ddl_sql(encoded)}
+    assert '"flight" VARCHAR(8) ENCODE ZSTD,' in sql["log"]
+    assert '"_key" VARCHAR(6400) ENCODE RAW COLLATE CASE_SENSITIVE,' in sql["log"]
+    assert "ENCODE" not in sql["mirror"]
+    assert add_column_sql(encoded, "flights_log", "flight", RedshiftType("DATE")).endswith('"flight" DATE ENCODE ZSTD')
+    assert add_column_sql(encoded, "flights", "flight", RedshiftType("DATE")).endswith('"flight" DATE')
 
 
 @pytest.mark.parametrize("pipeline", VARIANTS)

@@ -24,11 +24,15 @@ def check(config: Path, *, no_enrichments: bool, online: bool, as_json: bool) ->
 
 
 def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
+    import msgspec
+
     from fastetl.cli.configuration import read_config
     from fastetl.cli.enrichment import build_enricher
+    from fastetl.config import find_storage_warnings
     from fastetl.errors import ConfigError, Problem
 
     config = read_config(path, offline=True)
+    warnings = [msgspec.to_builtins(warning) for warning in find_storage_warnings(config.pipelines)]
     problems: list[Problem] = []
     for pipeline in config.pipelines if not no_enrichments else ():
         try:
@@ -45,14 +49,17 @@ def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
             "outputs": sorted(pipeline.outputs),
             "columns": len(pipeline.layout.columns),
             "layout_id": pipeline.layout.layout_id,
+            "warnings": [each for each in warnings if each["place"].startswith(f"pipelines[{n}].")],
         }
-        for pipeline in config.pipelines
+        for n, pipeline in enumerate(config.pipelines)
     ]
     if as_json:
         echo_json(described)
         return
     for each in described:
         click.echo(f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns")
+    for warning in warnings:
+        tell(f"{warning['place']}: {warning['message']}. {warning['remedy']}", colour="yellow")
 
 
 def _check_online(path: Path, *, as_json: bool) -> None:

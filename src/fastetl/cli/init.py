@@ -50,6 +50,10 @@ undeclared = "ignore"  # attributes without a column; "extra" keeps them in one 
 max_bytes = "128 MiB"
 max_age = "15m"  # each load keeps Redshift Serverless awake for a minute at least
 
+[pipelines.mirror]  # how Redshift stores the table; `fastetl ddl` creates it so
+distkey = "_key"  # loads merge by it, without moving rows between nodes
+sortkey = [{sortkey}]  # {sorted_why}
+
 # The columns, proposed from {seen} items. A value that does not fit makes its record a reject; on_misfit = "null"
 # makes it NULL instead, "truncate" cuts text.
 
@@ -151,7 +155,9 @@ def write_config(
 ) -> str:
     """Write the configuration's text."""
     from fastetl.config import quote_toml
+    from fastetl.operate import propose_sortkey
 
+    sortkey, sorted_why = propose_sortkey(proposals, seen)
     return _TEMPLATE.format(
         schema=SCHEMA,
         table=table,
@@ -162,6 +168,8 @@ def write_config(
         keys=", ".join(map(quote_toml, keys)),
         outputs='"mirror", "log"' if log else '"mirror"',
         seen=f"{seen:,}",
+        sortkey=quote_toml(sortkey),
+        sorted_why=sorted_why,
         columns="\n".join(proposal.to_toml() for proposal in proposals),
         **{name: quote_toml(value) for name, value in names.items()},
     )

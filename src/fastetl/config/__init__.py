@@ -5,14 +5,16 @@ from __future__ import annotations
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.json_schema import build_schema
 from fastetl.config.model import ALL, Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
-from fastetl.config.naming import MAX_COLUMNS
+from fastetl.config.naming import MAX_COLUMNS, find_storage_warnings
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds, parse_usable_config
+from fastetl.config.storage import NOT_LENGTHENED, Storage
 from fastetl.config.toml_tables import quote_toml
 
 __all__ = [
     "ALL",
     "ENVIRONMENT",
     "MAX_COLUMNS",
+    "NOT_LENGTHENED",
     "Config",
     "Enrichment",
     "Expression",
@@ -27,7 +29,9 @@ __all__ = [
     "Output",
     "Pipeline",
     "RedshiftTarget",
+    "Storage",
     "build_schema",
+    "find_storage_warnings",
     "parse_config",
     "parse_seconds",
     "parse_usable_config",

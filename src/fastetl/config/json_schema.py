@@ -17,6 +17,7 @@ import msgspec
 from fastetl.columns import RULES, Column
 from fastetl.config.enrichments import OPTIONS
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.storage import Storage
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -40,6 +41,10 @@ PATH: Schema = {
     "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}],
     "x-type": 'like "a.b", or a list of names and list positions',
 }
+SORTKEY: Schema = {
+    "oneOf": [{"const": "AUTO"}, {"type": "array", "items": {"type": "string"}}],
+    "x-type": 'a list of columns, or "AUTO"',
+}
 OUTPUT: Schema = {
     "type": "object",
     "properties": {
@@ -54,6 +59,7 @@ OUTPUT: Schema = {
 def build_schema() -> Schema:
     """Build the JSON Schema of `fastetl.toml`."""
     redshift = _describe(RedshiftTarget)
+    storage = _describe(Storage, instead={"sortkey": SORTKEY})
     pipeline = _describe(
         Pipeline,
         leave_out={"schema"},
@@ -72,6 +78,8 @@ def build_schema() -> Schema:
                 instead={"max_bytes": SIZE, "max_age_seconds": TIME},
             ),
             "redshift": redshift,
+            "mirror": storage,
+            "log": storage,
         },
         optional={"table"},  # a stream's ARN names it as well
     )

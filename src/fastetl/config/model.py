@@ -12,6 +12,7 @@ import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config.enrichments import GeoIp, Lookup, Mask, Options
+from fastetl.config.storage import Storage
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout, Op
 
@@ -144,6 +145,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     file: FileFormat = FileFormat()
     load: LoadPolicy = LoadPolicy()
     redshift: RedshiftTarget = RedshiftTarget()
+    mirror: Storage = Storage()
+    log: Storage = Storage()
 
     @property
     def table_arn(self) -> str:
@@ -188,6 +191,12 @@ class Pipeline(msgspec.Struct, frozen=True):
         columns = dict([*SYSTEM_COLUMNS, *declared, *extra, *outputs])
         file = self.file
         return Layout(tuple(columns.items()), file.delimiter, file.compression, file.null_marker, ENCODER)
+
+    @property
+    def storages(self) -> dict[Output, Storage]:
+        """How the tables of the outputs are stored."""
+        every: dict[Output, Storage] = {"mirror": self.mirror, "log": self.log}
+        return {output: storage for output, storage in every.items() if output in self.outputs}
 
     @property
     def references(self) -> tuple[str, ...]:

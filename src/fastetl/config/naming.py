@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.config.model import RESERVED_NAMES, TEMPORARY_TABLES
+from fastetl.config.storage import Storage
 from fastetl.config.toml_tables import quote_toml
 from fastetl.errors import Problem
 from fastetl.identifiers import find_column_problem, fold
@@ -15,7 +16,7 @@ from fastetl.limits import MAX_TABLE_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from fastetl.config.model import Enrichment, Pipeline
+    from fastetl.config.model import Enrichment, Output, Pipeline
 
 MAX_COLUMNS = MAX_TABLE_COLUMNS - 2
 """Of a pipeline: the view of a log's history has two more."""
@@ -31,6 +32,21 @@ def find_naming_problems(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
     for n, pipeline in enumerate(pipelines):
         yield from _check_keys(f"pipelines[{n}]", pipeline)
         yield from _check_columns(f"pipelines[{n}]", pipeline)
+        yield from _check_storages(f"pipelines[{n}]", pipeline)
+
+
+def find_storage_warnings(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
+    """Tell which changes of their tables Redshift will refuse because of how pipelines have them stored.
+
+    Args:
+        pipelines: of the configuration.
+    """
+    system = {name for name, _ in SYSTEM_COLUMNS}
+    for n, pipeline in enumerate(pipelines):
+        columns = {name: kind for name, kind in pipeline.layout.columns if name not in system}
+        for output, storage in pipeline.storages.items():
+            for setting, message, remedy in storage.warnings(columns):
+                yield Problem(f"pipelines[{n}].{output}.{setting}", message, remedy)
 
 
 def _find_doubled(setting: str, values: Sequence[str], remedy: str) -> Iterator[Problem]:
@@ -74,6 +90,16 @@ def _check_tables(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
                 break
         if fold(pipeline.target) in TEMPORARY_TABLES:
             yield Problem(place, f"{pipeline.target!r} is a temporary table of every load", "Choose another name")
+
+
+def _check_storages(place: str, pipeline: Pipeline) -> Iterator[Problem]:
+    every: tuple[tuple[Output, Storage], ...] = (("mirror", pipeline.mirror), ("log", pipeline.log))
+    for output, storage in every:
+        if output not in pipeline.outputs and storage != Storage():
+            remedy = f'Add "{output}" to outputs, or leave it out'
+            yield Problem(f"{place}.{output}", f"it says how the {output} is stored, and there is none", remedy)
+        for setting, message, remedy in storage.problems(dict(pipeline.layout.columns)):
+            yield Problem(f"{place}.{output}.{setting}", message, remedy)
 
 
 def _check_keys(place: str, pipeline: Pipeline) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from fastetl.config.model import (
     RedshiftTarget,
 )
 from fastetl.config.naming import find_naming_problems
+from fastetl.config.storage import DistStyle, Encoding, Storage, parse_sortkey
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
 from fastetl.identifiers import find_name_problem, find_schema_problem, find_table_problem
@@ -188,6 +189,8 @@ class _Reader:
             file=self._file(table.table("file")),
             load=self._load(table.table("load")),
             redshift=self._redshift(table.table("redshift"), redshift),
+            mirror=self._storage(table.table("mirror")),
+            log=self._storage(table.table("log")),
         )
         table.done()
         if pipeline.source == "kinesis" and not re.fullmatch(
@@ -312,6 +315,16 @@ class _Reader:
         if len(policy.pre_sql) + len(policy.post_sql) > MAX_USER_STATEMENTS:
             self.problem(table.at("pre_sql"), "too many statements", f"At most {MAX_USER_STATEMENTS} with post_sql")
         return policy
+
+    def _storage(self, table: Table) -> Storage:
+        storage = Storage(
+            diststyle=table.take("diststyle", DistStyle, "KEY"),
+            distkey=table.take("distkey", str, ""),
+            sortkey=table.parse("sortkey", None, parse_sortkey),
+            encode=table.take("encode", dict[str, Encoding], {}),
+        )
+        table.done()
+        return storage
 
     def _redshift(self, table: Table, shared: dict[str, Any]) -> RedshiftTarget:
         merged = Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastetl.operate.account_experiments import Verdict, Verifier
 from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
-from fastetl.operate.propose import Proposal, propose_columns
+from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
 from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
@@ -26,6 +26,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "propose_columns",
+    "propose_sortkey",
     "replay_failures",
     "replay_rejects",
 ]

@@ -115,6 +115,25 @@ def propose_columns(
     return tuple(propose_column(name, names.name(name), found) for name, found in values.items())
 
 
+def propose_sortkey(proposals: Sequence[Proposal], seen: int) -> tuple[str, str]:
+    """Propose the column by which the mirror is sorted, and say why.
+
+    Args:
+        proposals: for the columns.
+        seen: items of the sample.
+
+    Returns:
+        The column's name, and the reason in words.
+    """
+    for proposal in proposals:
+        if proposal.seen == seen > 0 and proposal.column.type.kind in {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}:
+            return (
+                proposal.column.name,
+                "a time that all items of the sample have: a query for a period reads its blocks",
+            )
+    return "_key", "no time is in all items of the sample; a query for one item reads its blocks"
+
+
 def is_unicode(text: str) -> bool:
     """Tell whether a text can be written as UTF-8: lone surrogates cannot."""
     try:

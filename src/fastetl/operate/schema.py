@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.config import NOT_LENGTHENED
 from fastetl.decode import cut_name
 from fastetl.identifiers import fold
 from fastetl.load import FormerColumns
@@ -202,6 +203,11 @@ def _compare_column(
         return None
     what = f"{there} in the table, {kind} in the configuration"
     if found and found.kind == kind.kind and kind.rule.lengthens:
+        storage = pipeline.log if name == f"{pipeline.target}_log" else pipeline.mirror
+        encoding = {fold(known): each for known, each in storage.encode.items()}.get(column)
+        if encoding in NOT_LENGTHENED:
+            remedy = f"Redshift lengthens no column with encoding {encoding}: ALTER it to ENCODE ZSTD first"
+            return Difference(name, column, what, remedy=remedy)
         return Difference(name, column, what, widen_column_sql(pipeline, name, column, kind))
     remedy = "Redshift changes no type in place: declare a column of another name, or run `fastetl reload`"
     return Difference(name, column, what, remedy=remedy)

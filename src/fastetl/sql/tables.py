@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.columns import RedshiftType
-from fastetl.config import ALL, Pipeline
+from fastetl.config import ALL, Output, Pipeline, Storage
 from fastetl.identifiers import fold
 from fastetl.sql.text import (
     BATCH_ID,
@@ -55,7 +55,10 @@ def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftTyp
         column: the new column's name.
         kind: its type.
     """
-    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {define_columns(((column, kind),))}"
+    # `_log` is what the log's name adds to the target's (`target_names`).
+    storage = pipeline.log if name == f"{pipeline.target}_log" else pipeline.mirror
+    encode = {known: encoding for known, encoding in storage.encode.items() if fold(known) == fold(column)}
+    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {define_columns(((column, kind),), encode)}"
 
 
 def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
@@ -76,14 +79,13 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     Args:
         pipeline: its target, outputs and columns.
     """
-    columns = define_columns(pipeline.layout.columns)
     steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
     if "mirror" in pipeline.outputs:
         steps += [
             (
                 "mirror",
-                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline)} ({columns})"
-                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_key")',
+                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline)} ({_define(pipeline, 'mirror')})"
+                f"{build_keys(pipeline.mirror, '_key')}",
             ),
             # CREATE OR REPLACE VIEW cannot change a view's columns.
             ("drop_current", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_current')}"),
@@ -99,8 +101,8 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
         steps += [
             (
                 "log",
-                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, '_log')} ({columns})"
-                ' DISTSTYLE KEY DISTKEY ("_key") SORTKEY ("_changed_at")',
+                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, '_log')} ({_define(pipeline, 'log')})"
+                f"{build_keys(pipeline.log, '_changed_at')}",
             ),
             ("drop_history", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_history')}"),
             ("history", _history_view(pipeline)),
@@ -117,6 +119,25 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
         for suffix in readable
     ]
     return build_statements(pipeline.name, steps)
+
+
+def build_keys(storage: Storage, sorted_by: str) -> str:
+    """Build what follows the columns in CREATE TABLE: how the rows are distributed and sorted.
+
+    Args:
+        storage: of the table.
+        sorted_by: the column that sorts it where nothing else is said.
+    """
+    distkey = f" DISTKEY ({quote_identifier(storage.distkey or '_key')})" if storage.diststyle == "KEY" else ""
+    if storage.sortkey == "AUTO":
+        sortkey = " SORTKEY AUTO"
+    else:
+        sortkey = f" SORTKEY ({list_names([sorted_by] if storage.sortkey is None else list(storage.sortkey))})"
+    return f" DISTSTYLE {storage.diststyle}{distkey}{sortkey}"
+
+
+def _define(pipeline: Pipeline, output: Output) -> str:
+    return define_columns(pipeline.layout.columns, pipeline.storages[output].encode)
 
 
 def _beside(pipeline: Pipeline, name: str) -> str:

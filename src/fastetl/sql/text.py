@@ -6,10 +6,15 @@ fastetl made itself (hashes, times, S3 addresses).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from fastetl.columns import RedshiftType
 from fastetl.config import Pipeline
+from fastetl.identifiers import fold
+
+_NOTHING: Mapping[str, str] = {}
 
 FILE_ID = RedshiftType("CHAR", length=32)
 
@@ -73,11 +78,19 @@ def build_statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statemen
     return tuple(Statement(step, f"/* fastetl {step} {about} */\n{sql}") for step, sql in steps)
 
 
-def define_columns(columns: tuple[tuple[str, RedshiftType], ...]) -> str:
-    """Write column definitions for CREATE TABLE."""
+def define_columns(columns: tuple[tuple[str, RedshiftType], ...], encode: Mapping[str, str] = _NOTHING) -> str:
+    """Write column definitions for CREATE TABLE.
+
+    Args:
+        columns: with their types.
+        encode: encodings of columns, by name.
+    """
+    encodings = {fold(name): f" ENCODE {encoding}" for name, encoding in encode.items()}
     # Redshift compares VARCHAR without trailing blanks and a database may ignore case; keys must not merge.
     exact = {"_key": " COLLATE CASE_SENSITIVE"}
-    return ", ".join(f"{quote_identifier(name)} {kind}{exact.get(name, '')}" for name, kind in columns)
+    return ", ".join(
+        f"{quote_identifier(name)} {kind}{encodings.get(fold(name), '')}{exact.get(name, '')}" for name, kind in columns
+    )
 
 
 def list_names(names: list[str], *, of: str = "") -> str:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from fastetl.columns import Column, RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config import Pipeline, Storage
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
@@ -60,7 +60,8 @@ def make_pipeline(target: str, deletes: Any) -> Pipeline:
         Column("id", ("id",), RedshiftType.parse("VARCHAR(16)")),
         Column("value", ("value",), RedshiftType.parse("VARCHAR(16)")),
     )
-    return Pipeline(target, target, ("id",), "public", target, columns, deletes=deletes)
+    mirror = Storage(distkey="id", sortkey="AUTO", encode={"value": "ZSTD"})
+    return Pipeline(target, target, ("id",), "public", target, columns, deletes=deletes, mirror=mirror)
 
 
 @pytest.mark.parametrize("deletes", ["forget", "keep", "keep_expired"])

@@ -55,6 +55,8 @@ _TRANSACTION_TIME: dict[Dialect, str] = {
 }
 
 _LEADING_COMMENTS = re.compile(r"\A(?:\s+|/\*.*?\*/|--[^\n]*(?:\n|\Z))*", re.DOTALL)
+_SORTKEY_AUTO = re.compile(r"\s+SORTKEY\s+AUTO\s*;?\s*\Z", re.IGNORECASE)
+"""At the end of CREATE TABLE, where sqlglot does not know it."""
 _LOCK = re.compile(r"LOCK\s+(?:TABLE\s+)?(?P<tables>[^;]+?)\s*;?\s*", re.IGNORECASE)
 
 
@@ -116,7 +118,7 @@ def _translate_lock(names: str, dialect: Dialect) -> Translated:
 
 def _parse(sql: str) -> exp.Expr:
     try:
-        trees = [tree for tree in sqlglot.parse(sql, read="redshift") if tree is not None]
+        trees = [tree for tree in sqlglot.parse(_SORTKEY_AUTO.sub("", sql), read="redshift") if tree is not None]
     except SqlglotError as error:
         raise SqlError(f"syntax error: {str(error).splitlines()[0]}") from error
     if len(trees) != 1:
