@@ -9,6 +9,7 @@ hook below. Where there is none for a machine, the reference decodes everything.
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -36,8 +37,8 @@ def build(machine: str, folder: Path) -> Path:
     if target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    # Beside the old one, which a process may have loaded.
-    fresh = target.with_suffix(".new")
+    # Beside the old one, which a process may have loaded; another process may build at the same time.
+    fresh = target.with_suffix(f".{os.getpid()}")
     run_zig(
         "build-lib", str(HERE / "src/calls.zig"), "-dynamic", "-O", "ReleaseSafe", "-fstrip",
         "-target", f"{machine}-linux-gnu.{GLIBC}", "-mcpu", CPUS[machine], f"-femit-bin={fresh}",

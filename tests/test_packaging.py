@@ -166,12 +166,22 @@ def test_a_package_holds_neither_the_command_line_nor_the_stand_ins_nor_the_tune
 @pytest.mark.timeout(300)
 def test_a_wheel_has_the_native_pass_of_both_processors(finish: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for architecture, name in finish.NATIVE.items():
             archive.extract(f"fastetl/decode/{name}", tmp_path)
             assert finish.read_machine(tmp_path / "fastetl/decode" / name) == finish.MACHINES[architecture]
+
+
+def test_processes_that_build_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "native/build.py"), "aarch64", str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["native.aarch64.so"]
 
 
 # --- the locks --------------------------------------------------------------------------------------------------------
