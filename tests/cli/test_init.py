@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from examples.single_table import DESIGNS
 
 from fastetl.cli.init import init
 from fastetl.config import MAX_COLUMNS, Config, parse_config
@@ -67,3 +68,12 @@ def test_more_attributes_than_a_table_has_columns_leave_out_those_that_are_seen_
 def test_an_attribute_may_be_called_item(tmp_path: Path, line: dict[str, Any], attributes: set[str]) -> None:
     (pipeline,) = run_init(tmp_path, [line], "id").pipelines
     assert {column.path[0] for column in pipeline.columns} == attributes
+
+
+def test_the_kinds_of_a_single_table_are_told(tmp_path: Path) -> None:
+    design = DESIGNS["electrodb"]
+    items = [item for _, item in design.build_items()]
+    items.append({**items[0], "__edb_e__": {"S": "line\nfeed"}})
+    run_init(tmp_path, items, *design.keys)
+    text = (tmp_path / "made.toml").read_text(encoding="utf-8")
+    assert "#   task: __edb_e__ is 'task'; 40 seen; lists of maps: comments\n" in text

@@ -14,7 +14,7 @@ from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from fastetl.aws import Described, Item
-    from fastetl.operate import Proposal
+    from fastetl.operate import Kind, Proposal
 
 SAMPLE = 1000
 """Items that are looked at."""
@@ -38,7 +38,7 @@ ledger_table = {ledger_table}
 workgroup = {workgroup}  # of Redshift Serverless; or else cluster = "..." and db_user = "..."
 database = {database}
 
-[[pipelines]]
+{kinds}[[pipelines]]
 name = {name}
 table = {table_text}
 keys = [{keys}]
@@ -94,7 +94,7 @@ def init(
     """The columns and their types are proposed from the sample; read them before you deploy."""
     from fastetl.config import build_schema, parse_config
     from fastetl.errors import ConfigError, Problem
-    from fastetl.operate import propose_columns
+    from fastetl.operate import find_kinds, propose_columns
 
     if out.exists() and not force:
         remedy = "Name another with --out, or overwrite it with --force"
@@ -109,6 +109,7 @@ def init(
         keys = described.keys
         if not described.stream_arn:
             tell(f"{table} has no stream yet: enable one with NEW_AND_OLD_IMAGES", colour="yellow")
+    kinds = found.all if (found := find_kinds(sample, keys)) else ()
     every = propose_columns(sample, first=keys)
     proposals = choose_most_seen(every, len(keys))
     if left := len(every) - len(proposals):
@@ -116,7 +117,8 @@ def init(
             f"{left:,} attributes more than a table has columns are left out: those that are seen least",
             colour="yellow",
         )
-    text = write_config(table, keys, proposals, len(sample), target or f"public.{_identifier(table)}", log=log, **names)
+    target = target or f"public.{_identifier(table)}"
+    text = write_config(table, keys, proposals, len(sample), target, kinds, log=log, **names)
     parse_config(text, {})
     out.write_text(text, encoding="utf-8")
     out.with_name(SCHEMA).write_text(json.dumps(build_schema(), indent=2) + "\n", encoding="utf-8")
@@ -125,9 +127,14 @@ def init(
             {"name": each.column.name, "type": str(each.column.type), "why": each.why, "remark": each.remark}
             for each in proposals
         ]
-        echo_json({"file": str(out), "items": len(sample), "columns": columns})
+        told = [
+            {"name": each.name, "told_by": each.told_by, "items": each.items, "lists": each.lists} for each in kinds
+        ]
+        echo_json({"file": str(out), "items": len(sample), "columns": columns, "kinds": told})
     counts = f"{write_count(len(proposals), 'column')} from {write_count(len(sample), 'item')}"
     tell(f"{out}: {counts}. Next: `fastetl check`, then `fastetl ddl`")
+    if kinds:
+        tell(f"The table holds {len(kinds)} kinds of items: {', '.join(each.name for each in kinds)}", colour="yellow")
     for each in proposals:
         if each.remark:
             tell(f"{each.column.name}: {each.remark}", colour="yellow")
@@ -149,6 +156,7 @@ def write_config(
     proposals: tuple[Proposal, ...],
     seen: int,
     target: str,
+    kinds: tuple[Kind, ...] = (),
     *,
     log: bool,
     **names: str,
@@ -168,11 +176,23 @@ def write_config(
         keys=", ".join(map(quote_toml, keys)),
         outputs='"mirror", "log"' if log else '"mirror"',
         seen=f"{seen:,}",
+        kinds=_write_kinds(kinds),
         sortkey=quote_toml(sortkey),
         sorted_why=sorted_why,
         columns="\n".join(proposal.to_toml() for proposal in proposals),
         **{name: quote_toml(value) for name, value in names.items()},
     )
+
+
+def _write_kinds(kinds: tuple[Kind, ...]) -> str:
+    """Write the kinds of items as comments."""
+    if not kinds:
+        return ""
+    lines = ["# The table holds several kinds of items, which become rows of one table here:"]
+    for each in kinds:
+        lists = f"; lists of maps: {', '.join(each.lists)}" if each.lists else ""
+        lines.append(f"#   {each.name}: {each.told_by}; {each.items:,} seen{lists}")
+    return "\n".join(line if line.isprintable() else ascii(line)[1:-1] for line in lines) + "\n\n"
 
 
 async def _look(table: str) -> tuple[Described, list[Item]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastetl.operate.account_experiments import Verdict, Verifier
+from fastetl.operate.kinds import Kind, Kinds, find_kinds
 from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
@@ -13,6 +14,8 @@ from fastetl.operate.schema import SchemaDiff, SchemaReader
 
 __all__ = [
     "Finding",
+    "Kind",
+    "Kinds",
     "OpenBatch",
     "Operator",
     "Preflight",
@@ -25,6 +28,7 @@ __all__ = [
     "Status",
     "Verdict",
     "Verifier",
+    "find_kinds",
     "propose_columns",
     "propose_sortkey",
     "replay_failures",
