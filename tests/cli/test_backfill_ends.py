@@ -27,7 +27,14 @@ def test_every_end_of_a_backfill_is_quiet(background: Background) -> None:
         return write_export(background.folder / name, files, exported_at=time.time() - before, export_id=name)
 
     def backfill(*options: str, **variables: str) -> tuple[int, str]:
-        done = run("backfill", "--config", "fastetl.toml", *options, cwd=background.folder, **(background.environment | variables))
+        done = run(
+            "backfill",
+            "--config",
+            "fastetl.toml",
+            *options,
+            cwd=background.folder,
+            **(background.environment | variables),
+        )
         assert not [each for each in NOISE if each in done.stderr], done.stderr
         return done.returncode, done.stderr
 

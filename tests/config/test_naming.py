@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import string
 from typing import Any
 
 import pytest
@@ -97,6 +99,39 @@ def test_what_differs_is_fine(fine: Pipeline) -> None:
     assert told(fine) == []
 
 
+POOL = [
+    "name", "NAME", "Name", "name ", " name", "n.ame", 'na"me', 'NA"ME', "é", "É", "e\u0301", "İ", "i", "I", "\u212a", "k", "K",
+    "ß", "ẞ", "SS", "ss", "ﬁ", "fi", "日本", "😀", "select", "SELECT", "null", "1", "-", "id_", "ID_", "_extra", "_EXTRA",
+]  # fmt: skip
+"""Names, some of which Redshift cannot tell apart."""
+
+PLACES: dict[str, Any] = {
+    "two columns": lambda one, other: pipeline(one, other),
+    "a column and the extra column": lambda one, other: pipeline(one, undeclared="extra", extra_column=other),
+    "a column and an output": lambda one, other: pipeline(one, enrichments=(step(other),)),
+    "the extra column and an output": lambda one, other: pipeline(
+        undeclared="extra", extra_column=one, enrichments=(step(other),)
+    ),
+    "two outputs": lambda one, other: pipeline(enrichments=(step(one, other),)),
+    "outputs of two steps": lambda one, other: pipeline(enrichments=(step(one), step(other))),
+}
+CHANGED_IN_PLACE = {"a column and an output", "the extra column and an output", "outputs of two steps"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_pair_of_names_is_told_apart_exactly_as_redshift_does(place: str) -> None:
+    for one, other in itertools.product(POOL, POOL):
+        if {one[0], other[0]} & {"_"} and place != "the extra column and an output":
+            continue  # refused for themselves
+        if place == "the extra column and an output" and (other[0] == "_" and one[0] != "_"):
+            continue
+        same = one.translate(ASCII_LOWER) == other.translate(ASCII_LOWER)
+        expected = same and not (place in CHANGED_IN_PLACE and one == other)
+        assert bool(told(PLACES[place](one, other))) is expected, (place, one, other)
+
+
+ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
+
 BOTH = frozenset({"mirror", "log"})
 
 
@@ -114,6 +149,14 @@ BOTH = frozenset({"mirror", "log"})
         ({"target": "orders", "outputs": frozenset({"log"})}, {"target": "orders_history"}, True),
         ({"target": "orders_log"}, {"target": "orders", "outputs": BOTH}, True),
         ({"target": "orders"}, {"target": "orders", "redshift": RedshiftTarget(database="shop")}, False),
+        ({"target": "orders"}, {"target": "orders", "redshift": RedshiftTarget(database="DEV")}, True),
+        ({"target": "orders"}, {"target": "orders", "redshift": RedshiftTarget(cluster="c")}, False),
+        ({"target": "a"}, {"target": "a_load_files"}, True),
+        ({"target": "a"}, {"target": "A_FENCES"}, True),
+        ({"target": "a"}, {"target": "a_resyncs"}, True),
+        ({"target": "a", "outputs": BOTH}, {"target": "a_log_gate"}, False),
+        ({"target": "a_log", "outputs": BOTH}, {"target": "a_log_log"}, True),
+        ({"target": "a_current"}, {"target": "a", "outputs": frozenset({"log"})}, False),
         ({"target": "É"}, {"target": "é"}, False),
     ],
 )

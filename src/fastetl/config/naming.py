@@ -83,7 +83,9 @@ def _check_tables(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
     for n, pipeline in enumerate(pipelines):
         place, to = f"pipelines[{n}].target", pipeline.redshift
         for name in pipeline.relations if pipeline.target else ():
-            other = taken.setdefault((to.workgroup, to.cluster, to.database, fold(pipeline.schema), fold(name)), n)
+            other = taken.setdefault(
+                (to.workgroup, to.cluster, fold(to.database), fold(pipeline.schema), fold(name)), n
+            )
             if other != n:
                 message = f"{pipeline.schema}.{name} is a table or view of pipelines[{other}] already"
                 yield Problem(place, message, "Choose another name, or another schema")
