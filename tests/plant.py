@@ -20,6 +20,7 @@ from fastetl.aws.deployment import Deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
+from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.load.loader import Loader, Step
@@ -91,7 +92,7 @@ class Plant:
         self.config, self.bucket, self.ledger, self.server = config, bucket, ledger, server
         self.now = time.time()
         self.warehouse = Warehouse(client, config.pipelines[0].redshift)
-        self.source: Any = None
+        self.source: Any = SourceTable(ledger._client, "orders")
         self.loader = self.new_loader()
 
     @property

@@ -52,6 +52,8 @@ def status(config: Path, pipeline: str, *, watch: bool, as_json: bool) -> None:
             for each in found:
                 for text, colour in describe(each):
                     click.secho(text, fg=colour)
+        if not watch and any(each.table_error for each in found):
+            raise click.exceptions.Exit(1)
         if not watch:
             return
         time.sleep(WATCH_SECONDS)
@@ -83,6 +85,8 @@ def describe(found: Status) -> Iterator[Line]:
     yield f"  quarantine   {write_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
     remedy = ": `fastetl rejects list`" if found.rejects else ""
     yield f"  rejects      {write_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
+    if table := found.stream_problem or found.table_error:
+        yield f"  table        {table}", "red"
     if found.possible_gaps:
         files = write_count(found.possible_gaps, "file")
         yield f"  gap?         {files} with changes that the stream was about to forget: `fastetl resync`", "red"

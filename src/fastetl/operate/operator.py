@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.errors import LedgerError, StaleStepError
+from fastetl.errors import LedgerError, SourceError, StaleStepError
 from fastetl.keys import parse_rejects_key, rejects_prefix
 from fastetl.model import Batch, FileItem, Head, Reject, follows_gap
+from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastetl.aws import Deployment
 
 RACES = 10
@@ -66,6 +69,10 @@ class Status(msgspec.Struct, frozen=True):
     paused: str
     paused_by: str
     load_requested: bool
+    stream_problem: str
+    """What is odd about the table's stream; empty where nothing is."""
+    table_error: str
+    """Why the table cannot be looked at; empty where it can."""
     possible_gaps: int
     """Files of the last days that began where the stream was about to forget: changes before them may be missing."""
 
@@ -83,6 +90,7 @@ class Operator:
         self._pipeline = deployment.pipeline
         self._bucket = deployment.bucket
         self._ledger = deployment.ledger
+        self._source = deployment.source
         self._clock = deployment.clock
 
     async def status(self) -> Status:
@@ -101,6 +109,7 @@ class Operator:
         failed = await self._ledger.ingest_error(name)
         if failed and latest and failed.at < latest.created:
             failed = None
+        stream_problem, table_error = await self._look_at_stream(every)
         return Status(
             pipeline=name,
             pending_files=len(pending),
@@ -119,8 +128,22 @@ class Operator:
             paused=head.paused,
             paused_by=head.paused_by,
             load_requested=head.load_requested,
+            stream_problem=stream_problem,
+            table_error=table_error,
             possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
         )
+
+    async def _look_at_stream(self, files: Sequence[FileItem]) -> tuple[str, str]:
+        """Give what is odd about the table's stream, and why the table cannot be looked at."""
+        label = find_last_label(files)
+        if self._pipeline.source != "stream" or not label:
+            return "", ""
+        try:
+            table = await self._source.describe()
+        except SourceError as error:
+            return "", str(error)
+        problem = describe_other_stream(table, label)
+        return f"{problem}; {REMEDY}" if problem else "", ""
 
     async def load_now(self) -> int:
         """Have the next wake-up load whatever waits; give how many batches need not wait for their retry any more."""

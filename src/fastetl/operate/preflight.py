@@ -8,6 +8,7 @@ import msgspec
 
 from fastetl.errors import FastetlError
 from fastetl.operate.schema import SchemaReader, compare
+from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 from fastetl.sql import copy_probe_sql
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ class Preflight:
                 f"deletes = {self._pipeline.deletes!r} takes the last values of the old image, and its stream shows"
             )
             found.append(Finding(what, f"{problem} {table.view_type}", "Enable one with NEW_AND_OLD_IMAGES"))
+        if self._pipeline.source == "stream":
+            label = find_last_label([file async for file in self._ledger.all_files(self._pipeline.name)])
+            if problem := describe_other_stream(table, label):
+                found.append(Finding(what, problem, REMEDY[0].upper() + REMEDY[1:]))
+            if self._pipeline.stream_arn not in {"", table.stream_arn} and self._pipeline.table_arn == table.arn:
+                problem = f"its stream is {table.stream_arn or 'disabled'}, and stream_arn names another"
+                found.append(Finding(what, problem, "Write the table's stream into stream_arn, or leave it out"))
         return found
 
     async def _look_at_bucket(self) -> list[Finding]:
