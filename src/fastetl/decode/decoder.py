@@ -25,6 +25,7 @@ from fastetl.decode.event import Tally, cut_name, has_label, name_record, parse_
 from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import Unwrapped, unwrap
 from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
+from fastetl.decode.other_input import describe_other_input
 from fastetl.errors import EventError, FastetlError
 from fastetl.model import MAX_DRIFT, Reject
 from fastetl.versions import EpochStart
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from fastetl.config import Pipeline
+
+UNEXPECTED = (Exception, pl.exceptions.PanicException)
+"""What the native pass and Polars may raise; a panic is no `Exception`."""
 
 _SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
 
@@ -127,7 +131,8 @@ def parse_source_arn(
             return arn
         first = first or arn
     if not first:
-        raise EventError("no record with an eventSourceARN; invoke the function through an event source mapping")
+        what = describe_other_input(event)
+        raise EventError(f"{what}; invoke the function through an event source mapping")
     return first
 
 
@@ -231,7 +236,7 @@ class Decoder:
                 changes = self._decode_native(self._native, content, epochs)
             except FastetlError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the reference takes the event
+            except UNEXPECTED as error:  # whatever it is, the reference takes the event
                 native_error = _describe(error)
         if changes is None:
             changes = self.decode_each(event if content is None else content, epochs)
@@ -274,7 +279,7 @@ class Decoder:
                 return self._complete_lines(rows, lines, reader, first_line, epochs, file_id)
             except FastetlError:
                 raise
-            except Exception as error:  # noqa: BLE001 - as above
+            except UNEXPECTED as error:
                 native_error = _describe(error)
         numbered = enumerate(text.removesuffix(b"\n").split(b"\n"))
         changes = self._complete_lines(None, numbered, reader, first_line, epochs, file_id)
@@ -398,7 +403,7 @@ def _to_bytes(event: bytes | bytearray | dict[str, Any]) -> bytes | None:
         return None
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     """Say what failed and where; its message may quote an item."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
