@@ -148,8 +148,9 @@ class Head(msgspec.Struct, frozen=True):
 MAX_OPEN_BATCHES = 8
 """In one HEAD. Splits and suspects share it with the next batch, so that a poison file never blocks healthy ones."""
 
-Failure = Literal["", "gate", "files", "data", "archived", "infrastructure", "transient"]
-"""Why an attempt failed: the gate refused it; files of it are loaded already; the data; files that are in an archive;
+Failure = Literal["", "gate", "files", "data", "unreadable", "archived", "infrastructure", "transient"]
+"""Why an attempt failed: the gate refused it; files of it are loaded already; the data; objects
+that COPY may not read; files that are in an archive;
 permissions, space, tables and whatever nobody knows; chance."""
 
 

@@ -147,6 +147,9 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ("one of several files is RESOLVING, since its data failed", "the batch is not committed"): situation(
         resolving(failure="data", files=2), verdict=NOT_COMMITTED
     ),
+    ("one of several files is RESOLVING, since an object cannot be read", "the batch is not committed"): situation(
+        resolving(failure="unreadable", files=2), verdict=NOT_COMMITTED
+    ),
     ("one of a single file is RESOLVING, since its data failed", "the batch is not committed"): situation(
         resolving(failure="data"), verdict=NOT_COMMITTED
     ),
@@ -231,6 +234,13 @@ def test_the_error_is_kept_with_its_step_and_cut() -> None:
     assert (changes["error"][:7], len(changes["error"]), changes["failure"]) == ("merge: ", 500, "infrastructure")
     whole = Verdict("failed", error="no step is named")
     assert play(situation(submitted(), verdict=whole)).changes["error"] == "no step is named"
+
+
+def test_what_the_load_errors_say_is_kept_and_does_not_decide() -> None:
+    words = "Load into table 'x' failed.  Check 'sys_load_error_detail'"
+    failed = Verdict("failed", step="copy", error=words, detail="x.csv.gz, line 3, column note: 1204 connection")
+    changes = play(situation(submitted(), verdict=failed)).changes
+    assert (changes["error"], changes["failure"]) == (f"copy: {failed.detail}", "data")
 
 
 def test_the_files_that_the_warehouse_names_are_suspects() -> None:

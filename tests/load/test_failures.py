@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.load.failures import classify
+from fastetl.load.failures import classify, find_file_read
 from fastetl.sql.load import load_sql
 from tests.sql.test_sql import make_load, make_pipeline
 
@@ -29,7 +29,7 @@ def test_every_message_has_a_source_and_a_step_that_loads_have() -> None:
     assert all(message["source"].startswith("https://") for message in MESSAGES)
     assert {message["step"] for message in MESSAGES} - {"post_sql"} <= set(STEPS)
     assert {message["means"] for message in MESSAGES} == {
-        "archived", "data", "files", "gate", "infrastructure", "transient",
+        "archived", "data", "files", "gate", "infrastructure", "transient", "unreadable",
     }  # fmt: skip
 
 
@@ -60,6 +60,23 @@ def test_a_failure_is_judged_by_the_step_that_failed(step: str, error: str, name
 @given(st.sampled_from(["", *STEPS]), st.text(st.characters(categories=["Lo"]), min_size=1))
 def test_words_that_nobody_knows_never_blame_the_data(step: str, error: str) -> None:
     assert classify(step, error, named=False) == "infrastructure"
+
+
+DENIED = "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1"
+
+
+def test_an_object_that_may_not_be_read_is_no_fault_of_the_whole_pipeline_but_the_own_list_is() -> None:
+    assert classify("copy", DENIED, named=True) == "unreadable"
+    assert classify("copy_files", DENIED, named=False) == "infrastructure"
+    assert classify("copy", "not authorized to perform: kms:Decrypt on resource", named=False) == "unreadable"
+    assert classify("copy", "User arn:aws:x is not authorized to assume IAM Role", named=False) == "infrastructure"
+
+
+def test_the_file_that_copy_was_reading_is_found_in_its_message() -> None:
+    file_id = "0123456789abcdef" * 2
+    context = f"  code:      8001\n  context:   S3 key being read : s3://lake/data/p/l/2026/01/31/23/{file_id}.csv.gz\n"
+    assert find_file_read(DENIED + "\n" + context) == file_id
+    assert find_file_read(DENIED) == ""
 
 
 @given(st.sampled_from([step for step in STEPS if step != "copy"]), st.booleans())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import re
 from typing import Any
 
 import orjson
@@ -159,6 +161,25 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         assert metrics["Rejects"] == metrics["RejectsByReason"] == 1
         assert metrics["Paused"] >= 1
         assert metrics["PossibleGap"] == 0
+
+
+async def test_the_warehouses_words_on_a_row_that_does_not_fit_show_in_status() -> None:
+    async with Embedded(CONFIG) as stack:
+        await stack.create_tables()
+        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
+        records = [make_record(number, number, "fits") for number in (1, 2)]
+        await stack.invoke_ingest(orjson.dumps({"Records": records}))
+        (key,) = [key async for key in stack.bucket.list_keys("data/")]
+        first, second = gzip.decompress(await stack.bucket.get(key)).splitlines()
+        broken = [first, second.replace(b"fits", b"n" * 21), b""]
+        await stack.bucket.replace(key, gzip.compress(b"\n".join(broken)))
+        await stack.connect()
+        async with asyncio.timeout(60):
+            while not (found := [batch for batch in (await operator.status()).open_batches if batch.error]):
+                await asyncio.sleep(0.2)
+        assert re.fullmatch(rf"copy: s3://\S+/{key}, line 2, column note: 1204 .+", found[0].error), found
+        assert (found[0].step, found[0].failure) == ("copy", "data")
+        assert not [line for line in stack.log if "1204" in line]
 
 
 async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_alarm_watches() -> None:

@@ -314,7 +314,8 @@ class Transaction:
             if POISON in line or len(line) != len(columns):
                 if self._warehouse.names_errors:
                     error = {"query_id": query_id, "file_name": url, "column_name": "payload", "error_code": 1204}
-                    self._warehouse.load_errors.append(error | {"line_number": number})
+                    words = {"line_number": number, "error_message": "String length exceeds DDL length"}
+                    self._warehouse.load_errors.append(error | words)
                 raise SqlError("Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail' for details.")
             swallowed = SWALLOW in line
             yield {name: None if field == null else field for name, field in zip(columns, line, strict=True)}
@@ -452,9 +453,10 @@ class Transaction:
         return [(row["file_id"], row["batch_id"]) for row in found]
 
     def _load_errors(self, sql: str) -> Answer:
-        query_id = int(sql.rsplit("=", 1)[1])
+        query_id = int(sql.rsplit("=", 1)[1].partition(" ORDER BY ")[0])
         found = [row for row in self._warehouse.load_errors if row["query_id"] == query_id]
-        return [(row["file_name"], row["column_name"], row["error_code"]) for row in found]
+        names = ("file_name", "line_number", "column_name", "error_code", "error_message")
+        return [tuple(row[name] for name in names) for row in found]
 
     def _loaded_files(self, sql: str) -> Answer:
         rows = self._rows(_table(sql, "FROM"))

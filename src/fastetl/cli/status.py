@@ -26,6 +26,7 @@ Line = tuple[str, str | None]
 REMEDIES = {
     "data": "the file is tried alone; if others load and it does not, it goes into quarantine",
     "infrastructure": "mend the cause, then `fastetl resume` tries again at once",
+    "unreadable": "mend its permissions or its key; other files load meanwhile, and this one goes into quarantine",
     "archived": "restore the objects, then `fastetl load --now`",
     "transient": "it is tried again by itself",
 }

@@ -73,6 +73,8 @@ class Verdict(msgspec.Struct, frozen=True):
     step: str = ""
     """The statement that failed; empty where none is named."""
     error: str = ""
+    detail: str = ""
+    """What the warehouse's load errors say of the first row that does not fit: file, line, column, code and words."""
     suspects: tuple[str, ...] | None = ()
     """Files that the warehouse's load errors name; None while they are still being asked for."""
     loaded: str = ""
@@ -212,7 +214,8 @@ def _end_attempt(head: Head, batch: Batch, verdict: Verdict, now: int) -> Decisi
     if verdict.suspects is None:
         return Decision("wait", batch)
     failure = classify(verdict.step, verdict.error, named=bool(verdict.suspects))
-    error = f"{verdict.step}: {verdict.error}" if verdict.step else verdict.error
+    said = verdict.detail or verdict.error
+    error = f"{verdict.step}: {said}" if verdict.step else said
     return Decision("resolve", batch, changes=resolve_changes(failure, error, verdict.suspects))
 
 
@@ -242,7 +245,7 @@ def _judge(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict,
     match batch.failure:
         case "files":
             return Decision("dissolve", batch)
-        case "data":
+        case "data" | "unreadable":
             return _blame(head, batches, batch, verdict, now)
         case "infrastructure":
             return _retry(batch, verdict, now, pause=batch.error)

@@ -22,6 +22,12 @@ _DATA = re.compile(
 )
 """COPY found a row that does not fit, an object that is damaged, or none where the manifest names one."""
 
+_UNREADABLE = re.compile(r"Access ?Denied,Status 403|Error AccessDenied|\bKMS\b|\bkms:", re.IGNORECASE)
+"""COPY may not read an object: for want of a permission, or of the key with which the object is encrypted."""
+
+_READ = re.compile(r"S3 key being read\s*:\s*s3://\S*/([^\s/.]+)")
+"""The object that COPY was reading, as its messages name it; its name begins with the file's id."""
+
 _ARCHIVED = re.compile(r"InvalidObjectState|not valid for the (?:source )?object's storage class", re.IGNORECASE)
 
 _TRANSIENT = re.compile(
@@ -48,12 +54,14 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
 
     Returns:
         `transient` where the same attempt may succeed with nothing mended; `infrastructure` where nothing else is
-        known. A message about the data counts only at COPY.
+        known. A message about the data, or about one object, counts only at COPY.
     """
     if not error or _TRANSIENT.search(error):
         return "transient"
     if _ARCHIVED.search(error):
         return "archived"
+    if step == "copy" and _UNREADABLE.search(error):
+        return "unreadable"
     if step in _REFUSALS and _CAST.search(error):
         return _REFUSALS[step]
     if step == "copy" and (named or _DATA.search(error)):
@@ -61,3 +69,14 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
     if step == _READS_OWN_LIST and _DATA.search(error):
         return "transient"
     return "infrastructure"
+
+
+def find_file_read(error: str) -> str:
+    """Find the id of the file that COPY was reading when it failed; empty where the message names none."""
+    found = _READ.search(error)
+    return found[1] if found else ""
+
+
+def describe_load_error(file: str, line: str, column: str, code: str, message: str) -> str:
+    """Write a row of SYS_LOAD_ERROR_DETAIL as one line; its message may quote a value."""
+    return f"{file}, line {line}, column {column or '-'}: {code} {message}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from fastetl.aws import Deployment, Run
 from fastetl.load.decide import RUN_LIMIT_SECONDS, RUNNING, Verdict, Waiting, is_older, is_probing, looks_for_files
+from fastetl.load.failures import describe_load_error, find_file_read
 from fastetl.load.plan import Planner, name_attempt
 from fastetl.model import Batch, Head, PendingFile
 from fastetl.sql import load_errors_sql
@@ -96,24 +99,29 @@ class Survey:
         if batch.state == "RESOLVING":
             return Verdict("failed", error=run.error)
         step = batch.steps[run.failed_index] if 0 <= run.failed_index < len(batch.steps) else ""
-        suspects = await self._find_suspects(batch, run) if step == "copy" else ()
-        return Verdict("failed", step=step, error=run.error, suspects=suspects)
+        verdict = Verdict("failed", step=step, error=run.error)
+        return await self._find_suspects(batch, run, verdict) if step == "copy" else verdict
 
-    async def _find_suspects(self, batch: Batch, run: Run) -> tuple[str, ...] | None:
-        """Find the batch's files that the warehouse's load errors name; None while they are still being asked for.
+    async def _find_suspects(self, batch: Batch, run: Run, verdict: Verdict) -> Verdict:
+        """Add the batch's files that the warehouse blames; None while its load errors are still being asked for.
 
         Nothing depends on the answer: without it halving finds the files as well.
         """
+        if read := find_file_read(run.error):
+            return msgspec.structs.replace(verdict, suspects=await self._choose_members(batch, {read}))
         if not run.query_id:
-            return ()
+            return verdict
         name = f"{name_attempt(batch)}/errors"
         statement_id = await self._warehouse.submit(load_errors_sql(run.query_id), name=name, token=(name,))
         answer = await self._warehouse.describe(statement_id)
         if answer.state == "RUNNING" and not is_older(batch, RUN_LIMIT_SECONDS, self.now()):
-            return None
-        if answer.state != "FINISHED":
-            return ()
-        named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in await self._warehouse.rows(statement_id, 0)}
+            return msgspec.structs.replace(verdict, suspects=None)
+        rows = await self._warehouse.rows(statement_id, 0) if answer.state == "FINISHED" else []
+        named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in rows}
+        detail = describe_load_error(*rows[0]) if rows else ""
+        return msgspec.structs.replace(verdict, detail=detail, suspects=await self._choose_members(batch, named))
+
+    async def _choose_members(self, batch: Batch, named: set[str]) -> tuple[str, ...]:
         members = await self._planner.members(batch)
         return tuple(member.file_id for member in members if member.file_id in named)[:MAX_SUSPECTS]
 

@@ -187,14 +187,16 @@ def tombstone_sql(
 def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
     """Build the statement that asks which files a failed COPY blames.
 
-    It asks for names and codes only, since a message may quote a value.
+    Source of the columns: Amazon Redshift Database Developer Guide, "SYS_LOAD_ERROR_DETAIL". The message may quote a
+    value: it goes into the ledger, and into no log.
 
     Args:
         query_id: of the COPY, as Redshift numbers it.
     """
     sql = (
-        'SELECT DISTINCT TRIM("file_name") AS "file_name", TRIM("column_name") AS "column_name", "error_code"'
-        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
+        'SELECT DISTINCT TRIM("file_name") AS "file_name", "line_number", TRIM("column_name") AS "column_name",'
+        ' "error_code", TRIM("error_message") AS "error_message"'
+        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d} ORDER BY 1, 2'
     )
     return build_statements(str(query_id), [("load_errors", sql)])
 
