@@ -61,6 +61,9 @@ def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tup
     spelled = values if values.dtype == pl.String and rule.is_spelled_as_text else rule.spell(values, kind)
     if spelled is None:
         raise EnrichmentError(f"column {name}: a Polars {values.dtype} is no {kind}; cast it in the enrichment")
+    # What could not even be spelled, as a number beyond all columns, is NULL already. It is asked here, because
+    # `scatter` writes into its series, which may be this one.
+    lost = (spelled.is_null() & values.is_not_null()).arg_true()
     column = Column(name, (name,), kind)
     if rule.look:
         written, fits = rule.look(column)(spelled)
@@ -76,8 +79,6 @@ def write_column(values: pl.Series, kind: RedshiftType, null_marker: str) -> tup
             for place, text in zip(places, spelled.gather(places), strict=True)
         ]
         written = written.scatter(places, pl.Series(values=texts, dtype=pl.String))
-    # What could not even be spelled, as a number beyond all columns, is NULL already.
-    lost = (spelled.is_null() & values.is_not_null()).arg_true()
     return written.alias(name), unfit | dict.fromkeys(lost, "range")
 
 
