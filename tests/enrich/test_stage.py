@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ def test_a_panic_of_polars_costs_its_row_alone() -> None:
     assert enriched.frame["year"].to_list() == ["1970", "1970"]
 
 
+def test_a_function_that_exits_costs_its_row_alone() -> None:
+    enriched = make_enricher(function("leave", {"length": "INT"})).apply(make_frame(["1"] * 3, ["a", "exit", "b"]))
+    assert [each.row for each in enriched.rejected] == [1]
+    (raised,) = enriched.errors
+    assert "SystemExit at " in raised
+
+
 # --- functions, named in configurations as tests.enrich.test_stage:… ---
 
 
@@ -94,6 +102,12 @@ def parse_number(frame: pl.DataFrame) -> pl.DataFrame:
 def panic(frame: pl.DataFrame) -> pl.DataFrame:
     moments = frame["note"].cast(pl.Int64, strict=False).cast(pl.Datetime("ms"))
     return pl.DataFrame({"year": moments.dt.strftime("%Y").cast(pl.Int16, strict=False)})
+
+
+def leave(frame: pl.DataFrame) -> pl.DataFrame:
+    if (frame["note"] == "exit").any():
+        sys.exit("no")
+    return frame.select(length=pl.col("note").str.len_bytes())
 
 
 def dislike(frame: pl.DataFrame) -> pl.DataFrame:
@@ -272,11 +286,14 @@ def test_check_finds_nothing_where_nothing_is() -> None:
     assert make_enricher(cents(), function("dislike", {"length": "INT"})).try_out() == ()
 
 
-def test_a_module_that_cannot_be_imported_is_a_problem_whatever_it_raises(tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "broken_module.py").write_text("raise RuntimeError()\n")
+@pytest.mark.parametrize(("line", "error"), [("raise RuntimeError()", "RuntimeError"), ("exit(1)", "SystemExit")])
+def test_a_module_that_cannot_be_imported_is_a_problem_whatever_it_raises(
+    line: str, error: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / f"broken_{error}.py").write_text(line + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    broken = step("function", function="broken_module:f", inputs=("note",), outputs={"a": "INT"})
-    with pytest.raises(ConfigError, match=r"enrichments\[0\]: RuntimeError"):
+    broken = step("function", function=f"broken_{error}:f", inputs=("note",), outputs={"a": "INT"})
+    with pytest.raises(ConfigError, match=rf"enrichments\[0\]: {error}"):
         make_enricher(broken)
 
 

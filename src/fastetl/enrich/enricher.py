@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
-from fastetl.enrich.stage import Stage, StageResult
+from fastetl.enrich.stage import RAISED, Stage, StageResult
 from fastetl.enrich.steps import KEEPS, StepContext
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
@@ -102,7 +102,7 @@ class Enricher:
             )
             try:
                 stages.append(Stage(f"{number}/{enrichment.kind}", enrichment, context))
-            except Exception as error:  # noqa: BLE001 - importing a user's module may raise anything
+            except RAISED as error:  # importing a user's module may raise anything
                 problems.append(Problem(self._place(number), _describe(error), "Correct it, or take it out"))
             types |= dict(enrichment.outputs)
         if problems:
@@ -216,6 +216,6 @@ class _Work:
         self.frame, self._rows = self.frame.filter(keeps), self._rows.filter(keeps)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     lines = str(error).splitlines()
     return str(error) if isinstance(error, EnrichmentError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -36,8 +36,8 @@ SAMPLED_ROWS = 16
 """Of a batch in which a step fails on made-up values as well: if it fails on all of these, it is broken."""
 
 
-RAISED = (Exception, pl.exceptions.PanicException)
-"""What a step may raise. Polars panics on some values, and a panic is no `Exception`."""
+RAISED = (Exception, SystemExit, pl.exceptions.PanicException)
+"""What a step may raise. Polars panics on some values, some code exits, and neither is an `Exception`."""
 
 
 class FailedRow(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from fastetl.lambdas.environment import (
 limit_threads()
 
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
-from fastetl.decode import free_rows, parse_source_arn
+from fastetl.decode import cut_name, free_rows, parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError
 from fastetl.ingest import Ingest, Outcome
@@ -71,6 +71,11 @@ _enrichers: dict[str, Enricher] = {}
 _ingests: dict[str, Ingest] = {}
 
 
+def _places(error: BaseException) -> list[str]:
+    """Name the lines that an error came through. Its message, which may quote an item, stays out of the log."""
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
 def _set_up(pipeline: Pipeline) -> Ingest:
     """Make a pipeline ready, unless it is.
 
@@ -90,6 +95,9 @@ for _pipeline in _config.pipelines:
         _missing = _set_up(_pipeline).native_missing
     except ConfigError as _error:
         logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=str(_error))  # noqa: TRY400
+    except Exception as _error:  # noqa: BLE001 - a defect in one pipeline's set-up is no other's trouble
+        _what = f"unexpected {type(_error).__name__}"
+        logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=_what, where=_places(_error))  # noqa: TRY400
     else:
         if _missing:
             what = "no native pass: an event takes some fifteen times the CPU time"
@@ -158,11 +166,6 @@ async def _write_down(pipeline: str, message: str) -> None:
         logger.warning("the error is not in the ledger", reason=str(error))
 
 
-def _places(error: BaseException) -> list[str]:
-    """Name the lines that an error came through. Its message, which may quote an item, stays out of the log."""
-    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-
-
 def _without_content(error: Exception) -> Exception:
     """Log where an error that is not fastetl's own was raised, and give one that quotes no item."""
     logger.error("unexpected error", error=type(error).__name__, where=_places(error))
@@ -215,7 +218,7 @@ def _report(outcome: Outcome, *, as_dict: bool) -> None:
         **counts,
         rejects_by_reason={"/".join(what): count for what, count in outcome.rejects.items()},
         misfits_by_reason={"/".join(what): count for what, count in outcome.misfits.items()},
-        ignored=sorted(outcome.ignored)[:NAMES_LOGGED],
+        ignored=[cut_name(name) for name in sorted(outcome.ignored)[:NAMES_LOGGED]],
         enrichment=outcome.enrichment,
     )
     if outcome.enrichment_errors:
