@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 
 from fastetl.config.model import LoadPolicy
 from fastetl.load.plan import Planner
-from fastetl.local.warehouse import data_api
+from fastetl.local.warehouse import copy, copy_source, data_api
 from fastetl.local.warehouse.data_api_wire import ApiError
 from fastetl.local.warehouse.engine import SqlError
 from fastetl.sql.load import resolve_sql
@@ -157,7 +158,58 @@ async def test_a_poison_file_alone_is_quarantined_and_the_rest_is_loaded(make_pl
     assert [row[0] for row in await plant.mirror()] == ["1", "2", "3", "4", "5", "10"]
 
 
-async def test_what_the_surroundings_break_pauses_and_resumes(make_plant: Any) -> None:
+def deny(patch: pytest.MonkeyPatch, is_denied: Callable[[str], bool]) -> None:
+    """Let S3 refuse COPY some objects, as Redshift says it."""
+    read = copy_source.read_object
+
+    def refuse(command: Any, s3: Any, url: str) -> bytes:
+        if "/data/" in url and is_denied(url):
+            what = "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1"
+            raise SqlError(f"{what}\n  code:      8001\n  context:   S3 key being read : {url}\n  query:     17")
+        return read(command, s3, url)
+
+    for module in (copy_source, copy):
+        if hasattr(module, "read_object"):
+            patch.setattr(module, "read_object", refuse)
+
+
+async def test_only_objects_that_copy_may_not_read_are_set_aside(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = await make_plant()
+    healthy = [await plant.put(Change(n, n)) for n in range(1, 12)]
+    denied = await plant.put(Change(20, 20))
+    deny(monkeypatch, lambda url: denied in url)
+    actions = await plant.run(until=lambda step: step.action == "retry")
+    # The message names the object: one split parts it from the rest, which is loaded first.
+    assert (actions.count("split"), actions.count("loaded")) == (1, 1)
+    assert {file: state for file, state in (await plant.states()).items() if state != "LOADED"} == {denied: "PENDING"}
+    assert (await plant.ledger.head("orders")).paused == ""
+    await plant.put(Change(30, 30))
+    await plant.run()
+    states = await plant.states()
+    assert states.pop(denied) == "QUARANTINED"
+    assert set(states.values()) == {"LOADED"}
+    assert set(healthy) < set(states)
+
+
+async def test_a_pipeline_of_which_no_object_can_be_read_pauses_and_loses_nothing(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = await make_plant()
+    files = [await plant.put(Change(n, n)) for n in range(1, 6)]
+    with monkeypatch.context() as denying:
+        deny(denying, lambda _: True)
+        await plant.run(until=lambda step: bool(step.paused))
+        head = await plant.ledger.head("orders")
+        assert (head.paused_by, "Access Denied" in head.paused) == ("fastetl", True)
+        assert set((await plant.states()).values()) == {"PENDING"}
+    await plant.run()
+    assert await plant.states() == dict.fromkeys(files, "LOADED")
+    assert (await plant.ledger.head("orders")).paused == ""
+
+
+async def test_what_the_infrastructure_breaks_pauses_and_resumes(make_plant: Any) -> None:
     plant = await make_plant()
     one = await plant.put(Change(1, 1))
     broken = plant.new_loader(load=LoadPolicy(max_bytes=1, pre_sql=('INSERT INTO "public"."missing" SELECT 1',)))
