@@ -1,0 +1,149 @@
+"""When items expire, and which changes the ledger refuses: each state of a file against each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastetl.aws.ledger import LOADED_FILES_KEPT_SECONDS, Ledger
+from fastetl.errors import StaleStepError
+from fastetl.model import FileItem
+from tests.load.test_batches import make_file
+from tests.simulation.conftest import DirectClient
+from tests.simulation.fake_dynamodb import FakeDynamoDB
+
+NOW_MS = 1_790_000_000_999
+FILE = "0000000a" + "b" * 24
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger(DirectClient(FakeDynamoDB()), "ledger")
+
+
+async def row_of(ledger: Ledger, file_id: str = FILE) -> dict[str, Any]:
+    answer = await ledger._client.get_item(
+        TableName=ledger.table, Key={"pk": {"S": f"F#{file_id}"}}, ConsistentRead=True
+    )
+    return dict(answer["Item"])
+
+
+async def in_state(ledger: Ledger, state: str) -> FileItem:
+    """Register a file, and bring it into a state by the ledger's own steps."""
+    item = make_file(FILE, **({"state": "REJECTED", "key": ""} if state == "REJECTED" else {}))
+    await ledger.register(item)
+    if state == "LOADED":
+        await ledger.mark_loaded([FILE], "b", now_ms=NOW_MS)
+    if state in {"QUARANTINED", "DROPPED"}:
+        await ledger.mark_quarantined(FILE, "b", "why")
+    if state == "DROPPED":
+        await ledger.drop((await ledger.files([FILE]))[FILE])
+    found = (await ledger.files([FILE]))[FILE]
+    assert found.state == state
+    return found
+
+
+STATES = ("PENDING", "LOADED", "QUARANTINED", "DROPPED", "REJECTED")
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_only_a_loaded_file_expires_and_only_after_it_was_loaded_for_long(ledger: Ledger, state: str) -> None:
+    await in_state(ledger, state)
+    row = await row_of(ledger)
+    assert ("expires" in row) is (state == "LOADED")
+    if state == "LOADED":
+        assert row["expires"] == {"N": str(NOW_MS // 1000 + LOADED_FILES_KEPT_SECONDS)}
+        assert LOADED_FILES_KEPT_SECONDS >= 60 * 86_400
+    # The index shows what waits, and nothing else.
+    assert ({"q", "qk"} & row.keys() == {"q", "qk"}) is (state == "PENDING")
+    assert not {"q", "qk"} & row.keys() or state == "PENDING"
+
+
+@pytest.mark.parametrize("state", ["LOADED", "QUARANTINED", "DROPPED"])
+async def test_a_file_that_waits_again_does_not_expire(ledger: Ledger, state: str) -> None:
+    item = await in_state(ledger, state)
+    before = await row_of(ledger)
+    await ledger.requeue(item)
+    row = await row_of(ledger)
+    assert "expires" not in row
+    assert row["state"] == {"S": "PENDING"}
+    assert row["qk"] == {"S": f"{item.created:013d}#{FILE}"}
+    assert row["q"] == {"S": "p#10"}
+    assert (row["batch_id"], row["reason"]) == ({"S": ""}, {"S": ""})
+    assert {name for name in before if before[name] != row.get(name)} <= {"state", "batch_id", "reason", "expires"}
+    with pytest.raises(StaleStepError):
+        await ledger.requeue(item)
+    assert [file.file_id async for file in ledger.pending("p")] == [FILE]
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_only_what_waits_is_marked(ledger: Ledger, state: str) -> None:
+    await in_state(ledger, state)
+    before = await row_of(ledger)
+    await ledger.mark_loaded([FILE], "other", now_ms=NOW_MS + 1)
+    loaded = await row_of(ledger)
+    assert (loaded == before) is (state != "PENDING")
+    if state == "PENDING":
+        assert loaded["batch_id"] == {"S": "other"}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_only_what_waits_goes_into_quarantine(ledger: Ledger, state: str) -> None:
+    await in_state(ledger, state)
+    before = await row_of(ledger)
+    await ledger.mark_quarantined(FILE, "other", "another reason")
+    after = await row_of(ledger)
+    assert (after == before) is (state != "PENDING")
+    if state == "PENDING":
+        assert (after["batch_id"], after["reason"]) == ({"S": "other"}, {"S": "another reason"})
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_only_what_is_in_quarantine_is_dropped(ledger: Ledger, state: str) -> None:
+    item = await in_state(ledger, state)
+    if state == "QUARANTINED":
+        await ledger.drop(item)
+        assert (await ledger.files([FILE]))[FILE].state == "DROPPED"
+    else:
+        with pytest.raises(StaleStepError):
+            await ledger.drop(item)
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_first_registration_stands_whatever_became_of_it(ledger: Ledger, state: str) -> None:
+    first = await in_state(ledger, state)
+    again = await ledger.register(msgspec.structs.replace(first, state="PENDING", key="another", created=99))
+    assert again == first
+    assert await ledger.register(make_file("c" * 32)) == make_file("c" * 32)
+
+
+async def test_the_end_of_rejects_is_noted_where_there_is_a_file(ledger: Ledger) -> None:
+    await ledger.end_rejects(FILE)
+    assert await ledger.files([FILE]) == {}
+    await in_state(ledger, "REJECTED")
+    await ledger.end_rejects(FILE)
+    assert (await ledger.files([FILE]))[FILE].rejects_ended
+
+
+async def test_what_is_read_of_one_pipeline_is_of_no_other(ledger: Ledger) -> None:
+    for number, pipeline in enumerate(("p", "pp", "q")):
+        await ledger.register(make_file(f"{number:032x}", pipeline=pipeline))
+    assert [file.pipeline async for file in ledger.all_files("p")] == ["p"]
+    assert [file.file_id async for file in ledger.pending("pp")] == [f"{1:032x}"]
+    await in_state(ledger, "LOADED")
+    assert [file.state async for file in ledger.all_files("p", "LOADED")] == ["LOADED"]
+    assert sorted([file.state async for file in ledger.all_files("p")]) == ["LOADED", "PENDING"]
+
+
+async def test_what_loads_have_written_changes_for_one_who_knows_it(ledger: Ledger) -> None:
+    assert await ledger.written_columns("p", "t") == ()
+    await ledger.put_written_columns("p", "t", ("a",), ())
+    with pytest.raises(StaleStepError):
+        await ledger.put_written_columns("p", "t", ("b",), ())
+    with pytest.raises(StaleStepError):
+        await ledger.put_written_columns("p", "t", ("b",), ("x",))
+    await ledger.put_written_columns("p", "t", ("a", "b"), ("a",))
+    assert await ledger.written_columns("p", "t") == ("a", "b")
+    assert await ledger.written_columns("p", "t_log") == await ledger.written_columns("q", "t") == ()
