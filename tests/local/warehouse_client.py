@@ -16,9 +16,10 @@ TARGET = {"WorkgroupName": "local", "Database": "dev"}
 class Warehouse:
     """The blocking SDK client, called from threads, with the waiting done."""
 
-    def __init__(self, server: WarehouseServer) -> None:
+    def __init__(self, server: WarehouseServer, access_key: str = "test") -> None:
         self.server = server
-        self.client = boto3.client("redshift-data", endpoint_url=server.endpoint_url, **CREDENTIALS)
+        credentials = {**CREDENTIALS, "aws_access_key_id": access_key}
+        self.client: Any = boto3.client("redshift-data", endpoint_url=server.endpoint_url, **credentials)
 
     async def call(self, operation: str, **members: Any) -> dict[str, Any]:
         return await asyncio.to_thread(getattr(self.client, operation), **members)

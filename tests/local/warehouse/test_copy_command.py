@@ -9,7 +9,7 @@ from fastetl.local.warehouse.engine import SqlError, Table
 
 PRODUCT = (
     '/* fastetl copy b/1 */\nCOPY "fastetl_staged" ("_key", "Day") FROM \'s3://b/it\'\'s\' IAM_ROLE default MANIFEST'
-    " FORMAT AS CSV QUOTE AS '\"' DELIMITER ',' GZIP NULL AS '\\N' TIMEFORMAT 'auto' DATEFORMAT 'auto'"
+    " FORMAT AS CSV QUOTE AS '\"' DELIMITER ',' GZIP TIMEFORMAT 'auto' DATEFORMAT 'auto'"
     " COMPUPDATE OFF STATUPDATE OFF MAXERROR 0 REGION 'us-east-1'"
 )
 
@@ -27,9 +27,24 @@ def test_other_spellings() -> None:
         r" null '\\0' ignoreheader as 1 maxerror as 7;"
     )
     assert command.table == Table("t", "public")
-    assert (command.delimiter, command.quote, command.null_marker) == ("\t", "%", r"\0")
+    assert (command.delimiter, command.quote, command.null_marker) == ("\t", "%", "\0")
     assert (command.compression, command.ignore_header, command.max_error) == ("zstd", 1, 7)
     assert parse_copy(r"COPY t FROM 's3://b/k' IAM_ROLE 'arn' CSV DELIMITER '\001'").delimiter == "\x01"
+
+
+@pytest.mark.parametrize(
+    ("option", "marker"),
+    [
+        ("", r"\N"),
+        (r"NULL AS '\N'", "N"),  # the literal's escape comes first
+        (r"NULL AS '\\N'", r"\N"),
+        ("NULL AS '<N>'", "<N>"),
+        (r"NULL 'it\'s'", "it's"),
+        ("NULL 'it''s'", "it's"),
+    ],
+)
+def test_a_literal_passes_through_its_escapes_before_copy_sees_it(option: str, marker: str) -> None:
+    assert parse_copy(f"COPY t FROM 's3://b/k' IAM_ROLE default CSV {option}").null_marker == marker
 
 
 @pytest.mark.parametrize(

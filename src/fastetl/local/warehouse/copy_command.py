@@ -14,6 +14,7 @@ import msgspec
 
 from fastetl.identifiers import fold
 from fastetl.local.warehouse.engine import SqlError, Table
+from fastetl.local.warehouse.literals import resolve_escapes
 from fastetl.local.warehouse.redshift_sql import parse_tables, strip_comments
 
 MAX_MAXERROR = 100_000
@@ -52,7 +53,7 @@ def parse_copy(sql: str) -> CopyCommand:
     Raises:
         SqlError: it is not what Redshift takes, or uses an option that is not emulated.
     """
-    tokens = _Tokens(strip_comments(sql))
+    tokens = _Tokens(resolve_escapes(strip_comments(sql)))
     tokens.expect("COPY")
     table, columns = _parse_target(tokens)
     tokens.expect("FROM")

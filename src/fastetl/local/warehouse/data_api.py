@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -17,13 +18,14 @@ from fastetl.local.warehouse import data_api_wire as wire
 from fastetl.local.warehouse.copy_source import S3Client
 from fastetl.local.warehouse.data_api_wire import ApiError
 from fastetl.local.warehouse.engine import Engine
-from fastetl.local.warehouse.executions import ENDED, Execution, Runner
+from fastetl.local.warehouse.executions import ACCOUNT, ENDED, Caller, Execution, Runner
 
 MAX_ACTIVE_STATEMENTS = 500
 TOKEN_SECONDS = 8 * 3600
 RESULT_SECONDS = 24 * 3600
 """How long a ClientToken and a statement are remembered (Redshift Data API reference and guide)."""
 
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/")
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 
@@ -43,7 +45,13 @@ class WarehouseServer:
     """
 
     def __init__(
-        self, engine: Engine, s3: S3Client, clock: Callable[[], float], on_completion: Completion | None = None
+        self,
+        engine: Engine,
+        s3: S3Client,
+        clock: Callable[[], float],
+        on_completion: Completion | None = None,
+        *,
+        callers: Mapping[str, Caller] | None = None,
     ) -> None:
         """Describe a server.
 
@@ -52,14 +60,16 @@ class WarehouseServer:
             s3: a blocking client, from which COPY reads.
             clock: unix seconds.
             on_completion: gets the EventBridge event of each statement that was run `WithEvent`.
+            callers: by access key id; any other key is an IAM user's, who may do everything.
         """
         self.start_delay_seconds = 0.0
+        self._callers = dict(callers or {})
         self._engine = engine
         self._clock = clock
         self._on_completion = on_completion
         self._runner = Runner(engine, s3, clock)
         self._executions: dict[str, Execution] = {}
-        self._tokens: dict[str, Execution] = {}
+        self._tokens: dict[tuple[str, str], Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_start = asyncio.Event()
         self._may_start.set()
@@ -111,6 +121,15 @@ class WarehouseServer:
     ) -> None:
         await self.stop()
 
+    @property
+    def query_id_skew(self) -> int:
+        """By how much the query ids of load errors differ from the Data API's."""
+        return self._runner.query_id_skew
+
+    @query_id_skew.setter
+    def query_id_skew(self, skew: int) -> None:
+        self._runner.query_id_skew = skew
+
     def hold(self) -> None:
         """Let no submitted statement start from now on; those that run go on."""
         self._may_start.clear()
@@ -126,16 +145,24 @@ class WarehouseServer:
                 raise ApiError("UnknownOperationException", f"{operation} is not emulated")
             kind, method = _OPERATIONS[operation]
             self._forget()
-            body = await method(self, msgspec.json.decode(await request.read() or b"{}", type=kind))
+            caller = self._caller(request)
+            body = await method(self, msgspec.json.decode(await request.read() or b"{}", type=kind), caller)
         except msgspec.DecodeError as error:
             return _respond(ApiError("ValidationException", str(error)).body, status=400)
         except ApiError as error:
             return _respond(error.body, status=400)
         return _respond(body)
 
-    async def _submit(self, request: wire.ExecuteStatement | wire.BatchExecuteStatement) -> dict[str, Any]:
+    def _caller(self, request: web.Request) -> Caller:
+        signed = _CREDENTIAL.search(request.headers.get("Authorization", ""))
+        key = signed[1] if signed else "nobody"
+        return self._callers.get(key, Caller(f"arn:aws:iam::{ACCOUNT}:user/{key}"))
+
+    async def _submit(
+        self, request: wire.ExecuteStatement | wire.BatchExecuteStatement, caller: Caller
+    ) -> dict[str, Any]:
         sqls = wire.check_submission(request)
-        execution = self._tokens.get(request.client_token)
+        execution = self._tokens.get((caller.arn, request.client_token))
         if execution is None:
             if sum(known.status not in ENDED for known in self._executions.values()) >= MAX_ACTIVE_STATEMENTS:
                 raise ApiError("ActiveStatementsExceededException", "Active statements exceeded the allowed quota")
@@ -146,13 +173,14 @@ class WarehouseServer:
                 statements=self._runner.prepare(sqls),
                 is_batch=isinstance(request, wire.BatchExecuteStatement),
                 connection=request.connection,
+                caller=caller,
                 with_event=request.with_event,
                 created_at=now,
                 updated_at=now,
             )
             self._executions[execution.id] = execution
             if request.client_token:
-                self._tokens[request.client_token] = execution
+                self._tokens[caller.arn, request.client_token] = execution
             task = asyncio.create_task(self._run(execution))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -167,12 +195,12 @@ class WarehouseServer:
         if execution.with_event and self._on_completion is not None:
             await self._on_completion(wire.completion_event(execution, str(uuid.uuid4())))
 
-    async def _describe(self, request: wire.ById) -> dict[str, Any]:
-        execution, place = self._find(request.id)
+    async def _describe(self, request: wire.ById, caller: Caller) -> dict[str, Any]:
+        execution, place = self._find(request.id, caller)
         return wire.describe_execution(execution) if place is None else wire.describe_statement(execution, place)
 
-    async def _result(self, request: wire.ById) -> dict[str, Any]:
-        execution, place = self._find(request.id)
+    async def _result(self, request: wire.ById, caller: Caller) -> dict[str, Any]:
+        execution, place = self._find(request.id, caller)
         if execution.is_batch and place is None:
             raise ApiError("ValidationException", "For a batch the id of one of its statements is required")
         statement = execution.statements[(place or 1) - 1]
@@ -181,28 +209,37 @@ class WarehouseServer:
             raise ApiError("ResourceNotFoundException", why, ResourceId=request.id)
         return wire.result_page(statement.answer, _parse_token(request.next_token))
 
-    async def _list(self, request: wire.ListStatements) -> dict[str, Any]:
+    async def _list(self, request: wire.ListStatements, caller: Caller) -> dict[str, Any]:
+        if caller.session_only and request.role_level:
+            why = f"User: {caller.arn} is not authorized to perform: redshift-data:ListStatements"
+            raise ApiError("AccessDeniedException", why)
         found = [
             wire.list_entry(execution)
             for execution in reversed(self._executions.values())
-            if execution.name.startswith(request.statement_name) and request.status in {"ALL", execution.status}
+            if execution.caller == caller
+            and execution.name.startswith(request.statement_name)
+            and request.status in {"ALL", execution.status}
         ]
         start = _parse_token(request.next_token)
         stop = start + (request.max_results or 100)
         return {"Statements": found[start:stop]} | ({"NextToken": str(stop)} if stop < len(found) else {})
 
-    async def _cancel(self, request: wire.ById) -> dict[str, Any]:
-        execution, _ = self._find(request.id)
+    async def _cancel(self, request: wire.ById, caller: Caller) -> dict[str, Any]:
+        execution, _ = self._find(request.id, caller)
         if execution.status in ENDED:
             why = f"Could not cancel a query that is already in {execution.status} state with ID: {execution.id}"
             raise ApiError("ValidationException", why)
         await asyncio.to_thread(self._runner.cancel, execution)
         return {"Status": True}
 
-    def _find(self, text: str) -> tuple[Execution, int | None]:
+    def _find(self, text: str, caller: Caller) -> tuple[Execution, int | None]:
         identifier, place = wire.split_id(text)
         execution = self._executions.get(identifier)
-        if execution is None or (place is not None and not 1 <= place <= len(execution.statements)):
+        if (
+            execution is None
+            or execution.caller != caller
+            or (place is not None and not 1 <= place <= len(execution.statements))
+        ):
             raise ApiError("ResourceNotFoundException", "Query does not exist.", ResourceId=text)
         return execution, place
 
@@ -216,7 +253,7 @@ class WarehouseServer:
         }
 
 
-_OPERATIONS: dict[str, tuple[Any, Callable[[WarehouseServer, Any], Awaitable[dict[str, Any]]]]] = {
+_OPERATIONS: dict[str, tuple[Any, Callable[[WarehouseServer, Any, Caller], Awaitable[dict[str, Any]]]]] = {
     "ExecuteStatement": (wire.ExecuteStatement, WarehouseServer._submit),
     "BatchExecuteStatement": (wire.BatchExecuteStatement, WarehouseServer._submit),
     "DescribeStatement": (wire.ById, WarehouseServer._describe),

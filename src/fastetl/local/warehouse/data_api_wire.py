@@ -12,7 +12,7 @@ import msgspec
 
 from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 from fastetl.local.warehouse.engine import Answer
-from fastetl.local.warehouse.executions import ENDED, Execution, Status, SubStatement
+from fastetl.local.warehouse.executions import ACCOUNT, ENDED, Execution, Status, SubStatement
 
 PAGE_ROWS = 1000
 
@@ -79,6 +79,7 @@ class ListStatements(msgspec.Struct, rename="pascal", frozen=True):
     status: Status | Literal["ALL"] = "FINISHED"
     max_results: Annotated[int, msgspec.Meta(ge=0, le=100)] = 100
     next_token: str = ""
+    role_level: bool = True
 
 
 def check_submission(request: ExecuteStatement | BatchExecuteStatement) -> list[str]:
@@ -189,10 +190,11 @@ def completion_event(execution: Execution, event_id: str) -> dict[str, Any]:
         "id": event_id,
         "detail-type": "Redshift Data Statement Status Change",
         "source": "aws.redshift-data",
-        "account": "123456789012",
+        "account": ACCOUNT,
         "region": "us-east-1",
         "resources": [],
         "detail": {
+            "principal": execution.caller.arn,
             "statementId": execution.id,
             "statementName": execution.name,
             "state": execution.status,

@@ -11,6 +11,7 @@ import duckdb
 import orjson
 
 from fastetl.columns import KINDS, RedshiftType
+from fastetl.local.warehouse.catalog import INSTALL
 from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,
@@ -65,6 +66,8 @@ class DuckDBEngine:
         self._database = duckdb.connect(str(self._path or ":memory:"))
         self._database.execute(f"CREATE SCHEMA IF NOT EXISTS public; CREATE SCHEMA IF NOT EXISTS {SYSTEM_SCHEMA}")
         self._database.execute(COLUMNS_VIEW.format(catalog=_CATALOG))
+        for statement in INSTALL[self.dialect]:
+            self._database.execute(statement)
 
     def stop(self) -> None:
         """Close it; what is in memory is gone."""
@@ -72,7 +75,7 @@ class DuckDBEngine:
             self._database.close()
             self._database = None
 
-    def connect(self) -> DuckDBSession:
+    def connect(self, user: str = "") -> DuckDBSession:  # noqa: ARG002 - it has no users
         """Open a session with temporary tables of its own."""
         if self._database is None:
             raise RuntimeError("the engine is not started")

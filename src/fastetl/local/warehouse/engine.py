@@ -96,8 +96,8 @@ class Engine(Protocol):
     def stop(self) -> None:
         """End it."""
 
-    def connect(self) -> Session:
-        """Open a session."""
+    def connect(self, user: str = "") -> Session:
+        """Open a session, of a database user with its rights alone; without one, of whoever may do everything."""
 
 
 _CATALOG_NAMES = " ".join(f"WHEN '{rule.kind}' THEN '{rule.catalog}'" for rule in RULES.values() if rule.catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -54,6 +55,17 @@ class SubStatement(msgspec.Struct):
     ended_at: float = 0.0
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls the Data API, told apart by the access key."""
+
+    arn: str
+    """Of the IAM user, or of the role's session."""
+    database_user: str = ""
+    """Made when it first connects, as for an IAM identity; empty: whoever may do everything."""
+    session_only: bool = False
+    """Whether its policy allows statements of its own session alone, so that listing its role's is denied."""
+
+
 class Execution(msgspec.Struct):
     """One ExecuteStatement or BatchExecuteStatement."""
 
@@ -63,6 +75,7 @@ class Execution(msgspec.Struct):
     is_batch: bool
     connection: dict[str, str]
     """What the request said about where to run: WorkgroupName, Database, …"""
+    caller: Caller
     with_event: bool
     created_at: float
     updated_at: float
@@ -71,6 +84,8 @@ class Execution(msgspec.Struct):
     session: Session | None = None
     cancelled: bool = False
 
+
+ACCOUNT = "123456789012"
 
 INTERRUPT_SECONDS = 0.05
 
@@ -84,6 +99,8 @@ class Runner:
         self._clock = clock
         self._query_ids = itertools.count(1001)
         self._transaction_ids = itertools.count(1)
+        self.query_id_skew = 0
+        """By how much SYS_LOAD_ERROR_DETAIL's query ids differ from the Data API's, as on a provisioned cluster."""
         self._cancelling = threading.Lock()
 
     def install(self) -> None:
@@ -144,7 +161,7 @@ class Runner:
             return not execution.cancelled
 
     def _run_transaction(self, execution: Execution, load_errors: list[tuple[SubStatement, LoadError]]) -> None:
-        session = self._engine.connect()
+        session = self._engine.connect(self._database_user(execution))
         execution.session = session
         try:
             session.begin()
@@ -165,6 +182,19 @@ class Runner:
                 execution.session = None
             session.rollback()
             session.close()
+
+    def _database_user(self, execution: Execution) -> str:
+        if named := execution.connection.get("DbUser", ""):
+            return named
+        user = execution.caller.database_user
+        if user:
+            session = self._engine.connect()
+            try:
+                with contextlib.suppress(SqlError):  # it is there
+                    _run_sql(session, f"CREATE USER {Table(user)} PASSWORD DISABLE", self._engine, in_batch=False)
+            finally:
+                session.close()
+        return user
 
     def _run_statement(
         self,
@@ -206,7 +236,7 @@ class Runner:
         transaction_id = str(next(self._transaction_ids))
         rows = [
             [
-                "100", str(statement.query_id), transaction_id, "1", database, "0",
+                "100", str(statement.query_id + self.query_id_skew), transaction_id, "1", database, "0",
                 datetime.fromtimestamp(statement.started_at, UTC).replace(tzinfo=None).isoformat(sep=" "),
                 error.file_name[:256], str(error.line_number), error.column_name, error.column_type[:10],
                 error.column_length, str(error.position), str(error.error_code), error.error_message[:512],
@@ -228,7 +258,26 @@ def _run_sql(session: Session, sql: str, engine: Engine, *, in_batch: bool) -> A
     translated = translate(sql, engine.dialect, in_batch=in_batch)
     if translated.unless_exists and session.column_types(translated.unless_exists):
         return Answer()
+    for refusal in translated.refusals:
+        if session.run(refusal.query, has_rows=True).rows:
+            raise SqlError(refusal.message)
+    for table, column, kind in translated.altered:
+        _make_anew(session, table, {**session.column_types(table), column: kind}, engine)
     answer = Answer()
     for statement in translated.sql:
         answer = session.run(statement, has_rows=translated.has_rows)
     return answer if translated.has_rows or translated.counts else Answer()
+
+
+def _make_anew(session: Session, table: Table, columns: dict[str, RedshiftType], engine: Engine) -> None:
+    """Give a table other columns by copying it: DuckDB alters no column that has a check."""
+    there = session.column_types(table)
+    if not there:
+        raise SqlError(f'relation "{table.name}" does not exist')
+    other = Table(f"{table.name}__altered", table.schema)
+    definitions = ", ".join(f"{Table(name)} {kind}" for name, kind in columns.items())
+    names = ", ".join(str(Table(name)) for name in there)
+    _run_sql(session, f"CREATE TABLE {other} ({definitions})", engine, in_batch=False)
+    session.run(f"INSERT INTO {other} ({names}) SELECT {names} FROM {table}", has_rows=False)
+    session.run(f"DROP TABLE {table}", has_rows=False)
+    session.run(f"ALTER TABLE {other} RENAME TO {Table(table.name)}", has_rows=False)

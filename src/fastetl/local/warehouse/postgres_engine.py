@@ -21,6 +21,7 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from fastetl.columns import RedshiftType
+from fastetl.local.warehouse.catalog import INSTALL, quote
 from fastetl.local.warehouse.engine import (
     COLUMNS_VIEW,
     SYSTEM_SCHEMA,
@@ -48,6 +49,9 @@ _CATALOG = (
     " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace"
     " WHERE attnum > 0 AND NOT attisdropped AND nspname NOT IN ('pg_catalog', 'information_schema')"
 )
+
+DATABASE = "dev"
+"""Its one database, whichever the Data API is asked for."""
 
 CONNECT_SECONDS, CONNECT_ATTEMPTS = 10, 5
 """A busy machine may leave a connection unanswered; the next one is taken."""
@@ -81,9 +85,13 @@ class PostgresEngine:
         with (cluster / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
         self._run("pg_ctl", "-D", cluster, "-w", "-s", "-l", cluster / "server.log", "start")
+        with self._connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {DATABASE}")
         session = self.connect()
         session.run(f"CREATE SCHEMA {SYSTEM_SCHEMA}", has_rows=False)
         session.run(COLUMNS_VIEW.format(catalog=_CATALOG), has_rows=False)
+        for statement in INSTALL[self.dialect]:
+            session.run(statement, has_rows=False)
         session.close()
 
     def stop(self) -> None:
@@ -93,18 +101,23 @@ class PostgresEngine:
             shutil.rmtree(self._directory)
             self._directory = None
 
-    def connect(self) -> PostgresSession:
-        """Open a session."""
+    def connect(self, user: str = "") -> PostgresSession:
+        """Open a session; of a user, with what has been granted to it."""
+        session = PostgresSession(self._connect(DATABASE), self._isolation)
+        if user:
+            session.run(f"SET SESSION AUTHORIZATION {quote(user)}", has_rows=False)
+        return session
+
+    def _connect(self, database: str) -> psycopg.Connection[Any]:
         if self._directory is None:
             raise RuntimeError("the engine is not started")
         for attempt in range(CONNECT_ATTEMPTS):
             try:
-                connection = psycopg.connect(
-                    host=str(self._directory), user="fastetl", dbname="postgres", autocommit=True,
+                return psycopg.connect(
+                    host=str(self._directory), user="fastetl", dbname=database, autocommit=True,
                     connect_timeout=CONNECT_SECONDS,
                     options=f"-c search_path=public,{SYSTEM_SCHEMA} -c standard_conforming_strings=on",
                 )  # fmt: skip
-                return PostgresSession(connection, self._isolation)
             except psycopg.errors.ConnectionTimeout:
                 if attempt == CONNECT_ATTEMPTS - 1:
                     raise

@@ -11,7 +11,8 @@ What is rewritten, for both engines (`tests/local/warehouse/test_redshift_sql.py
 - GETDATE() is the statement's time in UTC without a zone, SYSDATE the transaction's;
 - each declared type is kept as the column's comment, which COPY reads;
 - LOCK takes an exclusive lock on PostgreSQL and only looks the table up on DuckDB, where the server queues writers;
-- GRANT and REVOKE do nothing on DuckDB.
+- literals pass through Redshift's escapes first (`literals`);
+- users, roles, groups, GRANT, REVOKE and early-bound views are kept in a catalog (`catalog`).
 
 Everything else goes through sqlglot as it is. Known differences that stay: CAST to VARCHAR(n) does not cut by bytes,
 blanks at the end of a VARCHAR count in comparisons, and on DuckDB dividing by zero gives NULL or infinity.
@@ -19,6 +20,7 @@ blanks at the end of a VARCHAR count in comparisons, and on DuckDB dividing by z
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import msgspec
@@ -28,7 +30,9 @@ from sqlglot.errors import SqlglotError
 
 from fastetl.columns import RedshiftType
 from fastetl.identifiers import fold
+from fastetl.local.warehouse.catalog import Refusal, effect_of, table_of, translate_grant, translate_identity
 from fastetl.local.warehouse.engine import Dialect, SqlError, Table
+from fastetl.local.warehouse.literals import resolve_escapes
 from fastetl.local.warehouse.refusals import refuse
 
 _DROPPED_PROPERTIES = (
@@ -71,6 +75,10 @@ class Translated(msgspec.Struct, frozen=True):
     """Whether it says how many rows it touched."""
     unless_exists: Table | None = None
     """For CREATE … IF NOT EXISTS: leave it all out when this table is there."""
+    refusals: tuple[Refusal, ...] = ()
+    """What Redshift would refuse, to be asked first."""
+    altered: tuple[tuple[Table, str, RedshiftType], ...] = ()
+    """Columns that are added or lengthened by making the table anew, where the engine cannot alter it."""
 
 
 def strip_comments(sql: str) -> str:
@@ -84,29 +92,37 @@ def translate(sql: str, dialect: Dialect, *, in_batch: bool = False) -> Translat
     Raises:
         SqlError: it does not parse, or Redshift would refuse it.
     """
-    lock = _LOCK.fullmatch(strip_comments(sql))
-    if lock:
+    statement = strip_comments(sql)
+    if lock := _LOCK.fullmatch(statement):
         return _translate_lock(lock["tables"], dialect)
-    tree = _parse(sql)
+    if identity := translate_identity(statement, dialect):
+        return Translated(identity.sql, has_rows=False, refusals=identity.refusals)
+    # sqlglot reads a backslash as an escape as well.
+    tree = _parse(resolve_escapes(sql, backslash=r"\\"))
     refuse(tree, in_batch=in_batch)
-    if isinstance(tree, exp.Grant | exp.Revoke) and dialect == "duckdb":
-        return Translated((), has_rows=False)
+    if isinstance(tree, exp.Grant | exp.Revoke):
+        granted = translate_grant(tree, dialect)
+        return Translated(granted.sql, has_rows=False, refusals=granted.refusals)
+    effect = effect_of(tree, dialect)
+    if isinstance(tree, exp.Alter) and (altered := _altered_columns(tree)):
+        return _translate_alter(altered, dialect, effect.refusals)
     declared = _declared_columns(tree)
     tree = _rewrite(tree, dialect)
     created = tree.this.find(exp.Table) if isinstance(tree, exp.Create) and tree.args.get("exists") else None
     statements = [tree.sql(dialect, comments=False)]
-    statements += [f"COMMENT ON COLUMN {table}.{_quoted(column)} IS '{kind}'" for table, column, kind in declared]
+    statements += [_comment(table, column, kind) for table, column, kind in declared]
     return Translated(
-        tuple(statements),
+        (*statements, *effect.sql),
+        refusals=effect.refusals,
         has_rows=isinstance(tree, exp.Query),
         counts=isinstance(tree, exp.Insert | exp.Update | exp.Delete | exp.Merge),
-        unless_exists=_table(created) if created is not None and tree.args["kind"] == "TABLE" else None,
+        unless_exists=table_of(created) if created is not None and tree.args["kind"] == "TABLE" else None,
     )
 
 
 def parse_tables(names: str) -> tuple[Table, ...]:
     """Read a list of table names, quoted or not."""
-    return tuple(_table(table) for table in _parse(f"SELECT 1 FROM {names}").find_all(exp.Table))
+    return tuple(table_of(table) for table in _parse(f"SELECT 1 FROM {names}").find_all(exp.Table))
 
 
 def _translate_lock(names: str, dialect: Dialect) -> Translated:
@@ -114,6 +130,53 @@ def _translate_lock(names: str, dialect: Dialect) -> Translated:
     if dialect == "postgres":
         return Translated((f"LOCK TABLE {', '.join(map(str, tables))} IN ACCESS EXCLUSIVE MODE",), has_rows=False)
     return Translated(tuple(f"DELETE FROM {table} WHERE FALSE" for table in tables), has_rows=False)
+
+
+def _altered_columns(tree: exp.Alter) -> tuple[tuple[Table, str, RedshiftType], ...]:
+    """The columns that ALTER TABLE adds, or whose VARCHAR it lengthens."""
+    table, found = table_of(tree.this), []
+    for action in tree.args["actions"]:
+        kind = _redshift_type(action.args.get("kind" if isinstance(action, exp.ColumnDef) else "dtype"))
+        if isinstance(action, exp.ColumnDef | exp.AlterColumn) and kind:
+            found.append((table, fold(action.name), kind))
+    return tuple(found)
+
+
+def _translate_alter(
+    altered: tuple[tuple[Table, str, RedshiftType], ...], dialect: Dialect, refusals: tuple[Refusal, ...]
+) -> Translated:
+    if dialect == "duckdb":
+        return Translated((), has_rows=False, refusals=refusals, altered=altered)
+    sql = [statement for table, column, kind in altered for statement in _alter_postgres(table, column, kind)]
+    return Translated(tuple(sql), has_rows=False, refusals=refusals)
+
+
+def _alter_postgres(table: Table, column: str, kind: RedshiftType) -> list[str]:
+    limited = kind.kind in {"CHAR", "VARCHAR"}
+    native = (
+        "text"
+        if limited
+        else exp.DataType.build(_TYPES["postgres"].get(kind.kind, str(kind)), "postgres").sql("postgres")
+    )
+    # A column that is there has its type already: VARCHAR's limit is a check.
+    sql = [f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {_quoted(column)} {native}"]
+    if limited:
+        name = _constraint(column)
+        sql.append(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+        sql.append(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({_limit(column, kind, 'postgres')})")
+    return [*sql, _comment(table, column, kind)]
+
+
+def _limit(column: str, kind: RedshiftType, dialect: Dialect) -> str:
+    return f"{_BYTES_OF[dialect]}({_quoted(column)}) <= {kind.length}"
+
+
+def _constraint(column: str) -> str:
+    return "bytes_" + hashlib.blake2b(column.encode(), digest_size=8).hexdigest()
+
+
+def _comment(table: Table, column: str, kind: RedshiftType) -> str:
+    return f"COMMENT ON COLUMN {table}.{_quoted(column)} IS '{kind}'"
 
 
 def _parse(sql: str) -> exp.Expr:
@@ -144,8 +207,10 @@ def _rewrite_column(column: exp.ColumnDef, dialect: Dialect, *, checked: bool) -
     kept = [item for item in column.args.get("constraints") or [] if not isinstance(item.kind, _DROPPED_CONSTRAINTS)]
     kind = _redshift_type(column.args.get("kind"))
     if kind and kind.kind in {"CHAR", "VARCHAR"} and checked:
-        limit = f"{_BYTES_OF[dialect]}({_quoted(fold(column.name))}) <= {kind.length}"
-        kept.append(exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=exp.Var(this=limit))))
+        name = fold(column.name)
+        check = exp.CheckColumnConstraint(this=exp.Var(this=_limit(name, kind, dialect)))
+        named = exp.to_identifier(_constraint(name)) if dialect == "postgres" else None
+        kept.append(exp.ColumnConstraint(this=named, kind=check))
         column.set("kind", exp.DataType.build("text", dialect="postgres"))
     column.set("constraints", kept)
 
@@ -176,7 +241,7 @@ def _declared_columns(tree: exp.Expr) -> list[tuple[Table, str, RedshiftType]]:
         return []
     table = tree.this.find(exp.Table)
     return [
-        (_table(table), fold(column.name), kind)
+        (table_of(table), fold(column.name), kind)
         for column in tree.find_all(exp.ColumnDef)
         if (kind := _redshift_type(column.args.get("kind"))) and table is not None
     ]
@@ -187,10 +252,6 @@ def _redshift_type(node: exp.Expr | None) -> RedshiftType | None:
         return RedshiftType.parse(node.sql("redshift")) if node is not None else None
     except ValueError:
         return None
-
-
-def _table(node: exp.Table) -> Table:
-    return Table(fold(node.name), fold(node.db))
 
 
 def _quoted(name: str) -> str:

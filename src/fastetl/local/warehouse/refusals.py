@@ -1,7 +1,7 @@
 """Refuse what Redshift refuses although the engines behind the embedded Data API would take it.
 
-From the Redshift Database Developer Guide: MERGE, COPY, "Unsupported PostgreSQL features",
-TRUNCATE, and "Names and identifiers".
+From the Redshift Database Developer Guide: MERGE, COPY, ALTER TABLE, CREATE TABLE, "Unsupported PostgreSQL
+features", TRUNCATE, and "Names and identifiers"; what comes from elsewhere says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def refuse(tree: exp.Expr, *, in_batch: bool) -> None:
     Raises:
         SqlError: Redshift does not take it, or (TRUNCATE in a batch) taking it would break the transaction.
     """
-    for rule in (_transaction_control, _merge, _unsupported, _names):
+    rules = (
+        _transaction_control, _merge, _untyped, _alter, _temporary, _full_join, _leader_node, _unsupported, _names,
+    )  # fmt: skip
+    for rule in rules:
         for why in rule(tree):
             raise SqlError(why)
     if in_batch:
@@ -40,6 +43,8 @@ def _transaction_control(tree: exp.Expr) -> Iterator[str]:
 
 
 def _ends_transaction(tree: exp.Expr) -> Iterator[str]:
+    if isinstance(tree, exp.Alter) and any(isinstance(action, exp.AlterColumn) for action in tree.args["actions"]):
+        yield "ALTER TABLE ALTER COLUMN cannot run inside a transaction block"
     if isinstance(tree, exp.TruncateTable):
         yield "TRUNCATE commits the transaction that it is run in: use DELETE in a batch"
     if isinstance(tree, exp.Command):
@@ -79,6 +84,56 @@ def _names(tree: exp.Expr) -> Iterator[str]:
         for name in filter(None, (table.db, table.name)):
             if problem := find_name_problem(name):
                 yield f"table or schema name: {problem}"
+
+
+def _untyped(tree: exp.Expr) -> Iterator[str]:
+    """A NULL that nothing gives a type: PostgreSQL 8.0, from which Redshift descends, leaves it `unknown`."""
+    values: list[exp.Expr] = []
+    for merge in tree.find_all(exp.Merge):
+        for clause in merge.args["whens"].expressions:
+            then = clause.args.get("then")
+            if isinstance(then, exp.Update):
+                values += [item.expression for item in then.expressions if isinstance(item, exp.EQ)]
+            elif isinstance(then, exp.Insert) and isinstance(then.expression, exp.Tuple):
+                values += then.expression.expressions
+    query = tree.args.get("expression") if isinstance(tree, exp.Create) and tree.args["kind"] == "TABLE" else None
+    if isinstance(query, exp.Select):
+        values += query.selects
+    if any(isinstance(value.unalias(), exp.Null) for value in values):
+        yield 'column is of type "unknown": cast NULL to the type of its column'
+
+
+def _alter(tree: exp.Expr) -> Iterator[str]:
+    if not isinstance(tree, exp.Alter):
+        return
+    actions = tree.args["actions"]
+    if len(actions) > 1:
+        yield 'syntax error at or near ",": ALTER TABLE adds or changes one column at a time'
+    for action in actions:
+        kind = action.args.get("dtype") if isinstance(action, exp.AlterColumn) else None
+        if kind is not None and kind.this != exp.DataType.Type.VARCHAR:
+            yield "ALTER COLUMN changes the size of a VARCHAR and no other type"
+
+
+def _temporary(tree: exp.Expr) -> Iterator[str]:
+    if isinstance(tree, exp.Create) and tree.find(exp.TemporaryProperty) and tree.this.find(exp.Table).db:
+        yield "cannot create temporary relation in a schema that is not temporary"
+
+
+def _full_join(tree: exp.Expr) -> Iterator[str]:
+    # The message is widely reported; the guide does not have it.
+    for join in tree.find_all(exp.Join):
+        condition = join.args.get("on")
+        parts = condition.flatten() if isinstance(condition, exp.And) else [condition]
+        if str(join.args.get("side") or "").upper() == "FULL" and not all(isinstance(part, exp.EQ) for part in parts):
+            yield "FULL JOIN is only supported with merge-joinable join conditions"
+
+
+def _leader_node(tree: exp.Expr) -> Iterator[str]:
+    """HAS_TABLE_PRIVILEGE and its like run on the leader node alone, and see no table."""
+    calls = [node for node in tree.find_all(exp.Anonymous) if node.name.lower().startswith("has_")]
+    if calls and tree.find(exp.Table):
+        yield f'function "{calls[0].name.lower()}" is not supported on tables: it runs on the leader node only'
 
 
 def _assignments(clauses: list[exp.Expr]) -> Iterator[exp.EQ]:
