@@ -31,11 +31,13 @@ ACTIONS = {
     "query": {"dynamodb:Query"},
     "scan": {"dynamodb:Scan"},
     "list_objects_v2": {"s3:ListBucket"},
+    "head_bucket": {"s3:ListBucket"},
     "Put": {"dynamodb:PutItem"},
     "Update": {"dynamodb:UpdateItem"},
     "ConditionCheck": {"dynamodb:ConditionCheckItem"},
     "Delete": {"dynamodb:DeleteItem"},
     "batch_execute_statement": {"redshift-data:BatchExecuteStatement"},
+    "execute_statement": {"redshift-data:ExecuteStatement"},
     "describe_statement": {"redshift-data:DescribeStatement"},
     "list_statements": {"redshift-data:ListStatements"},
     "get_statement_result": {"redshift-data:GetStatementResult"},
@@ -53,7 +55,11 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
         "s3": {"put", "_put_whole", "head", "get", "download", "delete", "run", "_send_part", "_complete", "_abort"},
         "ledger": {"register", "_file", "head", "_get", "backfill", "put_converted"},
     },
-    "CoordinatorRole": {"s3": {"replace", "get"}, "ledger": None, "redshift": None},
+    "CoordinatorRole": {
+        "s3": {"replace", "get"},
+        "ledger": None,
+        "redshift": {"submit", "describe", "find", "rows", "cancel"},
+    },
 }
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}

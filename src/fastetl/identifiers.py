@@ -49,6 +49,8 @@ def find_table_problem(name: str, suffixes: tuple[str, ...]) -> str:
         return f"{name!r} begins with #, which makes a table temporary"
     if "." in name:
         return f"{name!r} holds a dot"
+    if "\\" in name:
+        return f"{name!r} holds a backslash"
     longest = max(suffixes, key=len, default="")
     return find_name_problem(name) or find_name_problem(name + longest)
 
@@ -57,4 +59,6 @@ def find_schema_problem(name: str) -> str:
     """Tell why Redshift does not take a schema of this name; empty where it does."""
     if fold(name).startswith("pg_") or fold(name) in RESERVED_SCHEMAS:
         return f"{name!r} is a schema of Redshift's own"
+    if "\\" in name:
+        return f"{name!r} holds a backslash"
     return find_name_problem(name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
 from fastetl.config.enrichments import Expression
-from fastetl.config.model import Config
+from fastetl.config.model import Config, Grantee
 from fastetl.config.naming import find_naming_problems
 from fastetl.config.reading import ENVIRONMENT, parse_config
 from fastetl.errors import ConfigError, EventError, Problem
@@ -26,7 +26,7 @@ prefix = "etl/"
 [redshift]
 workgroup = "analytics"
 database = "warehouse"
-grant_to = ["analysts"]
+grant_to = ["role:analysts", "IAM:alice"]
 
 [[pipelines]]
 name = "flights"
@@ -110,7 +110,8 @@ def test_everything_that_is_said_is_read(good: Config) -> None:
 
 def test_a_pipelines_redshift_table_overrides_the_shared_one(good: Config) -> None:
     orders = good.pipeline("orders").redshift
-    assert (orders.workgroup, orders.database, orders.grant_to) == ("analytics", "other", ("analysts",))
+    assert (orders.workgroup, orders.database) == ("analytics", "other")
+    assert orders.grant_to == (Grantee("role", "analysts"), Grantee("user", "IAM:alice"))
 
 
 def test_the_layout_has_system_declared_extra_and_enriched_columns(good: Config) -> None:

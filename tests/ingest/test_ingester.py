@@ -108,7 +108,7 @@ async def test_an_event_becomes_an_object_and_an_item(plant: Plant) -> None:
     assert lines.startswith("N=0;,0000#2026-01-01T00:00:00.000#")
     assert f'{outcome.file_id},0,"a ""b"", c\r\n"\n' in lines
     assert lines.endswith(f'{outcome.file_id},1,""\n' + lines.splitlines(keepends=True)[-1])
-    assert lines.endswith(f"{outcome.file_id},2,\\N\n")
+    assert lines.endswith(f"{outcome.file_id},2,<N>\n")
     assert file == await plant.ledger.register(file)
     assert (file.key, file.rows, file.rejects, file.bytes, file.state) == (data_key, 3, 0, len(body), "PENDING")
     assert file.checksum == base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from fastetl.config.model import LoadPolicy
+from fastetl.errors import WarehouseError
 from fastetl.load.plan import Planner
 from fastetl.local.warehouse import copy, copy_source, data_api
 from fastetl.local.warehouse.data_api_wire import ApiError
@@ -254,7 +255,7 @@ async def test_a_connection_that_is_refused_pauses_and_resumes(
     plant = await make_plant()
     one = await plant.put(Change(1, 1))
 
-    def connect() -> Any:
+    def connect(user: str = "") -> Any:
         raise SqlError('FATAL: password authentication failed for user "loader"')
 
     with monkeypatch.context() as broken:
@@ -341,7 +342,7 @@ async def test_a_lost_answer_is_resolved_and_nothing_is_loaded_twice(make_plant:
     await plant.run(until=lambda step: step.action == "submitted")
     head = await plant.ledger.head("orders")
     batch = await plant.ledger.batch(head.open[0])
-    while (await plant.warehouse.describe(batch.statement_id)).state == "RUNNING":
+    while (await plant.loading.describe(batch.statement_id)).state == "RUNNING":
         await asyncio.sleep(0.01)
     await plant.ledger.advance(batch, statement_id="00000000-0000-0000-0000-000000000000")
     assert await plant.run() == ["resolving", "resolving", "loaded"]
@@ -364,3 +365,84 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     assert late[run.failed_index].step == "gate_fence"
     assert (await plant.run())[-1] == "loaded"
     assert (await plant.sql('SELECT "attempt" FROM "public"."orders_loads"')) == [("2",)]
+
+
+async def test_an_attempt_that_cannot_be_looked_for_is_found_by_its_token(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ListStatements is denied: the pipeline goes on all the same, and nothing runs twice."""
+    plant = await make_plant()
+    await plant.put(Change(1, 1))
+
+    async def denied(_: str) -> str:
+        raise WarehouseError("list_statements: AccessDeniedException: not authorized", code="AccessDeniedException")
+
+    monkeypatch.setattr(plant.loading, "find", denied)
+    await plant.run(until=lambda step: step.action == "submitted")
+    head = await plant.ledger.head("orders")
+    batch = await plant.ledger.batch(head.open[0])
+    await plant.ledger.advance(batch, state="SUBMITTING", statement_id="")
+    assert (await plant.loader.wake_up()).batch.statement_id == batch.statement_id
+    assert (await plant.run())[-1] == "loaded"
+    # Long afterwards, the token is forgotten as well, and the warehouse is asked.
+    await plant.put(Change(2, 2))
+    await plant.run(until=lambda step: step.action == "submitted")
+    head = await plant.ledger.head("orders")
+    batch = await plant.ledger.batch(head.open[0])
+    await plant.ledger.advance(batch, state="SUBMITTING", statement_id="")
+    plant.now += 5 * 3600
+    assert await plant.run() == ["resolving", "resolving", "loaded"]
+    assert await plant.sql('SELECT COUNT(*) FROM "public"."orders_load_files"') == [("2",)]
+
+
+async def test_a_file_is_blamed_although_the_warehouse_numbers_its_queries_otherwise(make_plant: Any) -> None:
+    """As on a provisioned cluster: the Data API's query id finds no row of SYS_LOAD_ERROR_DETAIL."""
+    plant = await make_plant()
+    plant.server.query_id_skew = 7_000_000
+    poison = await plant.put(Change(1, 1, amount="not a number"))
+    healthy = [await plant.put(Change(number, number)) for number in range(2, 7)]
+    await plant.run(until=lambda step: step.action == "split")
+    head = await plant.ledger.head("orders")
+    batches = [await plant.ledger.batch(batch_id) for batch_id in head.open]
+    assert [batch.files for batch in batches] == [1, len(healthy)]
+    # Alone it is tried again and again, until something else has loaded since.
+    await plant.run(until=lambda step: step.action == "retry")
+    assert (await plant.states())[poison] == "PENDING"
+    assert {(await plant.states())[each] for each in healthy} == {"LOADED"}
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ValidationException"])
+async def test_a_poison_file_is_found_by_halves_where_load_errors_may_not_be_read(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    plant = await make_plant()
+    submit = plant.loading.submit
+
+    async def refuse_errors(statements: Any, **how: Any) -> str:
+        if statements[0].step == "load_errors":
+            raise WarehouseError(f"batch_execute_statement: {code}: no", code=code)
+        return await submit(statements, **how)
+
+    monkeypatch.setattr(plant.loading, "submit", refuse_errors)
+    poison = await plant.put(Change(1, 1, amount="not a number"))
+    healthy = [await plant.put(Change(number, number)) for number in range(2, 7)]
+    loaded = 0
+    while loaded < len(healthy):
+        await plant.run(until=lambda step: step.action in {"loaded", "retry"})
+        states = await plant.states()
+        loaded = list(states.values()).count("LOADED")
+    assert states[poison] == "PENDING"
+
+
+async def test_files_with_copys_own_marker_are_loaded_beside_those_with_todays(make_plant: Any) -> None:
+    plant = await make_plant()
+    older = msgspec.structs.replace(plant.pipeline.layout, null_marker=r"\N")
+    assert plant.pipeline.layout.null_marker != older.null_marker
+    await plant.put(Change(1, 1), Change(2, 2), layout=older)
+    await plant.put(Change(1, 3, op="REMOVE"), layout=older)
+    await plant.put(Change(2, 4, op="REMOVE"), Change(3, 5))
+    await plant.run()
+    tombstones = 'SELECT "id", "amount", "note" FROM "public"."orders" WHERE "_deleted" ORDER BY "id"'
+    assert await plant.sql(tombstones) == [("1", "", ""), ("2", "", "")]
+    assert await plant.sql('SELECT COUNT(*) FROM "public"."orders" WHERE "note" IS NULL') == [("2",)]
+    assert await plant.mirror() == [("3", "1.0000000000", "x")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastetl.columns.types import Column, RedshiftType
-from fastetl.config.model import Pipeline
+from fastetl.config.model import FileFormat, Pipeline
 from fastetl.sql.load import Load, load_sql, resolve_sql
 from fastetl.versions import build_version
 
@@ -79,6 +79,7 @@ def _line(change: Change, file_id: str) -> str:
     key, number, op = change
     version = build_version(0, "2013-01-01T00:00:00.000", str(number))
     deleted = op == "REMOVE"
-    declared = r"\N,\N,\N,\N" if deleted else f'{NUMBER},"{{""n"":{NUMBER}}}",00ff,2013-01-01 00:00:00+00'
+    null = FileFormat().null_marker
+    declared = ",".join([null] * 4) if deleted else f'{NUMBER},"{{""n"":{NUMBER}}}",00ff,2013-01-01 00:00:00+00'
     system = f"S={key};,{version},{op},{key}-{number},2013-01-01 00:00:00.000000,{str(deleted).lower()},{file_id}"
     return f"{system},{key},{declared}\n"

@@ -140,8 +140,17 @@ class FakeRedshiftData:
         return {"Records": Rows.of(answer).records}
 
     def list_statements(
-        self, *, StatementName: str = "", Status: str = "FINISHED", MaxResults: int = 100, NextToken: str = "", **_: Any
+        self,
+        *,
+        StatementName: str = "",
+        Status: str = "FINISHED",
+        RoleLevel: bool = True,
+        MaxResults: int = 100,
+        NextToken: str = "",
+        **_: Any,
     ) -> dict[str, Any]:
+        if RoleLevel:
+            raise client_error("list_statements", "AccessDeniedException", "not authorized")
         found = [
             {"Id": execution.id, "StatementName": execution.name, "Status": execution.status}
             for execution in reversed(self.executions.values())

@@ -19,6 +19,7 @@ import json
 import re
 import zlib
 from collections import Counter, deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -271,7 +272,7 @@ class Transaction:
             raise SqlError(f"relation {name} already exists")
         self._temporary[name] = []
 
-    _stage_files = _stage
+    _stage_files = _stage_winners = _stage
 
     def _copy_files(self, sql: str) -> None:
         self._copy(sql, 0)
@@ -283,7 +284,7 @@ class Transaction:
         columns = re.findall(r'"([^"]+)"', head[2])
         delimiter = _quoted(sql, "DELIMITER").replace(r"\t", "\t")
         compression = "gzip" if " GZIP" in sql else "zstd" if " ZSTD" in sql else "none"
-        null = _quoted(sql, "NULL AS")
+        null = _quoted(sql, "NULL AS") if " NULL AS " in sql else r"\N"
         staged = self._temporary[head[1]]
         for url in self._urls(head[3], manifest=" MANIFEST " in sql):
             lines = self._warehouse.parse(url, delimiter, compression)
@@ -313,9 +314,9 @@ class Transaction:
                 continue
             if POISON in line or len(line) != len(columns):
                 if self._warehouse.names_errors:
-                    error = {"query_id": query_id, "file_name": url, "column_name": "payload", "error_code": 1204}
-                    words = {"line_number": number, "error_message": "String length exceeds DDL length"}
-                    self._warehouse.load_errors.append(error | words)
+                    error: Row = {"query_id": query_id, "file_name": url, "column_name": "payload", "error_code": 1204}
+                    error |= {"line_number": number, "error_message": "String length exceeds DDL length"}
+                    self._warehouse.load_errors.append(error | {"start_time": self._warehouse.clock()})
                 raise SqlError("Load into table 'fastetl_staged' failed. Check 'sys_load_error_detail' for details.")
             swallowed = SWALLOW in line
             yield {name: None if field == null else field for name, field in zip(columns, line, strict=True)}
@@ -349,7 +350,7 @@ class Transaction:
             known = best.get(row["_key"])
             if known is None or (newest_wins and row["_version"] > known["_version"]):
                 best[row["_key"]] = row
-        self._temporary[_table(sql, "CREATE TEMP TABLE")] = [
+        self._temporary[_table(sql, "INSERT INTO")] = [
             dict(row)
             for row in best.values()
             if row["_version"] >= floor
@@ -374,7 +375,7 @@ class Transaction:
 
     def _tombstones(self, sql: str) -> None:
         mirror = _table(sql, "UPDATE")
-        forgotten = dict.fromkeys(re.findall(r'"([^"]+)" = NULL', sql))
+        forgotten = dict.fromkeys(re.findall(r'"([^"]+)" = CAST\(NULL AS ', sql))
         for row, tombstone in self._gone(mirror, sql):
             self._replace(mirror, row, row | tombstone | forgotten)
 
@@ -453,8 +454,16 @@ class Transaction:
         return [(row["file_id"], row["batch_id"]) for row in found]
 
     def _load_errors(self, sql: str) -> Answer:
-        query_id = int(sql.rsplit("=", 1)[1].partition(" ORDER BY ")[0])
-        found = [row for row in self._warehouse.load_errors if row["query_id"] == query_id]
+        asked = re.search(r'"query_id" = (\d+) OR \("start_time" >= CAST\(\'([^\']*)\'', sql)
+        if asked is None:
+            raise SqlError(f"syntax error: {sql[:80]}")
+        since = datetime.fromisoformat(asked[2]).replace(tzinfo=UTC).timestamp()
+        begins = _literals(sql)[-1]
+        found = [
+            row
+            for row in self._warehouse.load_errors
+            if row["query_id"] == int(asked[1]) or (row["start_time"] >= since and row["file_name"].startswith(begins))
+        ]
         names = ("file_name", "line_number", "column_name", "error_code", "error_message")
         return [tuple(row[name] for name in names) for row in found]
 

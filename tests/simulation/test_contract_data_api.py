@@ -77,7 +77,10 @@ class Service:
 
     async def names(self, **members: Any) -> list[str]:
         """The names of a list."""
-        return [each["StatementName"] for each in (await self.call("list_statements", **members))["Statements"]]
+        return [
+            each["StatementName"]
+            for each in (await self.call("list_statements", RoleLevel=False, **members))["Statements"]
+        ]
 
 
 class Fake(Service):
@@ -145,10 +148,10 @@ async def names_are_listed_by_prefix_newest_first(service: Service) -> None:
     assert await service.names(StatementName="b1/1", Status="ALL") == ["b1/10", "b1/1"]
     assert await service.names(StatementName="b", Status="FAILED") == ["b1/10"]
     assert await service.names(StatementName="b3", Status="ALL") == []
-    page = await service.call("list_statements", StatementName="b", Status="ALL", MaxResults=2)
+    page = await service.call("list_statements", StatementName="b", Status="ALL", RoleLevel=False, MaxResults=2)
     assert [each["StatementName"] for each in page["Statements"]] == ["b2/1", "b1/10"]
     rest = await service.call(
-        "list_statements", StatementName="b", Status="ALL", MaxResults=2, NextToken=page["NextToken"]
+        "list_statements", StatementName="b", Status="ALL", RoleLevel=False, MaxResults=2, NextToken=page["NextToken"]
     )
     assert [each["StatementName"] for each in rest["Statements"]] == ["b1/1"]
     assert "NextToken" not in rest

@@ -7,7 +7,7 @@ from fastetl.aws.clients import open_clients
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
-from fastetl.aws.redshift import Run, Warehouse
+from fastetl.aws.redshift import Run, Token, Warehouse
 from fastetl.aws.references import References, find_local
 from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket, StoredObject
 from fastetl.aws.source import Described, Item, SourceTable
@@ -29,6 +29,7 @@ __all__ = [
     "Stack",
     "StateMachine",
     "StoredObject",
+    "Token",
     "Warehouse",
     "build_deployment",
     "find_local",

@@ -57,6 +57,11 @@ class Warehouse:
         self._client = client
         self._connection: dict[str, Any] = _connection(target)
 
+    @property
+    def region(self) -> str:
+        """The region of the database."""
+        return str(self._client.meta.region_name)
+
     async def submit(self, statements: Sequence[Statement], *, name: str, token: Token) -> str:
         """Submit statements as one transaction.
 
@@ -122,10 +127,13 @@ class Warehouse:
         Returns:
             The id; empty where there are none of this name.
         """
-        # StatementName filters by prefix, and without Status only finished ones are listed.
+        # StatementName filters by prefix, and without Status only finished ones are listed. The policy allows
+        # statements of the caller's own session: those are asked for, not its role's (API reference, `RoleLevel`).
         page: dict[str, Any] = {}
         while True:
-            answer = await self._call("list_statements", StatementName=name, Status="ALL", MaxResults=100, **page)
+            answer = await self._call(
+                "list_statements", StatementName=name, Status="ALL", RoleLevel=False, MaxResults=100, **page
+            )
             for statement in answer["Statements"]:
                 if statement.get("StatementName") == name:
                     return str(statement["Id"])
@@ -164,6 +172,30 @@ class Warehouse:
             WarehouseError: it was not taken, or failed.
         """
         return await self.end(await self.submit(statements, name=name, token=token), failing=True)
+
+    async def run_pieces(self, statements: Sequence[Statement], *, name: str, token: Token) -> None:
+        """Run any number of statements, as many at a time as one transaction takes; wait for each piece's end.
+
+        Raises:
+            WarehouseError: a piece failed; those before it are committed.
+        """
+        for start in range(0, len(statements), MAX_STATEMENTS):
+            await self.run(statements[start : start + MAX_STATEMENTS], name=name, token=(*token, start))
+
+    async def run_alone(self, statement: Statement, *, name: str, token: Token) -> str:
+        """Run one statement in no transaction, as some have to be, wait for its end, and return its id.
+
+        Raises:
+            WarehouseError: it was not taken, or failed.
+        """
+        answer = await self._call(
+            "execute_statement",
+            Sql=statement.sql,
+            StatementName=name,
+            ClientToken=build_token(token),
+            **self._connection,
+        )
+        return await self.end(str(answer["Id"]), failing=True)
 
     async def end(self, statement_id: str, *, failing: bool = False) -> str:
         """Wait for the end of statements; give their id.

@@ -215,6 +215,11 @@ class Bucket:
             raise
         return found
 
+    async def region(self) -> str:
+        """Tell the region that the bucket is in."""
+        answer = await self.call("head_bucket")
+        return str(answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"])
+
     async def list_keys(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes.
 

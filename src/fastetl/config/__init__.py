@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.json_schema import build_schema
-from fastetl.config.model import ALL, Config, Enrichment, FileFormat, LoadPolicy, Output, Pipeline, RedshiftTarget
+from fastetl.config.model import (
+    ALL,
+    Config,
+    Enrichment,
+    FileFormat,
+    Grantee,
+    LoadPolicy,
+    Output,
+    Pipeline,
+    RedshiftTarget,
+)
 from fastetl.config.naming import MAX_COLUMNS, find_storage_warnings
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds, parse_usable_config
 from fastetl.config.storage import NOT_LENGTHENED, Storage
@@ -22,6 +32,7 @@ __all__ = [
     "Filter",
     "Function",
     "GeoIp",
+    "Grantee",
     "LoadPolicy",
     "Lookup",
     "Mask",

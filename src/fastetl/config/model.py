@@ -44,8 +44,8 @@ class FileFormat(msgspec.Struct, frozen=True):
     """One ASCII character, not the quote, CR, LF or NUL."""
     compression: Literal["gzip", "zstd", "none"] = "gzip"
     """zstd files are a little smaller and take about the same time."""
-    null_marker: str = r"\N"
-    """Stands for SQL NULL; a text equal to it is a reject."""
+    null_marker: str = "<N>"
+    """Stands for SQL NULL; a text equal to it is a reject. Without a backslash, which a literal of SQL would escape."""
     part_size_bytes: int = 8 * MIB
     """A file from this size on goes up as a multipart upload, in parts of it."""
     max_parts_in_flight: int = 4
@@ -69,6 +69,13 @@ class LoadPolicy(msgspec.Struct, frozen=True):
     """After log and mirror have changed, in the same transaction."""
 
 
+class Grantee(msgspec.Struct, frozen=True):
+    """Whom something is granted to."""
+
+    kind: Literal["user", "role", "group"]
+    name: str
+
+
 class RedshiftTarget(msgspec.Struct, frozen=True):
     """One database, and as whom it is reached."""
 
@@ -84,8 +91,10 @@ class RedshiftTarget(msgspec.Struct, frozen=True):
     """Of a Secrets Manager secret with user and password, instead of IAM."""
     iam_role: str = "default"
     """With which COPY reads S3: an ARN, or the namespace's or cluster's default role."""
-    grant_to: tuple[str, ...] = ()
-    """Users and roles that may read the views and the log."""
+    load_user: str = ""
+    """The database user that loads, to which `ddl` grants what a load needs; empty: whoever owns the tables."""
+    grant_to: tuple[Grantee, ...] = ()
+    """Who may read the views and the log."""
 
 
 OnError = Literal["reject", "null", "fail"]

@@ -19,6 +19,7 @@ from fastetl.config.model import (
     Deletes,
     Enrichment,
     FileFormat,
+    Grantee,
     LoadPolicy,
     OnError,
     Output,
@@ -45,6 +46,7 @@ ENVIRONMENT = {
     "redshift.db_user": "FASTETL_REDSHIFT_DB_USER",
     "redshift.secret_arn": "FASTETL_REDSHIFT_SECRET_ARN",
     "redshift.iam_role": "FASTETL_REDSHIFT_IAM_ROLE",
+    "redshift.load_user": "FASTETL_REDSHIFT_LOAD_USER",
 }
 """Settings that differ between deployments of one configuration, and the variables that set them."""
 
@@ -334,12 +336,15 @@ class _Reader:
         )
         target = RedshiftTarget(
             **{name: merged.take(name, str, getattr(RedshiftTarget(), name)) for name in _TARGET_TEXTS},
-            grant_to=merged.take("grant_to", tuple[str, ...], ()),
+            grant_to=merged.parse("grant_to", (), _parse_grantees),
         )
         merged.done()
-        for name in target.grant_to:
-            if problem := find_name_problem(name):
-                self.problem(merged.at("grant_to"), problem, "Name users and roles as Redshift knows them")
+        named = [("grant_to", each.name) for each in target.grant_to]
+        for setting, name in (*named, ("load_user", target.load_user), ("database", target.database)):
+            problem = find_name_problem(name) if name else ""
+            if problem or "\\" in name:
+                why = problem or f"{name!r} holds a backslash"
+                self.problem(merged.at(setting), why, "Name it as Redshift knows it")
         if bool(target.workgroup) == bool(target.cluster):
             remedy = "Name a workgroup (Redshift Serverless) or a cluster, or set FASTETL_REDSHIFT_WORKGROUP"
             self.problem(merged.place, "exactly one of workgroup and cluster is needed", remedy)
@@ -355,12 +360,28 @@ class _Reader:
         return target
 
 
+def _parse_grantees(value: Any) -> tuple[Grantee, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("a list of texts is needed")
+    return tuple(_parse_grantee(each) for each in value)
+
+
+def _parse_grantee(text: str) -> Grantee:
+    kind, _, name = text.partition(":")
+    if kind in {"role", "group", "user"} and name:
+        return msgspec.convert({"kind": kind, "name": name}, Grantee)
+    if not text or " " in text:
+        raise ValueError(f'{text!r} is nobody: write "role:<name>", "group:<name>", or a user\'s name')
+    # The names of IAM's users have a colon as well: IAM:alice.
+    return Grantee("user", text)
+
+
 _EXCLUDES = {
     "workgroup": ("cluster", "db_user"), "cluster": ("workgroup",), "db_user": ("secret_arn",),
     "secret_arn": ("db_user",),
 }  # fmt: skip
 """Settings of a warehouse, and what each takes the place of."""
-_TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role")
+_TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role", "load_user")
 
 
 def _parse_path(value: Any) -> tuple[str | int, ...]:

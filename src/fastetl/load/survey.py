@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
 from fastetl.aws import Deployment, Run
+from fastetl.errors import WarehouseError
+from fastetl.keys import data_prefix
 from fastetl.load.decide import RUN_LIMIT_SECONDS, RUNNING, Verdict, Waiting, is_older, is_probing, looks_for_files
 from fastetl.load.failures import describe_load_error, find_file_read
 from fastetl.load.plan import Planner, name_attempt
@@ -15,6 +18,9 @@ from fastetl.sql import load_errors_sql
 
 PROBED_AMONG = 1000
 """A probe takes the youngest of this many waiting files, at most."""
+
+CLOCK_SLACK_SECONDS = 300
+"""By how much this clock and the warehouse's may differ."""
 
 MAX_SUSPECTS = 100
 """Files that the warehouse named, kept in one BATCH item."""
@@ -30,6 +36,8 @@ class Survey:
         self._clock = deployment.clock
         self._new_name = deployment.new_name
         self._planner = planner
+        config, name = deployment.config, deployment.pipeline.name
+        self._data_url = f"s3://{config.bucket}/{data_prefix(config.prefix, name)}"
 
     async def read_ledger(self) -> tuple[Head, list[Batch]]:
         """Read HEAD, and the open batches that it names, consistently."""
@@ -90,7 +98,13 @@ class Survey:
                 return await self._read_verdict(batch) if batch.state == "RESOLVING" else Verdict("finished")
 
     async def _look_for_attempt(self, batch: Batch) -> Verdict:
-        if statement_id := await self._warehouse.find(name_attempt(batch)):
+        try:
+            statement_id = await self._warehouse.find(name_attempt(batch))
+        except WarehouseError:
+            # It cannot be looked for. The client token gives the same id, and where that is forgotten, resolve tells
+            # what became of the attempt.
+            statement_id = ""
+        if statement_id:
             return Verdict("seen", statement_id)
         planned = tuple(statement.step for statement in await self._planner.load(batch))
         return Verdict("unseen", is_unchanged=batch.steps == planned)
@@ -109,14 +123,17 @@ class Survey:
         """
         if read := find_file_read(run.error):
             return msgspec.structs.replace(verdict, suspects=await self._choose_members(batch, {read}))
-        if not run.query_id:
-            return verdict
+        since = datetime.fromtimestamp(batch.began / 1000 - CLOCK_SLACK_SECONDS, UTC)
+        sql = load_errors_sql(run.query_id, self._data_url, since)
         name = f"{name_attempt(batch)}/errors"
-        statement_id = await self._warehouse.submit(load_errors_sql(run.query_id), name=name, token=(name,))
-        answer = await self._warehouse.describe(statement_id)
-        if answer.state == "RUNNING" and not is_older(batch, RUN_LIMIT_SECONDS, self.now()):
-            return msgspec.structs.replace(verdict, suspects=None)
-        rows = await self._warehouse.rows(statement_id, 0) if answer.state == "FINISHED" else []
+        try:
+            statement_id = await self._warehouse.submit(sql, name=name, token=(name,))
+            answer = await self._warehouse.describe(statement_id)
+            if answer.state == "RUNNING" and not is_older(batch, RUN_LIMIT_SECONDS, self.now()):
+                return msgspec.structs.replace(verdict, suspects=None)
+            rows = await self._warehouse.rows(statement_id, 0) if answer.state == "FINISHED" else []
+        except WarehouseError as error:
+            return msgspec.structs.replace(verdict, suspects=None if error.transient else ())
         named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in rows}
         detail = describe_load_error(*rows[0]) if rows else ""
         return msgspec.structs.replace(verdict, detail=detail, suspects=await self._choose_members(batch, named))

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from fastetl.sql.grants import (
+    Privilege,
+    assume_role_sql,
+    create_user_sql,
+    load_grants_sql,
+    load_privileges,
+    privileges_sql,
+    read_grants_sql,
+    user_sql,
+    view_readers_sql,
+)
 from fastetl.sql.load import (
     Load,
     copy_probe_sql,
@@ -11,24 +22,53 @@ from fastetl.sql.load import (
     resolve_sql,
     tombstone_sql,
 )
-from fastetl.sql.tables import add_column_sql, ddl_sql, table_columns_sql, target_names, widen_column_sql
-from fastetl.sql.text import Statement, quote_identifier, quote_literal, quote_table
+from fastetl.sql.tables import (
+    add_column_sql,
+    ddl_sql,
+    replace_view_sql,
+    table_columns_sql,
+    tables_sql,
+    target_names,
+    view_columns,
+    view_columns_sql,
+    view_names,
+    view_sql,
+    widen_column_sql,
+)
+from fastetl.sql.text import EVERYBODY, Statement, build_statements, quote_identifier, quote_literal, quote_table
 
 __all__ = [
+    "EVERYBODY",
     "Load",
+    "Privilege",
     "Statement",
     "add_column_sql",
+    "assume_role_sql",
+    "build_statements",
     "copy_probe_sql",
+    "create_user_sql",
     "ddl_sql",
     "load_errors_sql",
+    "load_grants_sql",
+    "load_privileges",
     "load_sql",
     "loaded_files_sql",
+    "privileges_sql",
     "quote_identifier",
     "quote_literal",
     "quote_table",
+    "read_grants_sql",
+    "replace_view_sql",
     "resolve_sql",
     "table_columns_sql",
+    "tables_sql",
     "target_names",
     "tombstone_sql",
+    "user_sql",
+    "view_columns",
+    "view_columns_sql",
+    "view_names",
+    "view_readers_sql",
+    "view_sql",
     "widen_column_sql",
 ]

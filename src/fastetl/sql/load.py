@@ -6,11 +6,12 @@ One attempt to load a batch is one transaction, `load_sql`; finding out how an a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
-from fastetl.columns import SYSTEM_COLUMNS, Column
+from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.text import (
@@ -29,6 +30,10 @@ from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 STAGED = '"fastetl_staged"'
 FILES = '"fastetl_files"'
 WINNERS = '"fastetl_winners"'
+
+COPY_NULL = r"\N"
+"""COPY's own marker, where NULL AS is left out (Redshift Database Developer Guide, "Data conversion parameters"). It is
+not written into SQL: a literal escapes what follows a backslash, so that COPY might look for an N."""
 
 _COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
 
@@ -164,7 +169,8 @@ def tombstone_sql(
     kept = {"_key", "_file", *(column.name for column in _key_columns(pipeline))}
     if "REMOVE" in pipeline.kept_deletes:
         kept.update(names)
-    forgotten = tombstone | {name: "NULL" for name in names if name not in {*tombstone, *kept}}
+    types = dict(pipeline.layout.columns)
+    forgotten = tombstone | {name: f"CAST(NULL AS {types[name]})" for name in names if name not in {*tombstone, *kept}}
     logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
     emptied = forgotten | dict.fromkeys(former_columns, "NULL")
     changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in emptied.items())
@@ -184,19 +190,25 @@ def tombstone_sql(
     return build_statements(f"{pipeline.name}/{epoch}", steps)
 
 
-def load_errors_sql(query_id: int) -> tuple[Statement, ...]:
+def load_errors_sql(query_id: int, data_url: str, since: datetime) -> tuple[Statement, ...]:
     """Build the statement that asks which files a failed COPY blames.
 
-    Source of the columns: Amazon Redshift Database Developer Guide, "SYS_LOAD_ERROR_DETAIL". The message may quote a
-    value: it goes into the ledger, and into no log.
+    Rows are found by the query's id, or by the pipeline's files and the time: on a provisioned cluster the Data API and
+    SYS_LOAD_ERROR_DETAIL number queries differently. Source of the columns: Amazon Redshift Database Developer Guide,
+    "SYS_LOAD_ERROR_DETAIL". The message may quote a value: it goes into the ledger, and into no log.
 
     Args:
-        query_id: of the COPY, as Redshift numbers it.
+        query_id: the Data API's, of the COPY.
+        data_url: what the addresses of the pipeline's files begin with.
+        since: when the attempt began, or a little earlier; UTC, as the view's `start_time`.
     """
+    begins = f'LEFT("file_name", {len(data_url):d}) = {quote_literal(data_url)}'
+    moment = quote_literal(since.strftime("%Y-%m-%d %H:%M:%S"))
     sql = (
         'SELECT DISTINCT TRIM("file_name") AS "file_name", "line_number", TRIM("column_name") AS "column_name",'
         ' "error_code", TRIM("error_message") AS "error_message"'
-        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d} ORDER BY 1, 2'
+        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
+        f' OR ("start_time" >= CAST({moment} AS TIMESTAMP) AND {begins}) ORDER BY 1, 2'
     )
     return build_statements(str(query_id), [("load_errors", sql)])
 
@@ -244,7 +256,7 @@ def _is_batch(batch_id: str) -> str:
 
 def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:
     columns = (("file_id", FILE_ID), ("row_count", COUNT))
-    plain = Layout(columns, delimiter=",", compression="none", null_marker=r"\N", encoder=0)
+    plain = Layout(columns, delimiter=",", compression="none", null_marker=COPY_NULL, encoder=0)
     return [
         ("stage_files", f"CREATE TEMP TABLE {FILES} ({define_columns(columns)})"),
         ("copy_files", _copy(pipeline, FILES, ["file_id", "row_count"], files_url, plain, manifest=False)),
@@ -254,12 +266,13 @@ def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:
 def _copy(pipeline: Pipeline, into: str, columns: list[str], url: str, layout: Layout, *, manifest: bool = True) -> str:
     role = pipeline.redshift.iam_role
     delimiter = r"\t" if layout.delimiter == "\t" else layout.delimiter
+    null_as = "" if layout.null_marker == COPY_NULL else f" NULL AS {quote_literal(layout.null_marker)}"
     return (
         f"COPY {into} ({list_names(columns)}) FROM {quote_literal(url)}"
         f" IAM_ROLE {'default' if role == 'default' else quote_literal(role)}"
         f"{' MANIFEST' if manifest else ''}"
         f" FORMAT AS CSV QUOTE AS '\"' DELIMITER {quote_literal(delimiter)}{_COMPRESSION[layout.compression]}"
-        f" NULL AS {quote_literal(layout.null_marker)} TIMEFORMAT 'auto' DATEFORMAT 'auto'"
+        f"{null_as} TIMEFORMAT 'auto' DATEFORMAT 'auto'"
         " COMPUPDATE OFF STATUPDATE OFF MAXERROR 0"
     )
 
@@ -290,33 +303,30 @@ def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 
 
 def _merge_into_mirror(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    mirror, names = quote_table(pipeline), _shared(pipeline, load.layout)
-    keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
-    # A tombstone keeps its key and version and forgets the item, unless the pipeline keeps what was deleted.
-    forgets = f'"ranked"."_deleted"{_unless_kept(pipeline)}'
-    values = ", ".join(
-        _unless(forgets, name) if name not in keeps else f'"ranked".{quote_identifier(name)}' for name in names
-    )
+    mirror, layout, names = quote_table(pipeline), load.layout, _shared(pipeline, load.layout)
     ranked = _ranked(names, partition="_key", order='"_version" DESC, "_file"')
-    winners = (
-        f'CREATE TEMP TABLE {WINNERS} DISTSTYLE KEY DISTKEY ("_key") AS SELECT {values}'
+    # Every column has a type: of the files, or of the configuration where this layout does not have the column yet.
+    # What it lacks stays NULL: the older value belongs to an older version.
+    types = {**dict(pipeline.layout.columns), **{name: kind for name, kind in layout.columns if name in names}}
+    create = f'CREATE TEMP TABLE {WINNERS} ({define_columns(tuple(types.items()))}) DISTSTYLE KEY DISTKEY ("_key")'
+    fill = (
+        f"INSERT INTO {WINNERS} ({list_names(names)}) SELECT {_forgetting_deleted(pipeline, types, names)}"
         f' FROM ({ranked}) AS "ranked"'
         f' LEFT JOIN {mirror} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
         ' WHERE "ranked"."_rank" = 1 AND ("mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version")'
         # What is older than a resync was known to it: a key that it did not find stays gone.
         f' AND "ranked"."_version" >= (SELECT COALESCE(MAX("floor"), \'\') FROM {quote_table(pipeline, "_resyncs")})'
     )
-    # A column that this layout does not have yet becomes NULL: the older value belongs to an older version.
-    every = [name for name, _ in pipeline.layout.columns]
-    source = {name: f"{WINNERS}.{quote_identifier(name)}" if name in names else "NULL" for name in every}
+    source = {name: f"{WINNERS}.{quote_identifier(name)}" for name in types}
     updates = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in source.items() if name != "_key")
     merge = (
         f'MERGE INTO {mirror} USING {WINNERS} ON {quote_identifier(pipeline.target)}."_key" = {WINNERS}."_key"'
         f" WHEN MATCHED THEN UPDATE SET {updates}"
-        f" WHEN NOT MATCHED THEN INSERT ({list_names(every)}) VALUES ({', '.join(source.values())})"
+        f" WHEN NOT MATCHED THEN INSERT ({list_names(list(types))}) VALUES ({', '.join(source.values())})"
     )
     return [
-        ("winners", winners),
+        ("stage_winners", create),
+        ("winners", fill),
         ("merge", merge),
         *_empty_former_columns(mirror, load.former_columns),
         ("drop_winners", f"DROP TABLE {WINNERS}"),
@@ -337,14 +347,19 @@ def _empty_former_columns(mirror: str, columns: tuple[str, ...]) -> list[tuple[s
     return [("former_columns", sql)]
 
 
-def _unless(forgets: str, name: str) -> str:
-    quoted = quote_identifier(name)
-    return f'CASE WHEN {forgets} THEN NULL ELSE "ranked".{quoted} END AS {quoted}'
-
-
-def _unless_kept(pipeline: Pipeline) -> str:
+def _forgetting_deleted(pipeline: Pipeline, types: Mapping[str, RedshiftType], names: list[str]) -> str:
+    """Build the staged columns: a tombstone keeps key and version, and forgets the item unless deletes are kept."""
+    keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
     operations = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
-    return f' AND "ranked"."_op" NOT IN ({operations})' if operations else ""
+    forgets = '"ranked"."_deleted"' + (f' AND "ranked"."_op" NOT IN ({operations})' if operations else "")
+    values = {name: f'"ranked".{quote_identifier(name)}' for name in names}
+    return ", ".join(
+        value
+        if name in keeps
+        # Cast to the type that the staged column has already: a CASE may not keep it.
+        else f"CAST(CASE WHEN {forgets} THEN NULL ELSE {value} END AS {types[name]})"
+        for name, value in values.items()
+    )
 
 
 def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:

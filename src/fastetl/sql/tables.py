@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import msgspec
+
 from fastetl.columns import RedshiftType
-from fastetl.config import ALL, Output, Pipeline, Storage
+from fastetl.config import ALL, Grantee, Output, Pipeline, Storage
 from fastetl.identifiers import fold
 from fastetl.sql.text import (
     BATCH_ID,
@@ -14,26 +18,187 @@ from fastetl.sql.text import (
     build_statements,
     define_columns,
     list_names,
+    name_grantee,
     quote_identifier,
     quote_literal,
     quote_table,
 )
 
 
+class Bookkeeping(msgspec.Struct, frozen=True):
+    """One of the tables beside the target in which loads say what they have done."""
+
+    suffix: str
+    columns: tuple[tuple[str, RedshiftType], ...]
+    rights: tuple[str, ...]
+    """What a load does with it."""
+
+
+# Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
+BOOKKEEPING = (
+    Bookkeeping("_gate", (("n", COUNT),), ("SELECT", "UPDATE")),
+    Bookkeeping(
+        "_loads",
+        (
+            ("batch_id", BATCH_ID), ("attempt", COUNT), ("manifest_checksum", BATCH_ID),
+            ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT),
+        ),
+        ("SELECT", "INSERT"),
+    ),
+    Bookkeeping(
+        "_load_files",
+        (("file_id", FILE_ID), ("batch_id", BATCH_ID), ("row_count", COUNT), ("loaded_at", MOMENT)),
+        ("SELECT", "INSERT"),
+    ),
+    Bookkeeping("_fences", (("batch_id", BATCH_ID), ("attempt", COUNT), ("fenced_at", MOMENT)), ("SELECT", "INSERT")),
+    Bookkeeping("_resyncs", (("epoch", COUNT), ("floor", BATCH_ID), ("resynced_at", MOMENT)), ("SELECT",)),
+)  # fmt: skip
+
+
+class Target(NamedTuple):
+    """A table with the pipeline's columns."""
+
+    suffix: str
+    rights: tuple[str, ...]
+    """What a load does with it: MERGE takes SELECT, and what its clauses do (Redshift Database Developer Guide, MERGE);
+    deletes are rows, so that nobody needs DELETE."""
+
+
+TARGETS: dict[Output, Target] = {
+    "mirror": Target("", ("SELECT", "INSERT", "UPDATE")),
+    "log": Target("_log", ("SELECT", "INSERT")),
+}
+
+SORTED_BY = {"mirror": "_key", "log": "_changed_at"}
+"""The column that sorts a table where nothing else is said."""
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+
+
+def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statements that create what a pipeline needs in the warehouse; running them again loses nothing.
+
+    There may be more statements than fit one transaction: they may be handed over in pieces.
+
+    Args:
+        pipeline: its target, outputs and columns.
+    """
+    views = (statement for name in view_names(pipeline) for statement in view_sql(pipeline, name))
+    return (*tables_sql(pipeline), *views)
+
+
+def tables_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statements that create the schema and every table that is not there.
+
+    Args:
+        pipeline: its target, outputs and columns.
+    """
+    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
+    steps += [
+        (
+            output,
+            f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, TARGETS[output].suffix)}"
+            f" ({define_columns(pipeline.layout.columns, storage.encode)}){build_keys(storage, SORTED_BY[output])}",
+        )
+        for output, storage in pipeline.storages.items()
+    ]
+    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
+    return build_statements(pipeline.name, steps)
+
+
+def view_sql(pipeline: Pipeline, name: str) -> tuple[Statement, ...]:
+    """Build the statement that creates a view, or replaces it by one with the same columns, which keeps its grants.
+
+    Views are late-binding: they hold no table back (Redshift Database Developer Guide, CREATE VIEW).
+
+    Args:
+        pipeline: that has the view.
+        name: one of `view_names`.
+    """
+    return build_statements(pipeline.name, [(name[1:], f"CREATE OR REPLACE {_view(pipeline, name)}")])
+
+
+def replace_view_sql(pipeline: Pipeline, name: str, readers: tuple[Grantee, ...]) -> tuple[Statement, ...]:
+    """Build the one transaction that gives a view other columns, and grants it to whom it was granted before.
+
+    CREATE OR REPLACE VIEW keeps to the columns that a view has (Redshift Database Developer Guide, CREATE VIEW).
+
+    Args:
+        pipeline: that has the view.
+        name: one of `view_names`.
+        readers: who may read the view now.
+    """
+    view = quote_table(pipeline, name)
+    steps = [("drop_view", f"DROP VIEW {view}"), (name[1:], f"CREATE {_view(pipeline, name)}")]
+    steps += [("grant", f"GRANT SELECT ON {view} TO {name_grantee(reader)}") for reader in readers]
+    return build_statements(pipeline.name, steps)
+
+
+def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Build the statement that adds a column to a table.
+
+    One column at a time (Redshift Database Developer Guide, ALTER TABLE).
+
+    Args:
+        pipeline: that has the table.
+        name: one of `target_names`.
+        column: the new column's name.
+        kind: its type.
+    """
+    storage = pipeline.log if name == f"{pipeline.target}{TARGETS['log'].suffix}" else pipeline.mirror
+    encode = {known: encoding for known, encoding in storage.encode.items() if fold(known) == fold(column)}
+    return f"ALTER TABLE {_in_schema(pipeline, name)} ADD COLUMN {define_columns(((column, kind),), encode)}"
+
+
+def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
+    """Build the statement that lengthens a VARCHAR column: the one change of type that Redshift makes in place.
+
+    Not inside a transaction (Redshift Database Developer Guide, ALTER TABLE).
+
+    Args:
+        pipeline: that has the table.
+        name: one of `target_names`.
+        column: the column's name.
+        kind: its new type.
+    """
+    return f"ALTER TABLE {_in_schema(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
 def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Build the statement that asks which columns mirror and log have (SVV_COLUMNS, Redshift Database Developer Guide).
+    """Build the statement that asks which columns mirror and log have.
 
     Args:
         pipeline: that has the tables.
     """
-    # As the catalog has them.
-    schema, *names = (quote_literal(fold(name)) for name in (pipeline.schema, *target_names(pipeline)))
+    return _columns_sql(pipeline, "table_columns", target_names(pipeline))
+
+
+def view_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that asks which columns the views have.
+
+    Args:
+        pipeline: that has the views.
+    """
+    return _columns_sql(pipeline, "view_columns", [pipeline.target + name for name in view_names(pipeline)])
+
+
+def _columns_sql(pipeline: Pipeline, step: str, relations: list[str]) -> tuple[Statement, ...]:
+    # SVV_COLUMNS has tables and late-binding views, their names as the catalog has them (Redshift Database Developer
+    # Guide, SVV_COLUMNS).
+    schema, *names = (quote_literal(fold(name)) for name in (pipeline.schema, *relations))
     sql = (
         'SELECT "table_name", "column_name", "data_type", "character_maximum_length", "numeric_precision",'
         f' "numeric_scale" FROM "svv_columns" WHERE "table_schema" = {schema} AND "table_name" IN ({", ".join(names)})'
         ' ORDER BY "table_name", "ordinal_position"'
     )
-    return build_statements(pipeline.name, [("table_columns", sql)])
+    return build_statements(pipeline.name, [(step, sql)])
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
 
 
 def target_names(pipeline: Pipeline) -> list[str]:
@@ -42,83 +207,29 @@ def target_names(pipeline: Pipeline) -> list[str]:
     Args:
         pipeline: its target and outputs.
     """
-    suffixes = {"mirror": "", "log": "_log"}
-    return [pipeline.target + suffix for output, suffix in suffixes.items() if output in pipeline.outputs]
+    return [pipeline.target + table.suffix for output, table in TARGETS.items() if output in pipeline.outputs]
 
 
-def add_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Build the statement that adds a column to a table.
-
-    Args:
-        pipeline: that has the table.
-        name: one of `target_names`.
-        column: the new column's name.
-        kind: its type.
-    """
-    # `_log` is what the log's name adds to the target's (`target_names`).
-    storage = pipeline.log if name == f"{pipeline.target}_log" else pipeline.mirror
-    encode = {known: encoding for known, encoding in storage.encode.items() if fold(known) == fold(column)}
-    return f"ALTER TABLE {_beside(pipeline, name)} ADD COLUMN {define_columns(((column, kind),), encode)}"
-
-
-def widen_column_sql(pipeline: Pipeline, name: str, column: str, kind: RedshiftType) -> str:
-    """Build the statement that lengthens a VARCHAR column: the one change of type that Redshift makes in place.
+def view_names(pipeline: Pipeline) -> list[str]:
+    """List what the names of the pipeline's views add to the target's.
 
     Args:
-        pipeline: that has the table.
-        name: one of `target_names`.
-        column: the column's name.
-        kind: its new type.
+        pipeline: its outputs, and whether it keeps deletes.
     """
-    return f"ALTER TABLE {_beside(pipeline, name)} ALTER COLUMN {quote_identifier(column)} TYPE {kind}"
+    mirror, log = ("mirror" in pipeline.outputs, "log" in pipeline.outputs)
+    views = {"_current": mirror, ALL: bool(pipeline.kept_deletes), "_history": log}
+    return [name for name, is_there in views.items() if is_there]
 
 
-def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Build the statements that create what a pipeline needs in the warehouse; running them again loses nothing.
+def view_columns(pipeline: Pipeline, name: str) -> list[str]:
+    """List the columns of a view, in order.
 
     Args:
-        pipeline: its target, outputs and columns.
+        pipeline: that has the view.
+        name: one of `view_names`.
     """
-    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
-    if "mirror" in pipeline.outputs:
-        steps += [
-            (
-                "mirror",
-                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline)} ({_define(pipeline, 'mirror')})"
-                f"{build_keys(pipeline.mirror, '_key')}",
-            ),
-            # CREATE OR REPLACE VIEW cannot change a view's columns.
-            ("drop_current", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_current')}"),
-            ("current", _view(pipeline, "_current", 'NOT "_deleted"')),
-        ]
-    if pipeline.kept_deletes:
-        kept = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
-        steps += [
-            ("drop_all", f"DROP VIEW IF EXISTS {quote_table(pipeline, ALL)}"),
-            ("all", _view(pipeline, ALL, f'NOT "_deleted" OR "_op" IN ({kept})')),
-        ]
-    if "log" in pipeline.outputs:
-        steps += [
-            (
-                "log",
-                f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, '_log')} ({_define(pipeline, 'log')})"
-                f"{build_keys(pipeline.log, '_changed_at')}",
-            ),
-            ("drop_history", f"DROP VIEW IF EXISTS {quote_table(pipeline, '_history')}"),
-            ("history", _history_view(pipeline)),
-        ]
-    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
-    readable = [
-        *(["_current"] if "mirror" in pipeline.outputs else []),
-        *([ALL] if pipeline.kept_deletes else []),
-        *(["_log", "_history"] if "log" in pipeline.outputs else []),
-    ]
-    steps += [
-        ("grant", f"GRANT SELECT ON {quote_table(pipeline, suffix)} TO {quote_identifier(reader)}")
-        for reader in pipeline.redshift.grant_to
-        for suffix in readable
-    ]
-    return build_statements(pipeline.name, steps)
+    more = ["_valid_from", "_valid_to"] if name == "_history" else []
+    return [*(column for column, _ in pipeline.layout.columns), *more]
 
 
 def build_keys(storage: Storage, sorted_by: str) -> str:
@@ -136,49 +247,40 @@ def build_keys(storage: Storage, sorted_by: str) -> str:
     return f" DISTSTYLE {storage.diststyle}{distkey}{sortkey}"
 
 
-def _define(pipeline: Pipeline, output: Output) -> str:
-    return define_columns(pipeline.layout.columns, pipeline.storages[output].encode)
-
-
-def _beside(pipeline: Pipeline, name: str) -> str:
+def _in_schema(pipeline: Pipeline, name: str) -> str:
     return f"{quote_identifier(pipeline.schema)}.{quote_identifier(name)}"
 
 
-def _view(pipeline: Pipeline, suffix: str, condition: str) -> str:
-    names = [name for name, _ in pipeline.layout.columns]
-    view = quote_table(pipeline, suffix)
-    return f"CREATE VIEW {view} AS SELECT {list_names(names)} FROM {quote_table(pipeline)} WHERE {condition}"
+def _view(pipeline: Pipeline, name: str) -> str:
+    query = _history_query(pipeline) if name == "_history" else _mirror_query(pipeline, name)
+    return f"VIEW {quote_table(pipeline, name)} AS {query} WITH NO SCHEMA BINDING"
 
 
-def _history_view(pipeline: Pipeline) -> str:
+def _mirror_query(pipeline: Pipeline, name: str) -> str:
+    kept = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
+    unless_kept = f' OR "_op" IN ({kept})' if name == ALL else ""
+    names = list_names(view_columns(pipeline, name))
+    return f'SELECT {names} FROM {quote_table(pipeline)} WHERE NOT "_deleted"{unless_kept}'
+
+
+def _history_query(pipeline: Pipeline) -> str:
     # Ordered by version, not by time: DynamoDB's times are whole seconds, and changes may arrive in any order.
-    names = [name for name, _ in pipeline.layout.columns]
+    names = list_names([name for name, _ in pipeline.layout.columns])
     until = 'LEAD("_changed_at") OVER (PARTITION BY "_key" ORDER BY "_version")'
     return (
-        f"CREATE VIEW {quote_table(pipeline, '_history')} AS"
-        f' SELECT {list_names(names)}, "_valid_from", "_valid_to"'
-        f' FROM (SELECT {list_names(names)}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
+        f'SELECT {names}, "_valid_from", "_valid_to"'
+        f' FROM (SELECT {names}, "_changed_at" AS "_valid_from", {until} AS "_valid_to"'
         f' FROM {quote_table(pipeline, "_log")}) AS "versions" WHERE NOT "_deleted"'
     )
 
 
 def _bookkeeping(pipeline: Pipeline) -> list[str]:
-    # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
     gate = quote_table(pipeline, "_gate")
-    tables = {
-        "_loads": (
-            ("batch_id", BATCH_ID), ("attempt", COUNT), ("manifest_checksum", BATCH_ID),
-            ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT),
-        ),
-        "_load_files": (("file_id", FILE_ID), ("batch_id", BATCH_ID), ("row_count", COUNT), ("loaded_at", MOMENT)),
-        "_fences": (("batch_id", BATCH_ID), ("attempt", COUNT), ("fenced_at", MOMENT)),
-        "_resyncs": (("epoch", COUNT), ("floor", BATCH_ID), ("resynced_at", MOMENT)),
-    }  # fmt: skip
-    return [
-        f'CREATE TABLE IF NOT EXISTS {gate} ("n" BIGINT)',
-        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0',
-        *(
-            f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, suffix)} ({define_columns(columns)})"
-            for suffix, columns in tables.items()
-        ),
+    creates = [
+        f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, table.suffix)} ({define_columns(table.columns)})"
+        for table in BOOKKEEPING
     ]
+    row = (
+        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0'
+    )
+    return [*creates, row]

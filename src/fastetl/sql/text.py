@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fastetl.columns import RedshiftType
-from fastetl.config import Pipeline
+from fastetl.config import Grantee, Pipeline
 from fastetl.identifiers import fold
 
 _NOTHING: Mapping[str, str] = {}
@@ -49,8 +49,8 @@ def quote_identifier(name: str) -> str:
 def quote_literal(text: str) -> str:
     r"""Quote a text that fastetl made for SQL.
 
-    Redshift, unlike standard SQL, lets a backslash escape; nothing that fastetl writes needs one, but for the customary
-    null marker `\N` and the tab, which COPY spells `\t`.
+    Redshift, unlike standard SQL, lets a backslash escape what follows (Redshift Database Developer Guide,
+    QUOTE_LITERAL): none is sent, but for the tab, which is the same with and without it: `\t`.
 
     Args:
         text: made by fastetl, never by an item.
@@ -58,7 +58,7 @@ def quote_literal(text: str) -> str:
     Raises:
         ValueError: the text holds NUL or a backslash.
     """
-    if "\x00" in text or ("\\" in text and text not in {r"\N", r"\t"}):
+    if "\x00" in text or ("\\" in text and text != r"\t"):
         raise ValueError("a literal holds neither NUL nor backslash")
     return "'" + text.replace("'", "''") + "'"
 
@@ -71,6 +71,16 @@ def quote_table(pipeline: Pipeline, suffix: str = "") -> str:
         suffix: of the table beside it, like `_log`.
     """
     return f"{quote_identifier(pipeline.schema)}.{quote_identifier(pipeline.target + suffix)}"
+
+
+EVERYBODY = Grantee("group", "public")
+
+
+def name_grantee(grantee: Grantee) -> str:
+    """Name somebody in GRANT: `ROLE` a role, `GROUP` a group, a user by the name alone."""
+    if grantee == EVERYBODY:
+        return "PUBLIC"
+    return f"{'' if grantee.kind == 'user' else grantee.kind.upper() + ' '}{quote_identifier(grantee.name)}"
 
 
 def build_statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:

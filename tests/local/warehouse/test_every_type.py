@@ -24,7 +24,7 @@ from fastetl.local.compare import compare
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
-from fastetl.operate.schema import SchemaReader
+from fastetl.operate import Catalog
 from fastetl.operate.schema import compare as compare_tables
 from fastetl.sql.load import Load, load_sql
 from fastetl.sql.tables import ddl_sql
@@ -125,6 +125,6 @@ async def test_the_catalog_names_every_type_as_it_was_declared(warehouse: Wareho
     client = await aws.client("redshift-data", endpoint_url=warehouse.server.endpoint_url)
     edge = aws_redshift.Warehouse(client, RedshiftTarget(workgroup="local"))
     deployment = make_deployment(Config("b", "l", (PIPELINE,)), PIPELINE, None, None, edge)
-    tables = await SchemaReader(deployment).tables()
+    tables = await Catalog(deployment).tables()
     assert set(tables) == {"types", "types_log"}
     assert compare_tables(PIPELINE, tables) == ()
