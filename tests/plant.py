@@ -24,14 +24,22 @@ from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.load.loader import Loader, Step
+from fastetl.local.warehouse import Caller
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.model import FileItem, Layout
-from fastetl.sql.tables import ddl_sql
+from fastetl.operate import SchemaWriter
 from fastetl.sql.text import Statement
 from fastetl.versions import build_version
 from tests.conftest import CREDENTIALS, Aws
 from tests.deployments import make_deployment
+
+LOADER = Caller(
+    "arn:aws:sts::123456789012:assumed-role/stack-CoordinatorRole/stack-Coordinator",
+    "IAMR:stack-CoordinatorRole",
+    session_only=True,
+)
+CALLERS = {"coordinator": LOADER}
 
 LABEL = "2026-01-01T00:00:00.000"
 
@@ -50,7 +58,7 @@ def make_pipeline(**changes: Any) -> Pipeline:
             Column("note", ("note",), RedshiftType.parse("VARCHAR(20)")),
         ),
         "load": LoadPolicy(max_bytes=1),
-        "redshift": RedshiftTarget(workgroup="local"),
+        "redshift": RedshiftTarget(workgroup="local", load_user=LOADER.database_user),
     }
     return Pipeline(**(known | changes))
 
@@ -74,13 +82,13 @@ class Change(msgspec.Struct):
     def event_id(self) -> str:
         return f"event-{self.sequence}"
 
-    def row(self, file_id: str, columns: list[str]) -> list[str]:
+    def row(self, file_id: str, columns: list[str], null: str) -> list[str]:
         gone = self.op == "REMOVE"
         values = {
             "_key": f"N={self.id};", "_version": build_version(self.epoch, LABEL, str(self.sequence)), "_op": self.op,
             "_event_id": self.event_id, "_changed_at": f"{self.changed_at}.000000", "_deleted": str(gone).lower(),
-            "_file": file_id, "id": str(self.id), "amount": r"\N" if gone else self.amount,
-            "note": r"\N" if gone else self.note,
+            "_file": file_id, "id": str(self.id), "amount": null if gone else self.amount,
+            "note": null if gone else self.note,
         }  # fmt: skip
         return [values[name] for name in columns]
 
@@ -88,10 +96,21 @@ class Change(msgspec.Struct):
 class Plant:
     """A pipeline with everything it needs, and a clock that is moved by hand."""
 
-    def __init__(self, config: Config, bucket: Bucket, ledger: Ledger, server: WarehouseServer, client: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        bucket: Bucket,
+        ledger: Ledger,
+        server: WarehouseServer,
+        client: Any,
+        coordinator: Any,
+    ) -> None:
         self.config, self.bucket, self.ledger, self.server = config, bucket, ledger, server
         self.now = time.time()
         self.warehouse = Warehouse(client, config.pipelines[0].redshift)
+        """As an operator, who owns the tables."""
+        self.loading = Warehouse(coordinator, config.pipelines[0].redshift)
+        """As the coordinator, with what was granted to it."""
         self.source: Any = SourceTable(ledger._client, "orders")
         self.loader = self.new_loader()
 
@@ -107,7 +126,7 @@ class Plant:
         )
 
     def new_loader(self, **changes: Any) -> Loader:
-        return Loader(self.deployment(**changes))
+        return Loader(msgspec.structs.replace(self.deployment(**changes), warehouse=self.loading))
 
     async def put(self, *changes: Change, layout: Layout | None = None, rows: int = -1) -> str:
         layout = layout or self.pipeline.layout
@@ -115,7 +134,9 @@ class Plant:
         file_id = hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
         text = io.StringIO()
         columns = [name for name, _ in layout.columns]
-        csv.writer(text, lineterminator="\n").writerows(change.row(file_id, columns) for change in changes)
+        csv.writer(text, lineterminator="\n").writerows(
+            change.row(file_id, columns, layout.null_marker) for change in changes
+        )
         body = gzip.compress(text.getvalue().encode(), mtime=0)
         key = keys.data_key("", self.pipeline.name, LABEL, "2026-01-01 00", file_id, "gzip")
         layout_key = keys.layout_key("", self.pipeline.name, layout.layout_id)
@@ -174,14 +195,14 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
     blocking = boto3.client("s3", endpoint_url=aws.endpoint_url, **CREDENTIALS)
 
     async def make(**changes: Any) -> Plant:
-        server = WarehouseServer(DuckDBEngine(), blocking, time.time)
+        server = WarehouseServer(DuckDBEngine(), blocking, time.time, callers=CALLERS)
         await server.start()
         servers.append(server)
         name = await aws.new_bucket()
         ledger = await aws.new_ledger()
         config = Config(name, ledger.table, (make_pipeline(**changes),))
-        client = await aws.client("redshift-data", endpoint_url=server.endpoint_url)
-        plant = Plant(config, Bucket(await aws.client("s3"), name), ledger, server, client)
+        clients = await warehouse_clients(aws, server)
+        plant = Plant(config, Bucket(await aws.client("s3"), name), ledger, server, *clients)
         await create_tables(plant)
         return plant
 
@@ -191,5 +212,15 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
     blocking.close()
 
 
+async def warehouse_clients(aws: Aws, server: WarehouseServer) -> tuple[Any, Any]:
+    """An operator's client of the Data API, and the coordinator's."""
+    keys = (CREDENTIALS["aws_access_key_id"], *CALLERS)
+    operator, coordinator = [
+        await aws.client("redshift-data", endpoint_url=server.endpoint_url, aws_access_key_id=key) for key in keys
+    ]
+    return operator, coordinator
+
+
 async def create_tables(plant: Plant) -> None:
-    await plant.warehouse.run(ddl_sql(plant.pipeline), name="ddl", token=("ddl", time.time_ns()))
+    applied = await SchemaWriter(plant.deployment()).apply()
+    assert applied.problems == []

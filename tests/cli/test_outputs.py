@@ -68,11 +68,17 @@ def test_a_stack_that_is_not_there_is_a_problem(moto_url: str) -> None:
 def test_the_command_line_reads_what_the_functions_are_given() -> None:
     template = read_template()
     given = template["Globals"]["Function"]["Environment"]["Variables"]
-    named = {"Bucket": "BucketName", "Ledger": "LedgerTable", "CopyRole.Arn": "CopyRoleOfThisStack"}
+    named = {
+        "Bucket": "BucketName",
+        "Ledger": "LedgerTable",
+        "CopyRole.Arn": "CopyRoleOfThisStack",
+        "IAMR:${CoordinatorRole}": "LoadUser",
+    }
     expected = {
         (named.get(name, name), variable)
         for variable in ENVIRONMENT.values()
         for _, reference in alternatives(given[variable])
+        if reference
         for name in reference.values()
     }
     assert {*PARAMETERS.items(), *OUTPUTS.items()} == expected
@@ -81,4 +87,5 @@ def test_the_command_line_reads_what_the_functions_are_given() -> None:
         "BucketName": {"Ref": "Bucket"},
         "LedgerTable": {"Ref": "Ledger"},
         "CopyRoleOfThisStack": {"GetAtt": "CopyRole.Arn"},
+        "LoadUser": {"Sub": "IAMR:${CoordinatorRole}"},
     }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
+from fastetl.operate import Catalog
 from fastetl.operate.preflight import Preflight
 from tests.conftest import Aws
-from tests.plant import Plant
+from tests.plant import LOADER, Plant, create_tables
 
 
 async def look(plant: Plant, aws: Aws, **changes: Any) -> dict[str, tuple[str, str]]:
@@ -80,3 +82,63 @@ async def test_a_pipeline_with_a_long_name_is_tried_as_any_other(make_plant: Any
     plant = await make_plant(name="p" * 64)
     for _ in range(2):
         assert (await look(plant, aws, table=table))["COPY from the bucket"] == ("", "")
+
+
+async def test_the_rights_asked_for_are_those_of_the_user_that_loads(make_plant: Any, aws: Aws, table: str) -> None:
+    plant = await make_plant()
+    user, what = LOADER.database_user, f"rights of {LOADER.database_user}"
+    assert (await look(plant, aws, table=table))[what] == ("", "")
+    await plant.execute(f'REVOKE UPDATE ON "public"."orders_gate" FROM "{user}"')
+    found = await look(plant, aws, table=table)
+    assert found[what] == ('it has no UPDATE on table "public"."orders_gate"', "Run `fastetl ddl --apply`")
+    # This caller, who owns the tables, may do everything; that says nothing.
+    await plant.execute('UPDATE "public"."orders_gate" SET "n" = "n"')
+    await create_tables(plant)
+    assert (await look(plant, aws, table=table))[what] == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ({"load_user": "IAMR:elsewhere"}, "there is no user of this name"),
+        ({"load_user": ""}, "no user is named"),
+        ({"load_user": "", "secret_arn": "arn:aws:secretsmanager:us-east-1:1:secret:x"}, ""),
+    ],
+)
+async def test_who_loads_has_to_be_known_unless_it_is_this_caller(
+    make_plant: Any, aws: Aws, table: str, target: dict[str, str], problem: str
+) -> None:
+    plant = await make_plant()
+    redshift = msgspec.structs.replace(plant.pipeline.redshift, **target)
+    found = await look(plant, aws, table=table, redshift=redshift)
+    assert found[f"rights of {target['load_user'] or 'the user that loads'}"][0] == problem
+
+
+async def test_a_role_that_the_loading_user_may_not_take_is_told(
+    make_plant: Any, aws: Aws, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = await make_plant()
+    role = "arn:aws:iam::123456789012:role/copy"
+    redshift = msgspec.structs.replace(plant.pipeline.redshift, iam_role=role)
+    what = f"rights of {LOADER.database_user}"
+    assert (await look(plant, aws, table=table, redshift=redshift))[what] == ("", "")
+
+    async def no(_: Catalog) -> bool:
+        return False
+
+    monkeypatch.setattr(Catalog, "may_assume_role", no)
+    problem, remedy = (await look(plant, aws, table=table, redshift=redshift))[what]
+    assert (problem, f"GRANT ASSUMEROLE ON '{role}'" in remedy) == (f"it may not use {role}", True)
+
+
+async def test_a_bucket_of_another_region_is_refused(make_plant: Any, aws: Aws, table: str) -> None:
+    plant = await make_plant()
+    elsewhere = await aws.client("s3", region_name="eu-west-1")
+    await elsewhere.create_bucket(
+        Bucket="bucket-in-europe", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    plant.bucket = Bucket(elsewhere, "bucket-in-europe")
+    found = await look(plant, aws, table=table)
+    assert found["COPY from the bucket"] == (
+        "the bucket is in eu-west-1, the warehouse in us-east-1", "Deploy the stack in the warehouse's region"
+    )  # fmt: skip

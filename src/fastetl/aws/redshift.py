@@ -176,6 +176,11 @@ class Warehouse:
     async def run_pieces(self, statements: Sequence[Statement], *, name: str, token: Token) -> None:
         """Run any number of statements, as many at a time as one transaction takes; wait for each piece's end.
 
+        Args:
+            statements: in their order.
+            name: under which Redshift lists them.
+            token: what makes this call known again.
+
         Raises:
             WarehouseError: a piece failed; those before it are committed.
         """
@@ -184,6 +189,11 @@ class Warehouse:
 
     async def run_alone(self, statement: Statement, *, name: str, token: Token) -> str:
         """Run one statement in no transaction, as some have to be, wait for its end, and return its id.
+
+        Args:
+            statement: that runs.
+            name: under which Redshift lists it.
+            token: what makes this call known again.
 
         Raises:
             WarehouseError: it was not taken, or failed.

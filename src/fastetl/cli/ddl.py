@@ -1,4 +1,4 @@
-"""`fastetl ddl`: the SQL that a configuration asks for."""
+"""`fastetl ddl`: the SQL that a configuration asks for, printed or applied."""
 
 from __future__ import annotations
 
@@ -11,40 +11,62 @@ from fastetl.cli.options import command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
 
 if TYPE_CHECKING:
-    from fastetl.aws import Deployment
+    from collections.abc import Iterable
+
+    from fastetl.config import Pipeline
+    from fastetl.operate import Applied
 
 
 @command("ddl", extra="")
 @config_option
 @pipelines_option
-@click.option("--apply", is_flag=True, help="Run it in the warehouse.")
+@click.option("--apply", is_flag=True, help="Run it in the warehouse, as far as it is not there yet.")
 def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
-    """Running it again loses nothing: tables that exist stay as they are, views are replaced."""
-    from fastetl.cli.configuration import choose_pipelines, read_config
-    from fastetl.sql import ddl_sql
+    """Tables, views, and the grants for the user that loads and for those who read.
 
-    chosen = choose_pipelines(read_config(config, offline=not apply), pipeline)
+    With --apply, columns that the tables lack are added and VARCHAR columns lengthened as well. Nothing is lost by
+    running it again: tables that exist stay, and a view is replaced only where its columns change. Exit code 1 says
+    that something could not be done.
+    """
+    from fastetl.cli.configuration import choose_pipelines, read_config
+
     if apply:
         from fastetl.cli.deployments import run_each
+        from fastetl.operate import SchemaWriter
 
-        run_each(config, pipeline, apply_ddl)
-    elif not as_json:
-        click.echo("".join(f"{each.sql};\n\n" for one in chosen for each in ddl_sql(one)), nl=False)
+        applied = run_each(config, pipeline, lambda deployment: SchemaWriter(deployment).apply())
+        if as_json:
+            echo_json(list(applied.values()))
+        if tell_applied(applied.values()):
+            raise click.exceptions.Exit(1)
+        return
+    chosen = choose_pipelines(read_config(config, offline=True), pipeline)
     if as_json:
-        answers = [
-            {"pipeline": one.name, "applied": apply, "sql": [each.sql for each in ddl_sql(one)]} for one in chosen
-        ]
-        echo_json(answers)
+        echo_json([{"pipeline": one.name, "sql": list(_sql(one))} for one in chosen])
+    else:
+        click.echo("".join(f"{sql};\n\n" for one in chosen for sql in _sql(one)), nl=False)
 
 
-async def apply_ddl(deployment: Deployment) -> None:
-    """Create the tables of a pipeline that are not there, and replace its views."""
-    from fastetl.limits import MAX_STATEMENTS
-    from fastetl.sql import ddl_sql
+def tell_applied(applied: Iterable[Applied]) -> bool:
+    """Show what was done; tell whether something could not be."""
+    problems = False
+    for each in applied:
+        for change in each.changes:
+            tell(f"{each.pipeline}: {change}")
+        for problem in each.problems:
+            tell(f"{each.pipeline}: {problem}", colour="red")
+        if not each.problems:
+            tell(f"{each.pipeline}: tables, views and grants are as the configuration says")
+        problems = problems or bool(each.problems)
+    return problems
 
-    one = deployment.pipeline
-    sql = ddl_sql(one)
-    for n in range(0, len(sql), MAX_STATEMENTS):
-        token = ("ddl", deployment.new_name())
-        await deployment.warehouse.run(sql[n : n + MAX_STATEMENTS], name=f"fastetl/ddl/{one.name}", token=token)
-    tell(f"{one.name}: tables and views of {one.schema}.{one.target} are there")
+
+def _sql(pipeline: Pipeline) -> Iterable[str]:
+    from fastetl.sql import create_user_sql, ddl_sql, load_grants_sql, load_privileges, read_grants_sql
+
+    yield from (each.sql for each in ddl_sql(pipeline))
+    if pipeline.redshift.load_user:
+        (user,) = create_user_sql(pipeline)
+        yield f"-- Where there is no such user yet:\n-- {user.sql.splitlines()[-1]}"
+        yield from (each.sql for each in load_grants_sql(pipeline, load_privileges(pipeline)))
+    yield from (each.sql for each in read_grants_sql(pipeline))

@@ -23,6 +23,7 @@ PARAMETERS = {
 OUTPUTS = {
     "BucketName": "FASTETL_BUCKET",
     "LedgerTable": "FASTETL_LEDGER_TABLE",
+    "LoadUser": "FASTETL_REDSHIFT_LOAD_USER",
     "CopyRoleOfThisStack": "FASTETL_REDSHIFT_IAM_ROLE",
 }
 """Of `template.yaml`, and the variables that they become; an output wins over a parameter."""

@@ -12,7 +12,6 @@ from fastetl.cli.options import Finite, Subcommands, command, config_option, pip
 from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
-    from fastetl.aws import Deployment
     from fastetl.operate import SchemaDiff
 
 schema = Subcommands("schema", help=SENTENCES["schema"])
@@ -25,9 +24,9 @@ schema = Subcommands("schema", help=SENTENCES["schema"])
     "--hours", type=Finite(0, 87_600, min_open=True), default=24, show_default=True, metavar="HOURS",
     help="How far back files are looked at for values that did not fit.",
 )  # fmt: skip
-@click.option("--apply", is_flag=True, help="Add the missing columns to the tables, and replace the views.")
+@click.option("--apply", is_flag=True, help="Change tables, views and grants as the configuration says.")
 def diff(config: Path, pipeline: str, hours: float, *, apply: bool, as_json: bool) -> None:
-    """Compare configuration, tables and items, and print what mends a difference.
+    """Compare configuration, tables and items, and print or apply what mends a difference.
 
     SQL and lines for the configuration go to standard output, everything else to standard error. Exit code 1 says that
     there is something to mend.
@@ -38,24 +37,19 @@ def diff(config: Path, pipeline: str, hours: float, *, apply: bool, as_json: boo
 
     inline = "[[pipelines.columns]]" not in read_text(config)
     found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
-    if apply and any(each.missing_columns for each in found):
-        run_each(config, pipeline, _apply)
+    problems = False
+    if apply:
+        from fastetl.cli.ddl import tell_applied
+        from fastetl.operate import SchemaWriter
+
+        problems = tell_applied(run_each(config, pipeline, lambda one: SchemaWriter(one).apply()).values())
         found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
     if as_json:
         echo_json(list(found))
     for each in found if not as_json else ():
         _print(each, hours, inline=inline)
-    if any(each.needs_mending for each in found):
+    if problems or any(each.needs_mending for each in found):
         raise click.exceptions.Exit(1)
-
-
-async def _apply(deployment: Deployment) -> None:
-    from fastetl.cli.ddl import apply_ddl
-    from fastetl.operate import SchemaReader
-
-    for column in await SchemaReader(deployment).add_missing_columns():
-        tell(f"{deployment.pipeline.name}: added {column}")
-    await apply_ddl(deployment)
 
 
 def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
@@ -68,10 +62,8 @@ def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
     altering = [each.sql for each in found.differences if each.sql]
     for sql in altering:
         click.echo(f"{sql};")
-    if found.missing_columns:
-        tell("`fastetl schema diff --apply` adds the missing columns, and replaces the views.")
-    elif altering:
-        tell("Run these statements one by one, outside a transaction.")
+    if altering:
+        tell("`fastetl schema diff --apply` runs them one by one, and replaces the views.")
     if found.proposals:
         place = (
             f"the list `columns` of pipeline {found.pipeline}" if inline else f"pipeline {found.pipeline}, at its end"

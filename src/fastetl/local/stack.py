@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,9 +28,9 @@ import aioboto3
 import boto3
 import orjson
 
-from fastetl.aws import TABLE_SCHEMA, Bucket, Ledger, Warehouse
+from fastetl.aws import TABLE_SCHEMA, Bucket, Ledger, Warehouse, build_deployment
 from fastetl.config import Config, Pipeline, parse_config
-from fastetl.errors import ConfigError, Problem, StaleStepError
+from fastetl.errors import ConfigError, Problem, StaleStepError, WarehouseError
 from fastetl.local.functions import (
     EventSource,
     FailureDestination,
@@ -43,12 +44,20 @@ from fastetl.local.functions import (
 )
 from fastetl.local.kept import AWS, WAREHOUSE, KeptFolder, Positions
 from fastetl.local.moto_process import MotoProcess
-from fastetl.local.warehouse import DuckDBEngine, Engine, WarehouseServer
-from fastetl.sql import Statement, ddl_sql
+from fastetl.local.warehouse import ACCOUNT, Caller, DuckDBEngine, Engine, WarehouseServer
+from fastetl.operate import SchemaWriter
+from fastetl.sql import Statement
 
 REGION = "us-east-1"
 BUCKET, LEDGER_TABLE, WORKGROUP = "fastetl-local", "fastetl-ledger", "local"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
+COORDINATOR = Caller(
+    f"arn:aws:sts::{ACCOUNT}:assumed-role/local-CoordinatorRole/local-Coordinator",
+    "IAMR:local-CoordinatorRole",
+    session_only=True,
+)
+"""As whom the coordinator calls the Data API: a role of its own, with the rights that `fastetl ddl` grants."""
+_COORDINATOR_KEY = "coordinator"
 _SDK_CREDENTIALS: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": REGION}
 
 WAKE_UP_SECONDS = 1.0
@@ -133,8 +142,9 @@ class Embedded:
         self.endpoint_url = moto.endpoint_url
         blocking = boto3.client("s3", endpoint_url=self.endpoint_url, **_SDK_CREDENTIALS)
         self._stack.callback(blocking.close)
+        callers = {_COORDINATOR_KEY: COORDINATOR}
         engine = _build_engine(self._warehouse_kind, directory / WAREHOUSE if self._kept else None)
-        self._server = WarehouseServer(engine, blocking, time.time, self._completed)
+        self._server = WarehouseServer(engine, blocking, time.time, self._completed, callers=callers)
         await self._server.start(self._ports[1])
         self._stack.push_async_callback(self._server.stop)
         self.config: Config = parse_config(self._config_text, self._settings)
@@ -152,6 +162,7 @@ class Embedded:
             "FASTETL_CONFIG": str(self._config_path), **self._in_root(), **self._variables,
         }  # fmt: skip
         self.ingest = await self._function("ingest", environment)
+        environment |= {"AWS_ACCESS_KEY_ID": _COORDINATOR_KEY}
         self.coordinator = await self._function("coordinator", environment, concurrency=1)
         self._is_complete = True
 
@@ -219,6 +230,7 @@ class Embedded:
         return {
             "FASTETL_BUCKET": BUCKET,
             "FASTETL_LEDGER_TABLE": LEDGER_TABLE,
+            "FASTETL_REDSHIFT_LOAD_USER": COORDINATOR.database_user,
             "FASTETL_REDSHIFT_WORKGROUP": WORKGROUP,
         }
 
@@ -275,7 +287,7 @@ class Embedded:
                 ],
                 StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
             )
-        await self.run_sql(pipeline, ddl_sql(pipeline))
+        await self._make_tables(pipeline)
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
@@ -382,6 +394,14 @@ class Embedded:
             await asyncio.sleep(0.05)
 
     # --- the warehouse -------------------------------------------------------------------------------------------
+
+    async def _make_tables(self, pipeline: Pipeline) -> None:
+        clients = {"s3": self.s3, "dynamodb": self.dynamodb, "redshift-data": self.redshift}
+        deployment = build_deployment(
+            self.config, pipeline, clients, clock=time.time, new_name=lambda: uuid.uuid4().hex
+        )
+        if problems := (await SchemaWriter(deployment).apply()).problems:
+            raise WarehouseError("; ".join(problems))
 
     async def run_sql(self, pipeline: Pipeline, sql: tuple[Statement, ...]) -> list[list[dict[str, Any]]]:
         """Run statements in one transaction; give the rows of the last one, as the Data API's fields."""

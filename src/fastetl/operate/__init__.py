@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastetl.operate.account_experiments import Verdict, Verifier
+from fastetl.operate.catalog import Catalog
 from fastetl.operate.kinds import Kind, Kinds, find_kinds
 from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
@@ -11,8 +12,11 @@ from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
+from fastetl.operate.schema_writer import Applied, SchemaWriter
 
 __all__ = [
+    "Applied",
+    "Catalog",
     "Finding",
     "Kind",
     "Kinds",
@@ -25,6 +29,7 @@ __all__ = [
     "Reloader",
     "SchemaDiff",
     "SchemaReader",
+    "SchemaWriter",
     "Status",
     "Verdict",
     "Verifier",

@@ -139,7 +139,7 @@ class Verifier:
             await self._run(
                 f"COPY {table} FROM {quote_literal(f's3://{self._config.bucket}/{key}')}"
                 f" IAM_ROLE {'default' if role == 'default' else quote_literal(role)}"
-                f" FORMAT AS CSV{options} NULL AS '\\N'"
+                f" FORMAT AS CSV{options}"
             )
             return await self._rows(f'SELECT "n", {aggregate} FROM {table} GROUP BY "n" ORDER BY "n"')
         finally:

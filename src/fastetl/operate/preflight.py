@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.errors import FastetlError
-from fastetl.operate.schema import SchemaReader, compare
+from fastetl.errors import FastetlError, WarehouseError
+from fastetl.operate.catalog import Catalog
+from fastetl.operate.schema import compare
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 from fastetl.sql import copy_probe_sql
 
@@ -41,7 +43,7 @@ class Preflight:
         self._bucket = deployment.bucket
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
-        self._schema = SchemaReader(deployment)
+        self._catalog = Catalog(deployment)
         self._new_name = deployment.new_name
 
     async def look(self) -> list[Finding]:
@@ -51,6 +53,7 @@ class Preflight:
             (f"bucket {self._config.bucket}", self._look_at_bucket),
             (f"ledger {self._config.ledger_table}", self._look_at_ledger),
             (f"tables of {self._pipeline.schema}.{self._pipeline.target}", self._look_at_warehouse),
+            (f"rights of {self._pipeline.redshift.load_user or 'the user that loads'}", self._look_at_rights),
             ("COPY from the bucket", self._look_at_copy),
         ]
         findings: list[Finding] = []
@@ -101,11 +104,39 @@ class Preflight:
     async def _look_at_warehouse(self) -> list[Finding]:
         return [
             Finding(f"{each.table}.{each.column or '*'}", each.what, each.sql or each.remedy)
-            for each in compare(self._pipeline, await self._schema.tables())
+            for each in compare(self._pipeline, await self._catalog.tables())
             if each.sql or each.remedy
         ]
 
+    async def _look_at_rights(self) -> list[Finding]:
+        """Ask for the user that loads, who is not the one who asks."""
+        target = self._pipeline.redshift
+        what = f"rights of {target.load_user or 'the user that loads'}"
+        if not target.load_user:
+            # With a secret or a user of a cluster, this caller is the same user as the coordinator.
+            if target.secret_arn or target.db_user:
+                return []
+            remedy = "Set FASTETL_REDSHIFT_LOAD_USER, as `fastetl outputs` does, and run `fastetl ddl --apply`"
+            return [Finding(what, "no user is named", remedy)]
+        if not await self._catalog.has_load_user():
+            return [Finding(what, "there is no user of this name", "Run `fastetl ddl --apply`")]
+        found = [
+            Finding(what, f"it has no {each}", "Run `fastetl ddl --apply`")
+            for each in await self._catalog.missing_privileges()
+        ]
+        if target.iam_role != "default":
+            # Only a superuser may ask it for another; COPY itself shows it for this caller.
+            with contextlib.suppress(WarehouseError):
+                if not await self._catalog.may_assume_role():
+                    grant = f"GRANT ASSUMEROLE ON '{target.iam_role}' TO \"{target.load_user}\" FOR COPY"
+                    found.append(Finding(what, f"it may not use {target.iam_role}", f"As a superuser: {grant}"))
+        return found
+
     async def _look_at_copy(self) -> list[Finding]:
+        bucket_region, warehouse_region = await self._bucket.region(), self._warehouse.region
+        if bucket_region != warehouse_region:
+            where = f"the bucket is in {bucket_region}, the warehouse in {warehouse_region}"
+            return [Finding("COPY from the bucket", where, "Deploy the stack in the warehouse's region")]
         key = self._probe_key()
         await self._bucket.replace(key, b"probe,1\n")
         try:

@@ -90,7 +90,8 @@ class Reloader:
         Raises:
             StorageError, WarehouseError: it is not done; starting it again goes on.
         """
-        await self._run(ddl_sql(self._target), "ddl")
+        token = ("reload", self._deployment.new_name())
+        await self._deployment.warehouse.run_pieces(ddl_sql(self._target), name="fastetl/reload/ddl", token=token)
         reconciler = Reconciler(self._deployment)
         files = await self._files(reconciler, since, until)
         loaded = await reconciler.loaded()

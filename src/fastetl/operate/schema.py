@@ -12,8 +12,9 @@ from fastetl.config import NOT_LENGTHENED
 from fastetl.decode import cut_name
 from fastetl.identifiers import fold
 from fastetl.load import FormerColumns
+from fastetl.operate.catalog import Catalog
 from fastetl.operate.propose import Proposal, propose_columns
-from fastetl.sql import Statement, add_column_sql, table_columns_sql, target_names, widen_column_sql
+from fastetl.sql import add_column_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -40,8 +41,6 @@ class Difference(msgspec.Struct, frozen=True):
     """The ALTER statement that mends it, where one does."""
     remedy: str = ""
     """What mends it otherwise; both empty where nothing needs mending."""
-    is_missing: bool = False
-    """Whether the table lacks the column, so that the statement may run at any time."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -64,11 +63,6 @@ class SchemaDiff(msgspec.Struct, frozen=True):
     """Columns for the undeclared attributes."""
 
     @property
-    def missing_columns(self) -> tuple[str, ...]:
-        """The statements that add the columns that tables lack; rows that are there have NULL in them."""
-        return tuple(each.sql for each in self.differences if each.is_missing)
-
-    @property
     def needs_mending(self) -> bool:
         """Whether a load would fail, or values have been lost."""
         seen = any(not each.as_asked for each in self.seen)
@@ -87,10 +81,9 @@ class SchemaReader:
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._former_columns = FormerColumns(deployment)
-        self._warehouse = deployment.warehouse
+        self._catalog = Catalog(deployment)
         self._source = deployment.source
         self._clock = deployment.clock
-        self._new_name = deployment.new_name
 
     async def diff(self, hours: float) -> SchemaDiff:
         """Compare the configuration with the tables and with recent files; reads the whole ledger.
@@ -108,32 +101,10 @@ class SchemaReader:
         items = await self._source.sample(SAMPLE) if ignored else []
         return SchemaDiff(
             pipeline=name,
-            differences=compare(self._pipeline, await self.tables(), await self._former_columns.find()),
+            differences=compare(self._pipeline, await self._catalog.tables(), await self._former_columns.find()),
             seen=seen,
             proposals=propose_for(self._pipeline, items, ignored),
         )
-
-    async def add_missing_columns(self) -> list[str]:
-        """Add the columns that the pipeline's tables lack; give them as `table.column`."""
-        missing = [each for each in compare(self._pipeline, await self.tables()) if each.is_missing]
-        for each in missing:
-            statements = (Statement("add_column", each.sql),)
-            token = ("schema", self._new_name())
-            await self._warehouse.run(statements, name="fastetl/schema", token=token)
-        return [f"{each.table}.{each.column}" for each in missing]
-
-    async def tables(self) -> dict[str, dict[str, str]]:
-        """Ask the warehouse for the columns and types of mirror and log."""
-        sql = table_columns_sql(self._pipeline)
-        token = ("schema", self._new_name())
-        statement_id = await self._warehouse.run(sql, name="fastetl/schema", token=token)
-        tables: dict[str, dict[str, str]] = {}
-        for table, column, kind, length, precision, scale in await self._warehouse.rows(statement_id, 0):
-            limits = f"{precision},{scale}" if kind.lower().startswith(("numeric", "decimal")) else length
-            # The limits of numbers are given as well, of types that take none.
-            sized = kind.lower().startswith(("char", "varchar", "varbyte", "binary", "numeric", "decimal"))
-            tables.setdefault(table, {})[column] = f"{kind}({limits})" if sized and limits.strip(",") else kind
-        return tables
 
 
 def sum_drift(files: Iterable[FileItem], truncated: Container[str] = ()) -> tuple[Seen, ...]:
@@ -194,7 +165,7 @@ def _compare_column(
 ) -> Difference | None:
     if there is None:
         sql = add_column_sql(pipeline, name, column, kind)
-        return Difference(name, column, "missing: loads fail", sql, is_missing=True)
+        return Difference(name, column, "missing: loads fail", sql)
     try:
         found = RedshiftType.parse(there)
     except ValueError:

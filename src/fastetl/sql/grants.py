@@ -33,12 +33,15 @@ class Privilege(msgspec.Struct, frozen=True):
 
 
 def load_privileges(pipeline: Pipeline) -> tuple[Privilege, ...]:
-    """What a load does, and no more: the rights that its database user needs.
+    """List the rights that a load's database user needs, and no more.
 
     Temporary tables are every user's by membership of PUBLIC (Redshift Database Developer Guide, CREATE TABLE), unless
     that has been revoked.
+
+    Args:
+        pipeline: its tables and outputs.
     """
-    tables = [TARGETS[output] for output in TARGETS if output in pipeline.outputs]
+    tables = [(table.suffix, table.rights) for output, table in TARGETS.items() if output in pipeline.outputs]
     tables += [(table.suffix, table.rights) for table in BOOKKEEPING]
     return (
         Privilege("schema", quote_identifier(pipeline.schema), "USAGE"),
@@ -48,7 +51,12 @@ def load_privileges(pipeline: Pipeline) -> tuple[Privilege, ...]:
 
 
 def load_grants_sql(pipeline: Pipeline, privileges: Iterable[Privilege]) -> tuple[Statement, ...]:
-    """Grant some of `load_privileges` to `redshift.load_user`."""
+    """Build the statements that grant rights to `redshift.load_user`.
+
+    Args:
+        pipeline: names the user.
+        privileges: some of `load_privileges`.
+    """
     rights: dict[tuple[str, str], list[str]] = {}
     for each in privileges:
         rights.setdefault((each.kind, each.object), []).append(each.right)
@@ -61,7 +69,11 @@ def load_grants_sql(pipeline: Pipeline, privileges: Iterable[Privilege]) -> tupl
 
 
 def read_grants_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Grant views and log, and the schema that they are in, to whom `redshift.grant_to` names."""
+    """Build the statements that grant views and log, and their schema, to whom `redshift.grant_to` names.
+
+    Args:
+        pipeline: its views and readers.
+    """
     readable = [*view_names(pipeline), *(["_log"] if "log" in pipeline.outputs else [])]
     steps = []
     for reader in pipeline.redshift.grant_to:
@@ -72,16 +84,25 @@ def read_grants_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
 
 
 def create_user_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Create `redshift.load_user`, which has no password: IAM says who it is.
+    """Build the statement that creates `redshift.load_user`, which has no password: IAM says who it is.
 
     The Data API would create it when the coordinator first connects, and there is nothing to grant to before.
+
+    Args:
+        pipeline: names the user.
     """
     user = quote_identifier(pipeline.redshift.load_user)
     return build_statements(pipeline.name, [("user", f"CREATE USER {user} PASSWORD DISABLE")])
 
 
 def view_readers_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Who may read the views: SVV_RELATION_PRIVILEGES (Redshift Database Developer Guide)."""
+    """Build the statement that asks who may read the views.
+
+    Source: Redshift Database Developer Guide, SVV_RELATION_PRIVILEGES.
+
+    Args:
+        pipeline: that has the views.
+    """
     views = ", ".join(quote_literal(fold(pipeline.target + name)) for name in view_names(pipeline))
     sql = (
         'SELECT "relation_name", "identity_type", "identity_name" FROM "svv_relation_privileges"'
@@ -92,16 +113,25 @@ def view_readers_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
 
 
 def user_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Whether `redshift.load_user` is a user of the database; a row if it is."""
+    """Build the statement that asks whether `redshift.load_user` is a user of the database: it gives a row if it is.
+
+    Args:
+        pipeline: names the user.
+    """
     user = quote_literal(pipeline.redshift.load_user)
     sql = f'SELECT "usename" FROM "pg_user" WHERE "usename" = {user}'
     return build_statements(pipeline.name, [("users", sql)])
 
 
 def privileges_sql(pipeline: Pipeline, privileges: tuple[Privilege, ...]) -> tuple[Statement, ...]:
-    """Which privileges `redshift.load_user` has: one row with a column for each, `true` or `false`.
+    """Build the statement that asks which privileges `redshift.load_user` has.
 
-    HAS_TABLE_PRIVILEGE and its like run on the leader node alone (Redshift Database Developer Guide): no table here.
+    It gives one row with a column for each, `true` or `false`. HAS_TABLE_PRIVILEGE and its like run on the leader node
+    alone, so that the statement reads no table (Redshift Database Developer Guide).
+
+    Args:
+        pipeline: names the user.
+        privileges: that are asked about.
     """
     user = quote_literal(pipeline.redshift.load_user)
     asked = []
@@ -115,7 +145,13 @@ def privileges_sql(pipeline: Pipeline, privileges: tuple[Privilege, ...]) -> tup
 
 
 def assume_role_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
-    """Whether `redshift.load_user` may have COPY take `redshift.iam_role` (HAS_ASSUMEROLE_PRIVILEGE)."""
+    """Build the statement that asks whether `redshift.load_user` may have COPY take `redshift.iam_role`.
+
+    Source: Redshift Database Developer Guide, HAS_ASSUMEROLE_PRIVILEGE.
+
+    Args:
+        pipeline: names user and role.
+    """
     user, role = (quote_literal(text) for text in (pipeline.redshift.load_user, pipeline.redshift.iam_role))
     return build_statements(
         pipeline.name, [("assume_role", f"SELECT has_assumerole_privilege({user}, {role}, 'copy')")]

@@ -84,7 +84,12 @@ def name_grantee(grantee: Grantee) -> str:
 
 
 def build_statements(about: str, steps: list[tuple[str, str]]) -> tuple[Statement, ...]:
-    """Make statements of pairs of a step and its SQL; each begins with a comment that names the step."""
+    """Make statements, each of which begins with a comment that names its step.
+
+    Args:
+        about: what they are for, like a pipeline or a batch; it stands in the comment.
+        steps: pairs of a step and its SQL.
+    """
     return tuple(Statement(step, f"/* fastetl {step} {about} */\n{sql}") for step, sql in steps)
 
 

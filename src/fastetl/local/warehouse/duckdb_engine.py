@@ -76,7 +76,11 @@ class DuckDBEngine:
             self._database = None
 
     def connect(self, user: str = "") -> DuckDBSession:  # noqa: ARG002 - it has no users
-        """Open a session with temporary tables of its own."""
+        """Open a session with temporary tables of its own.
+
+        Args:
+            user: ignored.
+        """
         if self._database is None:
             raise RuntimeError("the engine is not started")
         return DuckDBSession(self._database.cursor())

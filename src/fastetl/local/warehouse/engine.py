@@ -97,7 +97,11 @@ class Engine(Protocol):
         """End it."""
 
     def connect(self, user: str = "") -> Session:
-        """Open a session, of a database user with its rights alone; without one, of whoever may do everything."""
+        """Open a session.
+
+        Args:
+            user: whose rights it has; without one, it may do everything.
+        """
 
 
 _CATALOG_NAMES = " ".join(f"WHEN '{rule.kind}' THEN '{rule.catalog}'" for rule in RULES.values() if rule.catalog)

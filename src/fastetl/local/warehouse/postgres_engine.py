@@ -102,7 +102,11 @@ class PostgresEngine:
             self._directory = None
 
     def connect(self, user: str = "") -> PostgresSession:
-        """Open a session; of a user, with what has been granted to it."""
+        """Open a session.
+
+        Args:
+            user: whose rights it has; without one, it may do everything.
+        """
         session = PostgresSession(self._connect(DATABASE), self._isolation)
         if user:
             session.run(f"SET SESSION AUTHORIZATION {quote(user)}", has_rows=False)
