@@ -75,7 +75,9 @@ def _write_type(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_write_type(schema['items'])}"
-    return {"string": "text", "integer": "whole number", "object": "table"}.get(schema.get("type", ""), "table")
+    return {"string": "text", "integer": "whole number", "number": "number", "object": "table"}.get(
+        schema.get("type", ""), "table"
+    )
 
 
 def _write_default(schema: dict[str, Any]) -> str:

@@ -12,14 +12,22 @@ from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
+from fastetl.load.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastetl.config.model import Config, Pipeline
+    from fastetl.load.steps import Step
     from tests.simulation.world import World
 
 CLOCKS_APART_SECONDS = 600
+
+ALL_AT_ONCE = 0.3
+"""Share of the coordinator's wake-ups that look at every pipeline."""
+
+LAMBDA_SECONDS = 280
+"""In which a wake-up may begin steps; longer than calls are slow."""
 
 
 class Stack:
@@ -49,13 +57,22 @@ class Stack:
 
     async def coordinate(self, pipeline: Pipeline) -> None:
         """One invocation of the coordinator Lambda: steps, until there is nothing to do right away."""
-        world, loader = self._world, Loader(self.of(pipeline))
-        while True:
-            step = await loader.wake_up()
+        world = self._world
+        # Mostly the one that was woken for, so that seeds stay short; sometimes all, as the function does.
+        pipelines = self.config.pipelines if world.random.random() < ALL_AT_ONCE else (pipeline,)
+        loaders = {each.name: Loader(self.of(each)) for each in pipelines}
+
+        async def observe(_name: str, step: Step) -> None:
             world.sometimes(f"step {step.action}")
             world.sometimes("paused by fastetl", step.paused)
-            if not step.progressed:
-                return
+
+        moved = await Rounds(loaders, pipelines).wake_up(observe, lambda: LAMBDA_SECONDS)
+        world.sometimes("several pipelines in one wake-up", sum(bool(each.actions) for each in moved.values()) > 1)
+        for each in moved.values():
+            # A call that takes minutes leaves its pipeline out of this wake-up.
+            world.sometimes("pipeline left out of a wake-up", isinstance(each.error, TimeoutError))
+            if each.error and not isinstance(each.error, TimeoutError):
+                raise each.error
 
     async def change_head(self, pipeline: Pipeline, **changes: Any) -> None:
         """An operator's change of HEAD, repeated until it is in."""

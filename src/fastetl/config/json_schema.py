@@ -135,7 +135,7 @@ def _describe(
             default = sorted(default)
         if field.required:
             required += [name] * (field.name not in (optional or ()))
-        elif isinstance(default, str | int | list):
+        elif isinstance(default, str | int | float | list):
             schema["default"] = default
         properties[name] = schema
     description = inspect.cleandoc(struct.__doc__ or "")

@@ -95,6 +95,16 @@ class RedshiftTarget(msgspec.Struct, frozen=True):
     """The database user that loads, to which `ddl` grants what a load needs; empty: whoever owns the tables."""
     grant_to: tuple[Grantee, ...] = ()
     """Who may read the views and the log."""
+    join_at: float = 0.1
+    """A pipeline loads beside another one of the same warehouse, in the minute that is paid for, as soon as what waits
+    has reached this share of its own `max_age`, `max_bytes` or `max_files`: from 0.01, nearly always, to 1, never."""
+    loads_at_once: int = 10
+    """Loads of different pipelines that run side by side in the warehouse, 1 to 50."""
+
+    @property
+    def warehouse(self) -> str:
+        """The workgroup or the cluster: what is awake or asleep, and billed, as a whole."""
+        return self.workgroup or self.cluster
 
 
 OnError = Literal["reject", "null", "fail"]

@@ -34,7 +34,7 @@ from fastetl.identifiers import find_name_problem, find_schema_problem, find_tab
 from fastetl.limits import MAX_PART_BYTES, MIN_PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ENVIRONMENT = {
     "bucket": "FASTETL_BUCKET",
@@ -52,6 +52,10 @@ ENVIRONMENT = {
 
 MIN_SPLIT_BYTES, MAX_SPLIT_BYTES = 1024**2, 4 * 1024**3
 """Compressed, about a tenth: COPY likes files of 1 MB to 1 GB (Amazon Redshift Database Developer Guide)."""
+
+MIN_JOIN_AT, MAX_LOADS_AT_ONCE = 0.01, 50
+"""With a smaller share, loads of a few seconds' changes would follow each other while the warehouse is awake; more
+queries than 50 at once is what an automatic queue of Redshift refuses ("Quotas and limits in Amazon Redshift")."""
 
 MAX_USER_STATEMENTS = 16
 """pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 24."""
@@ -155,6 +159,7 @@ class _Reader:
         if not pipelines:
             self.problem("pipelines", "there is none", "Add a [[pipelines]] table")
         self.problems += find_naming_problems(pipelines)
+        self.problems += _find_disagreements(pipelines)
         return Config(bucket, ledger_table, tuple(pipelines), prefix, region)
 
     def _needed(self, table: Table, name: str, pattern: str, what: str) -> str:
@@ -337,6 +342,8 @@ class _Reader:
         target = RedshiftTarget(
             **{name: merged.take(name, str, getattr(RedshiftTarget(), name)) for name in _TARGET_TEXTS},
             grant_to=merged.parse("grant_to", (), _parse_grantees),
+            join_at=merged.take("join_at", float, RedshiftTarget().join_at),
+            loads_at_once=merged.take("loads_at_once", int, RedshiftTarget().loads_at_once),
         )
         merged.done()
         named = [("grant_to", each.name) for each in target.grant_to]
@@ -345,6 +352,11 @@ class _Reader:
             if problem or "\\" in name:
                 why = problem or f"{name!r} holds a backslash"
                 self.problem(merged.at(setting), why, "Name it as Redshift knows it")
+        if not MIN_JOIN_AT <= target.join_at <= 1:
+            remedy = f"Choose from {MIN_JOIN_AT} to 1; 1 has each pipeline load by itself"
+            self.problem(merged.at("join_at"), "out of range", remedy)
+        if not 1 <= target.loads_at_once <= MAX_LOADS_AT_ONCE:
+            self.problem(merged.at("loads_at_once"), "out of range", f"Choose from 1 to {MAX_LOADS_AT_ONCE}")
         if bool(target.workgroup) == bool(target.cluster):
             remedy = "Name a workgroup (Redshift Serverless) or a cluster, or set FASTETL_REDSHIFT_WORKGROUP"
             self.problem(merged.place, "exactly one of workgroup and cluster is needed", remedy)
@@ -382,6 +394,18 @@ _EXCLUDES = {
 }  # fmt: skip
 """Settings of a warehouse, and what each takes the place of."""
 _TARGET_TEXTS = ("database", "workgroup", "cluster", "db_user", "secret_arn", "iam_role", "load_user")
+
+
+def _find_disagreements(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
+    """Tell which pipelines would share one warehouse in different ways."""
+    first: dict[str, tuple[int, Pipeline]] = {}
+    for n, pipeline in enumerate(pipelines):
+        m, other = first.setdefault(pipeline.redshift.warehouse, (n, pipeline))
+        for setting in ("join_at", "loads_at_once"):
+            here, there = getattr(pipeline.redshift, setting), getattr(other.redshift, setting)
+            if here != there:
+                message = f"{here} here and {there} at pipelines[{m}], in the same warehouse"
+                yield Problem(f"pipelines[{n}].redshift.{setting}", message, "Set it once, in [redshift]")
 
 
 def _parse_path(value: Any) -> tuple[str | int, ...]:

@@ -15,14 +15,14 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.aws import open_clients
-from fastetl.errors import FastetlError, StaleStepError
+from fastetl.errors import FastetlError
 from fastetl.lambdas.environment import METRICS_NAMESPACE, build_deployments, read_config, trace
-from fastetl.load import Loader
+from fastetl.load import Loader, Rounds
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from fastetl.load import Step
+    from fastetl.load import Moved, Step
 
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
@@ -41,6 +41,7 @@ _runner = asyncio.Runner()
 _s3, _dynamodb, _redshift = _runner.run(open_clients("s3", "dynamodb", "redshift-data", region=_config.region))
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb, "redshift-data": _redshift})
 _loaders = {name: Loader(deployment) for name, deployment in _deployments.items()}
+_rounds = Rounds(_loaders, _config.pipelines)
 logger.info("ready", pipelines=sorted(_loaders))
 for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))
@@ -55,42 +56,31 @@ def handler(_event: Any, context: LambdaContext) -> dict[str, list[str]]:
         RuntimeError: some pipelines could not be moved on; the others were.
     """
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - DEADLINE_MARGIN_SECONDS
-    taken: dict[str, list[str]] = {}
+    moved = _runner.run(_rounds.wake_up(_observe, lambda: deadline - time.monotonic()))
     failed = []
-    for name, loader in _loaders.items():
-        try:
-            taken[name] = _runner.run(_move_on(name, loader, deadline))
-        except (FastetlError, TimeoutError) as error:
-            logger.error("cannot move on", pipeline=name, error=f"{type(error).__name__}: {error}")  # noqa: TRY400
-            failed.append(name)
-        except Exception as error:  # noqa: BLE001 - a defect that one pipeline meets keeps no other from being loaded
-            # Its message may quote an item; where it was raised does not.
-            where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            logger.error("unexpected error", pipeline=name, error=type(error).__name__, where=where)  # noqa: TRY400
+    for name, each in moved.items():
+        _measure(name, each)
+        if each.error:
+            _explain(name, each.error)
             failed.append(name)
     if failed:
         raise RuntimeError(f"cannot move on: {', '.join(failed)}; the log says why")
-    return taken
+    return {name: each.actions for name, each in moved.items()}
 
 
-async def _move_on(name: str, loader: Loader, deadline: float) -> list[str]:
-    """Wake the loader up until nothing is due right away, or time is nearly up."""
-    actions: list[str] = []
-    async with asyncio.timeout(max(0.0, deadline + DEADLINE_MARGIN_SECONDS / 2 - time.monotonic())):
-        while time.monotonic() < deadline:
-            try:
-                step = await loader.wake_up()
-            except StaleStepError:
-                # Somebody else is at work on this pipeline, and will go on.
-                logger.info("another coordinator was faster", pipeline=name)
-                break
-            if not step.progressed:
-                break
-            actions.append(step.action)
-            _report(name, step)
-            await _report_missing(name, loader, step)
-        await _measure(name, loader)
-    return actions
+def _explain(name: str, error: Exception) -> None:
+    """Write why a pipeline could not be moved on into the log, without content."""
+    if isinstance(error, FastetlError | TimeoutError):
+        logger.error("cannot move on", pipeline=name, error=f"{type(error).__name__}: {error}")
+        return
+    # The message of a defect may quote an item; where it was raised does not.
+    where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    logger.error("unexpected error", pipeline=name, error=type(error).__name__, where=where)
+
+
+async def _observe(name: str, step: Step) -> None:
+    _report(name, step)
+    await _report_missing(name, _loaders[name], step)
 
 
 def _report(name: str, step: Step) -> None:
@@ -132,15 +122,16 @@ async def _report_missing(name: str, loader: Loader, step: Step) -> None:
         _emit(name, ("RowsWithoutColumns", MetricUnit.Count, step.batch.rows))
 
 
-async def _measure(name: str, loader: Loader) -> None:
+def _measure(name: str, moved: Moved) -> None:
     """Say how much waits, for alarms and the dashboard."""
-    waiting = await loader.backlog()
-    head = await _deployments[name].ledger.head(name)
+    if moved.backlog is None:
+        return
+    head = moved.head
     _emit(
         name,
-        ("PendingFiles", MetricUnit.Count, waiting.files),
-        ("PendingBytes", MetricUnit.Bytes, waiting.bytes),
-        ("OldestPendingSeconds", MetricUnit.Seconds, waiting.oldest_age_seconds),
+        ("PendingFiles", MetricUnit.Count, moved.backlog.files),
+        ("PendingBytes", MetricUnit.Bytes, moved.backlog.bytes),
+        ("OldestPendingSeconds", MetricUnit.Seconds, moved.backlog.oldest_age_seconds),
         ("OpenBatches", MetricUnit.Count, len(head.open) if head else 0),
         ("Paused", MetricUnit.Count, int(bool(head and head.paused))),
     )

@@ -14,24 +14,18 @@ FORMED ─► SUBMITTING ─► SUBMITTED ─► LOADED
 
 from __future__ import annotations
 
-import msgspec
+import math
 
 from fastetl.aws import Deployment
-from fastetl.load.decide import decide
+from fastetl.load.decide import Action, decide
 from fastetl.load.plan import Planner
 from fastetl.load.steps import Step, Steps
-from fastetl.load.survey import Survey
-from fastetl.model import Batch
+from fastetl.load.survey import Backlog, Survey
+from fastetl.load.together import Standing
+from fastetl.model import Batch, Head
 
-
-class Backlog(msgspec.Struct, frozen=True):
-    """What a pipeline has waiting, as the index shows it."""
-
-    files: int
-    bytes: int
-    oldest_age_seconds: float
-    more: bool
-    """Whether there is more than was counted."""
+BEGINNINGS: frozenset[Action] = frozenset({"open", "submit"})
+"""Steps with which a load begins; every other step follows or ends one."""
 
 
 class Loader:
@@ -49,8 +43,12 @@ class Loader:
         self._survey = Survey(deployment, self._planner)
         self._steps = Steps(deployment, self._planner)
 
-    async def wake_up(self) -> Step:
+    async def wake_up(self, share: float = 1.0) -> Step:
         """Take the one step that is due.
+
+        Args:
+            share: of its thresholds from which on a load begins: less than 1 beside the load of another pipeline,
+                infinite where no load is to begin.
 
         Returns:
             What was done.
@@ -61,24 +59,26 @@ class Loader:
         """
         head, open_batches = await self._survey.read_ledger()
         verdicts = await self._survey.ask_warehouse(open_batches)
-        waiting = await self._survey.find_waiting(head, open_batches)
+        waiting = await self._survey.find_waiting(head, open_batches, share)
         decision = decide(head, open_batches, waiting, verdicts, self._survey.now())
+        if math.isinf(share) and decision.action in BEGINNINGS:
+            return Step("idle", decision.batch)
         return await self._steps.take(head, decision)
 
-    async def backlog(self, most: int = 20_000) -> Backlog:
-        """Count what waits to be loaded.
+    async def stand(self) -> tuple[Standing, Backlog, Head]:
+        """Read what the pipeline would do if it were allowed to, and how much it has waiting.
 
-        Args:
-            most: files that are counted at most.
+        Returns:
+            What is chosen from, what waits, and HEAD.
+
+        Raises:
+            LedgerError, StorageError: it could not be read.
         """
-        files = size = oldest = 0
-        async for file in self._ledger.pending(self._pipeline.name):
-            if files == most:
-                break
-            oldest = oldest or file.created
-            files, size = files + 1, size + file.bytes
-        age = (self._survey.now() - oldest) / 1000 if files else 0.0
-        return Backlog(files, size, age, more=files == most)
+        return await self._survey.read_standing()
+
+    async def backlog(self) -> Backlog:
+        """Count what waits to be loaded, up to `COUNTED_FILES` files."""
+        return (await self._survey.read_standing())[1]
 
     async def columns_left_null(self, batch: Batch) -> list[str]:
         """Name the columns of today's configuration that a batch's files, which are older, do not have.

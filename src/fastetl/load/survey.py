@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,9 +11,19 @@ import msgspec
 from fastetl.aws import Deployment, Run
 from fastetl.errors import WarehouseError
 from fastetl.keys import data_prefix
-from fastetl.load.decide import RUN_LIMIT_SECONDS, RUNNING, Verdict, Waiting, is_older, is_probing, looks_for_files
+from fastetl.load.decide import (
+    RUN_LIMIT_SECONDS,
+    RUNNING,
+    Verdict,
+    Waiting,
+    find_due,
+    is_older,
+    is_probing,
+    looks_for_files,
+)
 from fastetl.load.failures import describe_load_error, find_file_read
 from fastetl.load.plan import Planner, name_attempt
+from fastetl.load.together import Standing
 from fastetl.model import Batch, Head, PendingFile
 from fastetl.sql import load_errors_sql
 
@@ -24,6 +35,22 @@ CLOCK_SLACK_SECONDS = 300
 
 MAX_SUSPECTS = 100
 """Files that the warehouse named, kept in one BATCH item."""
+
+COUNTED_FILES = 20_000
+"""Waiting files that are counted at most."""
+
+STUCK_SECONDS = 300
+"""A load that runs longer probably waits for somebody's lock: others need not wait for it."""
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What a pipeline has waiting, as the index shows it."""
+
+    files: int
+    bytes: int
+    oldest_age_seconds: float
+    more: bool
+    """Whether there is more than was counted."""
 
 
 class Survey:
@@ -46,36 +73,79 @@ class Survey:
         head = await self._ledger.head(name) or await self._ledger.create_head(name, self._new_name())
         return head, [await self._ledger.batch(batch_id) for batch_id in head.open]
 
-    async def find_waiting(self, head: Head, open_batches: Sequence[Batch]) -> Waiting:
-        """Find the files that the next batch would take, if another batch may be opened."""
-        running = any(batch.state in RUNNING for batch in open_batches)
-        if running or not looks_for_files(head, open_batches, self.now()):
+    async def find_waiting(self, head: Head, open_batches: Sequence[Batch], share: float = 1.0) -> Waiting:
+        """Find the files that the next batch would take, if another batch may be opened.
+
+        Args:
+            head: as it was read.
+            open_batches: that it names.
+            share: of its thresholds from which on it is due.
+        """
+        if math.isinf(share) or not self._may_open(head, open_batches):
             return Waiting()
-        probes, policy = is_probing(head, open_batches), self._pipeline.load
-        candidates = await self._read_index(open_batches, PROBED_AMONG if probes else policy.max_files)
-        size = sum(file.bytes for file in candidates)
-        is_full = len(candidates) == policy.max_files or size >= policy.max_bytes
-        is_old = bool(candidates) and self.now() - candidates[0].created >= policy.max_age_seconds * 1000
-        is_due = probes or is_full or is_old
+        candidates = await self._choose_candidates(head, open_batches, self._ledger.pending(self._pipeline.name))
+        is_due = self._measure_fullness(head, open_batches, candidates) >= share
         if not (is_due or head.load_requested):
             return Waiting()
-        wanted = [file.file_id for file in (candidates[-1:] if probes else candidates)]
+        wanted = [file.file_id for file in (candidates[-1:] if is_probing(head, open_batches) else candidates)]
         # The index is late: only the FILE item tells whether a file waits.
         found = await self._ledger.files(wanted)
         files = [found[file_id] for file_id in wanted if file_id in found and found[file_id].state == "PENDING"]
         return Waiting(tuple(files), is_due)
 
-    async def _read_index(self, open_batches: Sequence[Batch], most: int) -> list[PendingFile]:
-        """The oldest waiting files of one layout that are in no open batch."""
+    async def read_standing(self) -> tuple[Standing, Backlog, Head]:
+        """Read how much waits, and what the pipeline would do if it were allowed to. Asks the warehouse nothing."""
+        head, open_batches = await self.read_ledger()
+        listed = [file async for file in _take(self._ledger.pending(self._pipeline.name), COUNTED_FILES)]
+        oldest_age = (self.now() - listed[0].created) / 1000 if listed else 0.0
+        backlog = Backlog(
+            len(listed), sum(file.bytes for file in listed), oldest_age, more=len(listed) == COUNTED_FILES
+        )
+        fullness = 0.0
+        if listed and self._may_open(head, open_batches):
+            candidates = await self._choose_candidates(head, open_batches, _each(listed))
+            fullness = self._measure_fullness(head, open_batches, candidates)
+            fullness = max(1.0, fullness) if candidates and head.load_requested else fullness
+        running = [batch for batch in open_batches if batch.state in RUNNING]
+        standing = Standing(
+            pipeline=self._pipeline.name,
+            warehouse=self._pipeline.redshift.warehouse,
+            fullness=fullness,
+            has_attempt=find_due(head, open_batches, self.now()) is not None,
+            is_running=bool(running),
+            is_stuck=any(is_older(batch, STUCK_SECONDS, self.now()) for batch in running),
+        )
+        return standing, backlog, head
+
+    def _may_open(self, head: Head, open_batches: Sequence[Batch]) -> bool:
+        running = any(batch.state in RUNNING for batch in open_batches)
+        return not running and looks_for_files(head, open_batches, self.now())
+
+    async def _choose_candidates(
+        self, head: Head, open_batches: Sequence[Batch], listed: AsyncIterator[PendingFile]
+    ) -> list[PendingFile]:
+        """Choose the oldest waiting files of one layout that are in no open batch."""
+        most = PROBED_AMONG if is_probing(head, open_batches) else self._pipeline.load.max_files
         taken = {member.file_id for batch in open_batches for member in await self._planner.members(batch)}
         files: list[PendingFile] = []
-        async for file in self._ledger.pending(self._pipeline.name):
+        async for file in listed:
             if file.file_id in taken or (files and file.layout_id != files[0].layout_id):
                 continue
             files.append(file)
             if len(files) == most:
                 break
         return files
+
+    def _measure_fullness(self, head: Head, open_batches: Sequence[Batch], candidates: Sequence[PendingFile]) -> float:
+        """Give the share of the threshold that is reached first."""
+        if not candidates:
+            return 0.0
+        if is_probing(head, open_batches):
+            return 1.0
+        policy = self._pipeline.load
+        age_seconds = (self.now() - candidates[0].created) / 1000
+        size = sum(file.bytes for file in candidates)
+        return max(age_seconds / policy.max_age_seconds, size / policy.max_bytes, len(candidates) / policy.max_files)
 
     async def ask_warehouse(self, open_batches: Sequence[Batch]) -> Mapping[str, Verdict]:
         """Ask the warehouse about every batch that it is at work on."""
@@ -151,3 +221,17 @@ class Survey:
     def now(self) -> int:
         """Unix milliseconds."""
         return int(self._clock() * 1000)
+
+
+async def _take(files: AsyncIterator[PendingFile], most: int) -> AsyncIterator[PendingFile]:
+    count = 0
+    async for file in files:
+        yield file
+        count += 1
+        if count == most:
+            return
+
+
+async def _each(files: Iterable[PendingFile]) -> AsyncIterator[PendingFile]:
+    for file in files:
+        yield file
