@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from fastetl.aws.source import SourceTable
 from fastetl.errors import ConfigError
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.stack import Embedded
@@ -30,6 +31,13 @@ columns = [{ name = "id", type = "BIGINT" }, { name = "note", type = "VARCHAR(20
 [pipelines.load]
 max_age = "1s"
 """
+
+
+def make_operator(stack: Embedded) -> Operator:
+    source = SourceTable(stack.dynamodb, "orders")
+    return Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger, source=source))
+
+
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 
 
@@ -150,7 +158,7 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         await stack.run_sql(stack.config.pipelines[0], (Statement("drop", 'DROP TABLE "public"."orders_fences"'),))
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "1"}, "note": {"S": "n" * 21}})
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "2"}, "note": {"S": "fits"}})
-        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
+        operator = make_operator(stack)
         async with asyncio.timeout(60):
             while not (status := await operator.status()).paused or not stack.metrics().get("Paused"):
                 await asyncio.sleep(0.2)
@@ -166,7 +174,7 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
 async def test_the_warehouses_words_on_a_row_that_does_not_fit_show_in_status() -> None:
     async with Embedded(CONFIG) as stack:
         await stack.create_tables()
-        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
+        operator = make_operator(stack)
         records = [make_record(number, number, "fits") for number in (1, 2)]
         await stack.invoke_ingest(orjson.dumps({"Records": records}))
         (key,) = [key async for key in stack.bucket.list_keys("data/")]
@@ -186,7 +194,7 @@ async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_ala
     # A suspect is tried again after 30 seconds, and blamed once another file has been loaded in between.
     async with Embedded(CONFIG) as stack:
         await stack.create_tables()
-        operator = Operator(make_deployment(stack.config, stack.config.pipelines[0], stack.bucket, stack.ledger))
+        operator = make_operator(stack)
         await stack.invoke_ingest(orjson.dumps({"Records": [make_record(0, 1, "spoilt")]}))
         (key,) = [key async for key in stack.bucket.list_keys("data/")]
         await stack.bucket.replace(key, b"no gzip at all")
