@@ -151,9 +151,8 @@ def test_what_fits_into_a_version_or_a_name(function: Any, value: Any, expected:
 
 def test_a_record_without_an_id_is_named_by_its_content() -> None:
     assert name_record({"eventID": "e1", "x": 1}) == "e1"
-    names = [
-        name_record(each) for each in ({"x": 1}, {"x": 2}, {"eventID": "é"}, {"eventID": ""}, [], None, "x", deep(3000))
-    ]
+    odd: list[Any] = [{"x": 1}, {"x": 2}, {"eventID": "é"}, {"eventID": ""}, [], None, "x", deep(3000)]
+    names = [name_record(record) for record in odd]
     assert len(set(names)) == len(names)
     assert all(len(name) == 32 for name in names)
     assert name_record({"a": 1, "b": 2}) == name_record({"b": 2, "a": 1})
