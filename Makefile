@@ -22,7 +22,7 @@ PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report docs wheel package test-package deploy build-Ingest build-Backfill build-Coordinator lock clean
+.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report docs wheel package test-package deploy build-Ingest build-Backfill build-Coordinator build-Webhook lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ build-Ingest: $(INSTALLED)
 
 # The same package: only the handler differs.
 build-Backfill: build-Ingest
+
+# The coordinator's package, for its log.
+build-Webhook: build-Coordinator
 
 build-Coordinator: $(INSTALLED)
 	$(call build,requirements/coordinator.txt)

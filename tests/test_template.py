@@ -30,7 +30,7 @@ def test_handlers_exist(template: Any) -> None:
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     ]
-    assert len(handlers) == 3
+    assert len(handlers) == 4
     for handler in handlers:
         module, _, name = handler.rpartition(".")
         source = Path(str(importlib.util.find_spec(module).origin)).read_text()

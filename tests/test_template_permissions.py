@@ -12,6 +12,7 @@ import pytest
 
 from fastetl.config.reading import ENVIRONMENT
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
+from fastetl.lambdas.webhook import ADDRESS_VARIABLE
 from tests.template import ROOT, alternatives, grants, read_template, render, resolve, roles, statements
 
 ACTIONS = {
@@ -60,6 +61,7 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
         "ledger": None,
         "redshift": {"submit", "describe", "find", "rows", "cancel"},
     },
+    "WebhookRole": {},
 }
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
@@ -79,6 +81,7 @@ BESIDE_THE_CODE = {
     # The event source mapping acts as the function.
     "IngestRole": LOGS | DYNAMODB_STREAM | KINESIS_STREAM | STREAM_NAMES | KEY,
     "BackfillRole": LOGS | KEY,
+    "WebhookRole": LOGS,
     # The Data API asks for the database's credentials as its caller.
     "CoordinatorRole": LOGS | KEY | {
         "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials",
@@ -148,6 +151,7 @@ ALLOWED: dict[str, Allowed] = {
         ("", "${Ledger.Arn}"): {"dynamodb:PutItem", "dynamodb:GetItem"},
         ("HasKey", "${KmsKeyArn}"): KEY,
     },
+    "WebhookRole": {("", "${WebhookLog.Arn}"): LOGS},
     "BackfillMapRole": {
         ("", "${Backfill.Arn}"): {"lambda:InvokeFunction"},
         ("", "${Bucket.Arn}/*"): {"s3:GetObject"},
@@ -174,6 +178,7 @@ TRUSTED = {
     "IngestRole": ["lambda.amazonaws.com"],
     "CoordinatorRole": ["lambda.amazonaws.com"],
     "BackfillRole": ["lambda.amazonaws.com"],
+    "WebhookRole": ["lambda.amazonaws.com"],
     "BackfillMapRole": ["states.amazonaws.com"],
     "CopyRole": ["redshift.amazonaws.com", "redshift-serverless.amazonaws.com"],
 }
@@ -248,7 +253,9 @@ def test_every_setting_that_the_code_reads_is_set() -> None:
         for each in read_template()["Resources"].values()
         if each["Type"] == "AWS::Serverless::Function"
     ]
-    assert [each for each in functions if "Environment" in each] == []
+    # The webhook's address is for its own function alone.
+    own = {each["Handler"]: set(each["Environment"]["Variables"]) for each in functions if "Environment" in each}
+    assert own == {"fastetl.lambdas.webhook.handler": {ADDRESS_VARIABLE}}
 
 
 def test_no_other_variable_of_fastetls_is_read_in_a_function() -> None:
