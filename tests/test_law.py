@@ -7,6 +7,7 @@ before, nor on the other records, nor on the way of decoding. The events go thro
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import csv
 import gzip
@@ -318,6 +319,52 @@ def test_both_ways_of_decoding_agree(event: Any, spelling: str, policy: Any, fol
     config = configure(*policy)
     written = as_event(event, spelling)
     assert Environment(config, folder).run(written) == Environment(config, folder, is_native=False).run(written)
+
+
+# --- records of Kinesis -----------------------------------------------------------------------------------------------
+
+STREAM = "arn:aws:kinesis:eu-west-1:123456789012:stream/shared"
+TABLES = st.sampled_from(["orders", "orders", "orders", "users", "", " ", "\U0001f600", None, 5])
+DATA = st.sampled_from(["", "%", "eyJ9", None, 5, "bnVsbA=="])
+
+
+@st.composite
+def kinesis_records(draw: Any) -> Any:
+    """Draw a record of a Kinesis stream that several tables write to, or one of which something is odd."""
+    change = draw(records())
+    if isinstance(change, dict):
+        change = {**change, "tableName": draw(TABLES), "eventID": draw(st.uuids().map(str))}
+        body = change.get("dynamodb")
+        if isinstance(body, dict):
+            precision = draw(st.sampled_from(["MICROSECOND", "MICROSECOND", "MILLISECOND", "x", None]))
+            body["ApproximateCreationDateTimePrecision"] = precision
+            if isinstance(body.get("ApproximateCreationDateTime"), int) and draw(st.integers(0, 4)):
+                body["ApproximateCreationDateTime"] = 1_767_225_600_000_001
+            body.pop("SequenceNumber", None)
+        change.pop("eventSourceARN", None)
+    data = base64.b64encode(json.dumps(change).encode()).decode() if draw(st.integers(0, 9)) else draw(DATA)
+    record = {"eventSource": "aws:kinesis", "eventSourceARN": STREAM, "kinesis": {"data": data}}
+    if draw(st.integers(0, 9)) == 0:
+        place = draw(st.sampled_from(["kinesis", "eventSourceARN"]))
+        record[place] = copy.deepcopy(draw(st.sampled_from(ODD)))
+    return record
+
+
+@LAWFUL
+@given(event=st.lists(kinesis_records(), min_size=1, max_size=5), out=st.integers(0, 4), spelling=SPELLINGS)
+def test_records_of_kinesis_are_taken_each_for_itself(event: Any, out: int, spelling: str, folder: Path) -> None:
+    config = configure("extra", "reject")
+    orders = msgspec.structs.replace(config.pipelines[0], source="kinesis", stream_arn=STREAM)
+    config = msgspec.structs.replace(config, pipelines=(orders,))
+    anchor = {"eventSource": "aws:kinesis", "eventSourceARN": STREAM, "kinesis": {"data": ""}}
+    event = [anchor, *event]
+    written = as_event(event, spelling)
+    left = Environment(config, folder).run(written)
+    assert left == Environment(config, folder, is_native=False).run(written)
+    out = 1 + out % (len(event) - 1)
+    for each in Environment(config, folder).run(as_event([*event[:out], *event[out + 1 :]], spelling)):
+        left.remove(each)
+    assert len(left) <= 1
 
 
 # --- lines of exports -------------------------------------------------------------------------------------------------
