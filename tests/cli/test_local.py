@@ -149,6 +149,12 @@ def test_an_error_of_a_users_function_is_shown_with_its_place_and_once(backgroun
     assert "secret" not in background.log()
 
 
+def test_a_module_that_is_missing_shows_before_the_first_item(background: Background) -> None:
+    (background.folder / "fastetl.toml").write_text(ENRICHED)
+    assert background.start().returncode == 0
+    background.wait_for_log("ingest: a pipeline cannot be set up .*No module named 'mine'")
+
+
 def test_variables_that_the_configuration_names_reach_the_functions(background: Background) -> None:
     (background.folder / "fastetl.toml").write_text(MASKED)
     without = background.start()

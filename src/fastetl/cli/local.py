@@ -149,6 +149,7 @@ async def _serve(
                 click.echo(f"export {name}={shlex.quote(value)}")
             tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
             tell(f"running: {tables}; end with Ctrl-C", colour="green")
+            await stack.ingest.warm()  # a module that is missing shows now, not with the first item
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(WATCH_SECONDS):
@@ -192,6 +193,7 @@ async def _deploy(stack: Embedded, text: str) -> None:
             tell(write(problem), colour="yellow")
         tell("the functions go on with the configuration before", colour="yellow")
     else:
+        await stack.ingest.warm()
         names = ", ".join(pipeline.name for pipeline in stack.config.pipelines)
         tell(f"the functions go on with the changed configuration: {names}", colour="green")
 

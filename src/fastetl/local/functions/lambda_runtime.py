@@ -135,6 +135,16 @@ class Function:
                 await self._discard(worker)
         return result
 
+    async def warm(self) -> None:
+        """Start an environment before the first event, as provisioned concurrency does: its log tells what is wrong."""
+        async with self._slots:
+            worker = await self._take()
+            await worker.start()
+            if worker.usable:
+                self._idle.append(worker)
+            else:
+                await self._discard(worker)
+
     def renew(self) -> None:
         """Let no further invocation run in the environments there are, as after a deployment."""
         for worker in self._workers:
@@ -178,6 +188,8 @@ class _Worker:
         self._lines: list[str] = []
         self._started = False
         self._spent = False
+        self._failure: Outcome | None = None
+        """Of the environment's start, until an invocation has told it."""
         self.environment = Environment(settings, self._write)
 
     @property
@@ -188,12 +200,19 @@ class _Worker:
         """Serve no further invocation."""
         self._spent = True
 
-    async def invoke(self, payload: bytes, request_id: str) -> InvokeResult:
-        environment, failure, init_duration_ms = self.environment, None, None
+    async def start(self) -> None:
+        """Start the environment, unless it is started."""
         if not self._started:
             self._started = True
-            failure = await environment.start()
+            self._failure = await self.environment.start()
+
+    async def invoke(self, payload: bytes, request_id: str) -> InvokeResult:
+        environment = self.environment
+        init_duration_ms = None
+        if not self._started:
+            await self.start()
             init_duration_ms = environment.init_duration_ms
+        failure, self._failure = self._failure, None
         self._write(f"START RequestId: {request_id} Version: $LATEST")
         outcome = failure or await environment.invoke(payload, request_id)
         ended_by_platform = outcome.error_type.startswith(("Sandbox.", "Runtime.", "Function."))
