@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import baseline
-from benchmarks.events import build_flat, build_nested, build_tiny
+from benchmarks.events import STREAM_ARN, build_flat, build_nested, build_tiny
 from fastetl.tune.measure import Bench
 
 TURNS = 15
@@ -44,12 +44,13 @@ VARIABLES = {
 }  # fmt: skip
 
 
-def config_text(build=build_flat):
-    """Write a shape's pipeline as a configuration."""
+def config_text(build=build_flat, stream_arn=STREAM_ARN):
+    """Write a shape's pipeline as a configuration; the events are of another account and region than the function."""
     columns = ",\n  ".join(
         f'{{ name = "{column.name}", type = "{column.type}" }}' for column in build(1).pipeline.columns
     )
     head = '[[pipelines]]\nname = "orders"\ntable = "orders"\nkeys = ["id"]\ntarget = "public.orders"'
+    head += f'\nstream_arn = "{stream_arn}"' if stream_arn else ""
     return f"{head}\ncolumns = [\n  {columns},\n]\n"
 
 
@@ -80,7 +81,10 @@ def benches(runner, tmp_path_factory):
     opened = {"with the hook": Bench(config_text()), "without": Bench(config_text(), variables={"PYTHONPATH": path})}
     commit = tmp_path_factory.mktemp("commit")
     if baseline.unpack(commit):
-        opened[baseline.COMMIT] = Bench(config_text(), variables={"PYTHONPATH": baseline.build_path(commit)})
+        # It takes an event of any account, and no stream_arn.
+        opened[baseline.COMMIT] = Bench(
+            config_text(stream_arn=""), variables={"PYTHONPATH": baseline.build_path(commit)}
+        )
 
     async def start():
         for bench in opened.values():
