@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from fastetl.lambdas.environment import ENVIRON, TASK_ROOT, build_deployments, limit_threads, read_config
+from fastetl.lambdas.environment import (
+    ENVIRON,
+    TASK_ROOT,
+    build_deployments,
+    limit_threads,
+    read_config,
+    return_freed_memory,
+)
 
 limit_threads()
+return_freed_memory()
 
 from fastetl.aws import References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder

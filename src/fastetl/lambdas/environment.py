@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 import uuid
@@ -37,6 +38,13 @@ MEMORY_MB_PER_CPU = 1_769
 """The memory at which a function has one processor (AWS Lambda Developer Guide, "Configure Lambda function memory")."""
 
 
+MAPPED_BYTES = 1_000_000
+"""The least size of a block that is mapped alone."""
+
+_M_MMAP_THRESHOLD = -3
+"""As glibc's malloc.h has it."""
+
+
 def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have Polars start one thread for each processor that the function's memory buys, unless told otherwise.
 
@@ -45,6 +53,16 @@ def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     """
     memory_mb = int(environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or MEMORY_MB_PER_CPU)
     environ.setdefault("POLARS_MAX_THREADS", str(max(1, memory_mb // MEMORY_MB_PER_CPU)))
+
+
+def return_freed_memory(library: ctypes.CDLL | None = None) -> bool:
+    """Have large blocks of memory go back to the system when they are freed; tell whether this C library can.
+
+    By itself glibc raises the size from which a block is mapped alone, up to 32 MB, whenever a mapped one is freed
+    (mallopt(3), M_MMAP_THRESHOLD). Events would then come to lie between small blocks, and stay in memory.
+    """
+    mallopt = getattr(library or ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES))
 
 
 def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Config, tuple[Problem, ...]]:

@@ -23,10 +23,12 @@ from fastetl.lambdas.environment import (
     build_deployments,
     limit_threads,
     read_config,
+    return_freed_memory,
     trace,
 )
 
 limit_threads()
+return_freed_memory()
 
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
 from fastetl.decode import cut_name, free_rows, parse_source_arn
