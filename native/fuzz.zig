@@ -9,6 +9,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const arenas = @import("src/arena.zig");
 const checks = @import("tests/check.zig");
+const csv_checks = @import("tests/csv.zig");
 const decode = @import("src/decode.zig").decode;
 const events = @import("tests/events.zig");
 const lines = @import("src/lines.zig");
@@ -122,6 +123,12 @@ const Fuzzer = struct {
                 return failure;
             };
             f.hash = f.hash *% 31 +% hash;
+            const delimiter = ",|\t"[number % 3];
+            const text = csv_checks.check(f.gpa, rows, delimiter, 1 + bytes.len % 1000) catch |failure| {
+                std.debug.print("{t}; bytes: {f}\n", .{ failure, std.zig.fmtString(bytes) });
+                return failure;
+            };
+            f.hash = f.hash *% 31 +% text;
             f.rows += rows.result.rows;
             f.left += rows.result.left_count;
         } else f.refused += 1;

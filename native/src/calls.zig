@@ -3,6 +3,7 @@
 const std = @import("std");
 const arenas = @import("arena.zig");
 const arrow = @import("arrow.zig");
+const csv = @import("csv.zig");
 const decode = @import("decode.zig").decode;
 const lines = @import("lines.zig");
 const pass_of = @import("pass.zig");
@@ -14,7 +15,7 @@ const Plan = plans.Plan;
 const Rows = rows_of.Rows;
 
 /// Rises when what is called changes, so that an object of another version is not taken for this one.
-pub const version = 2;
+pub const version = 3;
 
 /// All memory: what is small comes from its slabs, what is large is mapped.
 const gpa = std.heap.smp_allocator;
@@ -101,4 +102,29 @@ export fn fastetl_trim() callconv(.c) void {
 /// Writes JSON without blanks into as many bytes; gives how long it is, or the greatest number where it is no JSON.
 export fn fastetl_compact(bytes: Bytes, out: [*]u8) callconv(.c) u64 {
     return scanner.compact(bytes.slice(), out[0..bytes.len]) catch std.math.maxInt(u64);
+}
+
+/// Begins to write a stream of Arrow's arrays as CSV; null where it is not one of text columns, or there is no memory.
+/// The stream outlives what is given.
+export fn fastetl_csv(stream: *csv.Stream, delimiter: u8, null_marker: [*]const u8, length: u64) callconv(.c) ?*csv.Writer {
+    return csv.Writer.create(gpa, stream, delimiter, null_marker[0..length]) catch null;
+}
+
+/// Writes as many whole rows as there is room for; gives the number of bytes, or the greatest number where the stream cannot be read.
+export fn fastetl_csv_write(writer: *csv.Writer, out: [*]u8, size: u64) callconv(.c) u64 {
+    return writer.write(out[0..size]) catch std.math.maxInt(u64);
+}
+
+/// Tells how many bytes the next row takes at worst; 0 where no row is left.
+export fn fastetl_csv_room(writer: *const csv.Writer) callconv(.c) u64 {
+    return writer.room();
+}
+
+/// Tells how many bytes the longest row takes at worst, instead of writing rows; the greatest number where the stream cannot be read.
+export fn fastetl_csv_longest(writer: *csv.Writer) callconv(.c) u64 {
+    return writer.longest() catch std.math.maxInt(u64);
+}
+
+export fn fastetl_csv_free(writer: *csv.Writer) callconv(.c) void {
+    writer.destroy();
 }

@@ -3,6 +3,7 @@ const repeat = @import("repeat.zig").repeat;
 const arenas = @import("../src/arena.zig");
 const arrow = @import("../src/arrow.zig");
 const checks = @import("check.zig");
+const csv_checks = @import("csv.zig");
 const decode = @import("../src/decode.zig").decode;
 const events = @import("events.zig");
 const lines = @import("../src/lines.zig");
@@ -163,4 +164,16 @@ fn decodeOnce(failing: std.mem.Allocator, text: []const u8) !void {
     }
     try expect(rows.free(&spare));
     if (status == .no_memory) return error.OutOfMemory;
+}
+
+test "rows are the same CSV whatever the buffer" {
+    const text = comptime eventOf(record("1", ",\"text\":{\"S\":\"with, a comma\"},\"short\":{\"S\":\"\"}") ++ "," ++
+        record("2", ",\"text\":{\"S\":\"a \\\"quote\\\"\"},\"stray\":{\"S\":\"x\"}"));
+    var run = try Run.init(.{ .undeclared = .extra }, text, null);
+    try expectEqual(2, run.rows.result.rows);
+    for ([_]u8{ ',', '|' }) |delimiter| {
+        const whole = try csv_checks.check(gpa, run.rows, delimiter, 100_000);
+        for ([_]usize{ 1, 400, 1300 }) |size| try expectEqual(whole, try csv_checks.check(gpa, run.rows, delimiter, size));
+    }
+    try run.deinit();
 }

@@ -47,23 +47,6 @@ def test_several_frames_make_one_member():
     assert file.count(b"\x1f\x8b\x08") == 1
 
 
-def test_a_large_frame_is_written_a_slice_at_a_time(monkeypatch):
-    monkeypatch.setattr("fastetl.ingest.encode.SLICE_BYTES", 1000)
-    monkeypatch.setattr("fastetl.ingest.encode.COLUMN_BYTES", 0)
-    sizes = []
-    write = pl.DataFrame.write_csv
-
-    def note_and_write(frame, *arguments, **options):
-        sizes.append(frame.height)
-        write(frame, *arguments, **options)
-
-    monkeypatch.setattr(pl.DataFrame, "write_csv", note_and_write)
-    frame = pl.DataFrame({"c0": [f"{number:010}" for number in range(1000)]})
-    assert len(read(b"".join(encode_frames([frame], build_layout(TEXT), 100)))) == 1000
-    assert len(sizes) > 5
-    assert max(sizes) < 500
-
-
 def test_the_columns_have_the_order_of_the_layout():
     frame = pl.DataFrame({"c1": ["b"], "other": ["x"], "c0": ["a"]})
     assert read(b"".join(encode_frames([frame], build_layout(TEXT, TEXT), 1))) == [["a", "b"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
@@ -15,7 +14,7 @@ from fastetl.config.enrichments import Expression
 from fastetl.config.model import Enrichment, FileFormat, Pipeline
 from fastetl.decode.decoder import Decoder
 from fastetl.enrich.enricher import Enricher
-from fastetl.ingest.encode import write_csv
+from fastetl.ingest.csv import write_csv
 from fastetl.ingest.records import Refined, find_too_large, refine
 from fastetl.limits import MAX_COPY_ROW_BYTES
 
@@ -111,7 +110,7 @@ def test_the_limit_is_on_the_bytes_that_are_written(character: str, delimiter: s
         return pl.DataFrame(values | {"again": [None]}, schema=dict.fromkeys(names, pl.String))
 
     def size(frame: pl.DataFrame) -> int:
-        return write_csv(frame, layout, io.BytesIO())
+        return sum(map(len, write_csv(frame, layout)))
 
     per_character = (size(frame_of(1001)) - size(frame_of(1))) // 1000
     fits = (MAX_COPY_ROW_BYTES - size(frame_of(1))) // per_character + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastetl.decode.decoder import Changes, Decoder, LineReader, count_drift, parse_source_arn
 from fastetl.decode.event import cut_name, parse_record
-from fastetl.decode.native import LinesOf, free_rows
+from fastetl.decode.native import LinesOf, free_rows, load_library
 
 __all__ = [
     "Changes",
@@ -14,6 +14,7 @@ __all__ = [
     "count_drift",
     "cut_name",
     "free_rows",
+    "load_library",
     "parse_record",
     "parse_source_arn",
 ]

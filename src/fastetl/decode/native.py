@@ -13,7 +13,19 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_char_p, c_double, c_int64, c_uint32, c_uint64, c_void_p, py_object
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_double,
+    c_int64,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    py_object,
+)
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +39,7 @@ if TYPE_CHECKING:
     from fastetl.columns import Column
     from fastetl.config import Pipeline
 
-VERSION = 2
+VERSION = 3
 """Of what the shared object offers, as `native/src/calls.zig` has it."""
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -353,6 +365,15 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.fastetl_free.argtypes = [c_void_p]
     library.fastetl_compact.argtypes = [_Bytes, c_void_p]
     library.fastetl_compact.restype = c_uint64
+    library.fastetl_csv.argtypes = [c_void_p, c_uint8, c_char_p, c_uint64]
+    library.fastetl_csv.restype = c_void_p
+    library.fastetl_csv_write.argtypes = [c_void_p, c_void_p, c_uint64]
+    library.fastetl_csv_write.restype = c_uint64
+    library.fastetl_csv_room.argtypes = [c_void_p]
+    library.fastetl_csv_room.restype = c_uint64
+    library.fastetl_csv_longest.argtypes = [c_void_p]
+    library.fastetl_csv_longest.restype = c_uint64
+    library.fastetl_csv_free.argtypes = [c_void_p]
 
 
 def _describe_column(column: Column, keep: list[Any]) -> _Column:

@@ -5,14 +5,13 @@ What becomes of a record is settled here: a row of the frame, or a reject with t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import polars as pl
 
-from fastetl.ingest.encode import write_csv
+from fastetl.ingest.csv import bound_row, write_csv
 from fastetl.limits import MAX_COPY_ROW_BYTES
 from fastetl.model import Reject
 
@@ -79,14 +78,12 @@ def refine(changes: Changes, enricher: Enricher, layout: Layout, write_records: 
 def find_too_large(frame: pl.DataFrame, layout: Layout) -> set[int]:
     """Find the rows that are longer as CSV than COPY reads."""
     names = [name for name, _ in layout.columns]
-    # At worst every byte of a field is a quote, which is doubled, and the field is quoted; NULL is the marker.
-    beside = len(names) * (2 * len(layout.null_marker) + 3)
-    if 2 * frame.estimated_size() + beside <= MAX_COPY_ROW_BYTES:
+    if bound_row(frame, layout) <= MAX_COPY_ROW_BYTES:
         return set()
     field_bytes = (2 * pl.col(name).str.len_bytes().fill_null(len(layout.null_marker)) + 3 for name in names)
     at_worst = frame.select(pl.sum_horizontal(*field_bytes).alias("bytes"))["bytes"]
     suspects = (at_worst > MAX_COPY_ROW_BYTES).arg_true()
-    return {row for row in suspects if write_csv(frame[row : row + 1], layout, io.BytesIO()) > MAX_COPY_ROW_BYTES}
+    return {row for row in suspects if sum(map(len, write_csv(frame[row : row + 1], layout))) > MAX_COPY_ROW_BYTES}
 
 
 def _build_rejects(
