@@ -45,22 +45,15 @@ Observe = Callable[[str, "Step"], Awaitable[None]]
 class Rounds:
     """Moves all pipelines of one deployment on."""
 
-    def __init__(
-        self,
-        loaders: Mapping[str, Loader],
-        pipelines: Iterable[Pipeline],
-        find_awake: Callable[[], Awaitable[frozenset[str]]] | None = None,
-    ) -> None:
+    def __init__(self, loaders: Mapping[str, Loader], pipelines: Iterable[Pipeline]) -> None:
         """Describe the pipelines.
 
         Args:
             loaders: by pipeline.
             pipelines: of the configuration; those of one warehouse share it.
-            find_awake: finds warehouses that are awake for others, without waking one; None: nobody asks.
         """
         self._loaders = loaders
         self._sharing = {pipeline.redshift.warehouse: pipeline.redshift for pipeline in pipelines}
-        self._find_awake = find_awake
 
     async def wake_up(self, observe: Observe, seconds_left: Callable[[], float]) -> dict[str, Moved]:
         """Take, for every pipeline, the steps that are due, until nothing is due right away or time is up.
@@ -73,11 +66,10 @@ class Rounds:
             By pipeline, what was done, with the error that stopped it, if any.
         """
         moved = {name: Moved() for name in self._loaders}
-        awake = await self._find_awake() if self._find_awake else frozenset()
         standings = await self._read_all(moved, moved, seconds_left)
-        chosen = choose(standings.values(), self._sharing, awake)
+        chosen = choose(standings.values(), self._sharing)
         # A load that is found to have ended has left its warehouse awake.
-        awake |= {each.warehouse for each in standings.values() if each.is_running or each.pipeline in chosen}
+        awake = {each.warehouse for each in standings.values() if each.is_running or each.pipeline in chosen}
         following: Iterable[str] = moved
         while following:
             moves = (

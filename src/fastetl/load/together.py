@@ -7,7 +7,7 @@ allows takes the fewest wake-ups that any schedule can have; the share only keep
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -32,14 +32,14 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def choose(
-    standings: Iterable[Standing], sharing: Mapping[str, RedshiftTarget], awake: frozenset[str] = frozenset()
+    standings: Iterable[Standing], sharing: Mapping[str, RedshiftTarget], awake: Collection[str] = ()
 ) -> dict[str, float]:
     """Choose the pipelines that may begin a load now.
 
     Args:
         standings: of all pipelines, in any order.
         sharing: by warehouse, how its pipelines share it.
-        awake: warehouses that are known to be awake for others.
+        awake: warehouses that are known to be awake, whoever runs in them.
 
     Returns:
         By pipeline, the fullness from which on it loads. Pipelines that must not begin anything now are missing.
