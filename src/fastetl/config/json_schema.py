@@ -45,6 +45,7 @@ SORTKEY: Schema = {
     "oneOf": [{"const": "AUTO"}, {"type": "array", "items": {"type": "string"}}],
     "x-type": 'a list of columns, or "AUTO"',
 }
+GRANTEE: Schema = {"type": "string", "pattern": r"\S", "x-type": "text"}
 OUTPUT: Schema = {
     "type": "object",
     "properties": {
@@ -58,7 +59,7 @@ OUTPUT: Schema = {
 
 def build_schema() -> Schema:
     """Build the JSON Schema of `fastetl.toml`."""
-    redshift = _describe(RedshiftTarget)
+    redshift = _describe(RedshiftTarget, instead={"grant_to": {**_list_of(GRANTEE), "default": []}})
     storage = _describe(Storage, instead={"sortkey": SORTKEY})
     pipeline = _describe(
         Pipeline,
