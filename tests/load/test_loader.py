@@ -292,6 +292,31 @@ async def test_a_mirror_that_is_gone_pauses_until_it_is_there_again(make_plant: 
     assert [row[0] for row in await plant.mirror()] == ["2"]
 
 
+@pytest.mark.parametrize("when", ["before", "in the middle"])
+async def test_a_gate_without_its_row_pauses_until_the_row_is_there_again(make_plant: Any, when: str) -> None:
+    plant = await make_plant()
+    await plant.put(Change(1, 1))
+    await plant.run()
+    two = await plant.put(Change(2, 2))
+    if when == "before":
+        await plant.execute('DELETE FROM "public"."orders_gate"')
+    else:
+        await plant.run(until=lambda step: step.action == "opened")
+        await plant.execute('DELETE FROM "public"."orders_gate"')
+    for _ in range(20):
+        await plant.loader.wake_up()
+        await asyncio.sleep(0.05)
+    head = await plant.ledger.head("orders")
+    assert head.paused_by == "fastetl"
+    assert "fastetl ddl --apply" in head.paused
+    assert (await plant.states())[two] == "PENDING"
+    await create_tables(plant)
+    plant.now += 4000
+    assert (await plant.run())[-1] == "loaded"
+    assert (await plant.ledger.head("orders")).paused == ""
+    assert [row[0] for row in await plant.mirror()] == ["1", "2"]
+
+
 async def test_a_repaired_file_from_quarantine_overwrites_nothing_newer(make_plant: Any) -> None:
     plant = await make_plant()
     await plant.put(Change(1, 1, note="first"), Change(2, 2, note="first"))

@@ -243,6 +243,9 @@ class Transaction:
         for row in self._rows(gate):
             self._replace(gate, row, {"n": row["n"] + 1})
 
+    def _gate_row(self, sql: str) -> Answer:
+        return self._refuse(sql, [] if self._rows(_table(sql, "FROM")) else ["missing"])
+
     def _gate_batch(self, sql: str) -> Answer:
         return self._refuse(sql, _matching(self._rows(_table(sql, "FROM")), sql))
 

@@ -163,18 +163,18 @@ async def the_statement_that_failed_is_told_by_its_index(service: Service) -> No
     assert described["Status"] == "FAILED"
     parts = described["SubStatements"]
     assert [part["Id"] for part in parts[:2]] == [f"{described['Id']}:{place}" for place in (1, 2)]
-    assert [part["Status"] for part in parts] == ["FINISHED"] * 3 + ["FAILED"] + ["ABORTED"] * (len(parts) - 4)
-    assert "fenced" in parts[3]["Error"]
-    assert parts[3]["RedshiftQueryId"] > 0
+    assert [part["Status"] for part in parts] == ["FINISHED"] * 4 + ["FAILED"] + ["ABORTED"] * (len(parts) - 5)
+    assert "fenced" in parts[4]["Error"]
+    assert parts[4]["RedshiftQueryId"] > 0
     assert await service.refusal("get_statement_result", Id=f"{described['Id']}:1") == "ResourceNotFoundException"
 
 
 async def each_statement_has_a_result_of_its_own(service: Service) -> None:
     ended = await service.end(await service.submit(resolve_sql(7)))
-    answer = await service.call("get_statement_result", Id=f"{ended['Id']}:4")
+    answer = await service.call("get_statement_result", Id=f"{ended['Id']}:5")
     assert answer["Records"] == [[{"stringValue": "fenced"}, {"stringValue": "7"}]]
     assert await service.refusal("get_statement_result", Id=f"{ended['Id']}:1") == "ResourceNotFoundException"
-    assert await service.refusal("get_statement_result", Id=f"{ended['Id']}:5") == "ResourceNotFoundException"
+    assert await service.refusal("get_statement_result", Id=f"{ended['Id']}:6") == "ResourceNotFoundException"
     assert await service.refusal("get_statement_result", Id=ended["Id"]) == "ValidationException"
 
 
@@ -183,7 +183,7 @@ async def a_failed_transaction_leaves_nothing(service: Service) -> None:
     described = await service.end(await service.submit([*resolve_sql(2), *fenced_sql()]))
     assert described["Status"] == "FAILED"
     ended = await service.end(await service.submit(resolve_sql()))
-    answer = await service.call("get_statement_result", Id=f"{ended['Id']}:4")
+    answer = await service.call("get_statement_result", Id=f"{ended['Id']}:5")
     assert answer["Records"] == [[{"stringValue": "fenced"}, {"stringValue": "1"}]]
 
 

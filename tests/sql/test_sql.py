@@ -170,8 +170,9 @@ def test_nothing_that_linters_let_pass_and_redshift_refuses(pipeline: Pipeline) 
 def test_steps_keep_the_order_of_the_protocol() -> None:
     steps = [statement.step for statement in load_sql(make_pipeline(), make_load(make_pipeline().layout))]
     assert steps == [
-        "lock", "bump", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage", "copy", "count",
-        "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads", "drop_staged", "drop_files",
+        "lock", "bump", "gate_row", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage",
+        "copy", "count", "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads",
+        "drop_staged", "drop_files",
     ]  # fmt: skip
 
 

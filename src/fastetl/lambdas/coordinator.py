@@ -28,8 +28,8 @@ DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
 
 STEPS_WITHOUT_ROWS = {
-    "batch_execute_statement", "lock", "bump", "gate_batch", "gate_fence", "gate_files", "stage_files", "copy_files",
-    "stage", "load_files", "loads",
+    "batch_execute_statement", "lock", "bump", "gate_row", "gate_batch", "gate_fence", "gate_files", "stage_files",
+    "copy_files", "stage", "load_files", "loads",
 }  # fmt: skip
 """Of a load; what they fail with says nothing of items."""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fastetl.load.failures import classify
+from fastetl.load.failures import classify, explain
 from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head
 
 RUN_LIMIT_SECONDS = 2 * 3600
@@ -214,7 +214,7 @@ def _end_attempt(head: Head, batch: Batch, verdict: Verdict, now: int) -> Decisi
     if verdict.suspects is None:
         return Decision("wait", batch)
     failure = classify(verdict.step, verdict.error, named=bool(verdict.suspects))
-    said = verdict.detail or verdict.error
+    said = verdict.detail or explain(verdict.step, verdict.error)
     error = f"{verdict.step}: {said}" if verdict.step else said
     return Decision("resolve", batch, changes=resolve_changes(failure, error, verdict.suspects))
 

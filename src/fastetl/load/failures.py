@@ -43,6 +43,9 @@ _REFUSALS: dict[str, Failure] = {"gate_batch": "gate", "gate_fence": "gate", "ga
 
 _READS_OWN_LIST = "copy_files"
 
+_EXPLAINED = {"gate_row": "the gate table has no row any more; `fastetl ddl --apply` writes it again"}
+"""What an operator reads in place of a refusal that pauses the pipeline, by the step that failed."""
+
 
 def classify(step: str, error: str, *, named: bool) -> Failure:
     """Tell what made an attempt fail.
@@ -69,6 +72,16 @@ def classify(step: str, error: str, *, named: bool) -> Failure:
     if step == _READS_OWN_LIST and _DATA.search(error):
         return "transient"
     return "infrastructure"
+
+
+def explain(step: str, error: str) -> str:
+    """Say in words, with the remedy, what a refusal of fastetl's own means; any other error stays as it is.
+
+    Args:
+        step: the statement that failed.
+        error: Redshift's message.
+    """
+    return _EXPLAINED.get(step, error) if _CAST.search(error) else error
 
 
 def find_file_read(error: str) -> str:

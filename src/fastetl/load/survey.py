@@ -21,7 +21,7 @@ from fastetl.load.decide import (
     is_probing,
     looks_for_files,
 )
-from fastetl.load.failures import describe_load_error, find_file_read
+from fastetl.load.failures import describe_load_error, explain, find_file_read
 from fastetl.load.plan import Planner, name_attempt
 from fastetl.load.together import Standing
 from fastetl.model import Batch, Head, PendingFile
@@ -181,8 +181,9 @@ class Survey:
 
     async def _read_failure(self, batch: Batch, run: Run) -> Verdict:
         if batch.state == "RESOLVING":
-            return Verdict("failed", error=run.error)
-        step = batch.steps[run.failed_index] if 0 <= run.failed_index < len(batch.steps) else ""
+            resolve = tuple(statement.step for statement in self._planner.resolve(batch))
+            return Verdict("failed", error=explain(_name_step(resolve, run.failed_index), run.error))
+        step = _name_step(batch.steps, run.failed_index)
         verdict = Verdict("failed", step=step, error=run.error)
         return await self._find_suspects(batch, run, verdict) if step == "copy" else verdict
 
@@ -235,3 +236,8 @@ async def _take(files: AsyncIterator[PendingFile], most: int) -> AsyncIterator[P
 async def _each(files: Iterable[PendingFile]) -> AsyncIterator[PendingFile]:
     for file in files:
         yield file
+
+
+def _name_step(steps: Sequence[str], index: int) -> str:
+    """Name the statement that failed; empty where the Data API names none."""
+    return steps[index] if 0 <= index < len(steps) else ""

@@ -241,8 +241,10 @@ def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
 def _gate(pipeline: Pipeline) -> list[tuple[str, str]]:
     # LOCK queues attempts; should a snapshot have begun before the lock was granted, the UPDATE conflicts instead
     # of letting the gate read what was true before the wait. The mirror itself is never locked: that shuts out readers.
+    # Without a row the UPDATE would change nothing, and nothing would conflict: `gate_row` fails then.
     gate = quote_table(pipeline, "_gate")
-    return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1')]
+    there = f"SELECT CAST(CASE WHEN COUNT(*) > 0 THEN '0' ELSE 'no row' END AS INTEGER) FROM {gate}"
+    return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1'), ("gate_row", there)]
 
 
 def _refuse(why: str, rows: str) -> str:

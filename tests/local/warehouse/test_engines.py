@@ -399,8 +399,8 @@ async def test_the_products_statements(warehouse: Warehouse, s3: Any) -> None:
     assert await warehouse.rows('SELECT "_op", "amount" FROM public.whole WHERE "id" = \'b\'') == [("REMOVE", None)]
     assert await warehouse.rows("SELECT COUNT(*), COUNT(DISTINCT _event_id) FROM public.whole_log") == [(6, 6)]
     again = await warehouse.batch(*newer.load_sql(2))
-    assert again["Error"].startswith("Query #3 failed with ERROR: ")
+    assert again["Error"].startswith("Query #4 failed with ERROR: ")
     finished(await warehouse.batch(*newer.resolve_sql(2)))
     unresolved = finished(await warehouse.batch(*Batch(pipeline, s3, []).resolve_sql(1)))
-    verdict = await warehouse.call("get_statement_result", Id=f"{unresolved['Id']}:4")
+    verdict = await warehouse.call("get_statement_result", Id=f"{unresolved['Id']}:5")
     assert verdict["Records"] == [[{"stringValue": "fenced"}, {"stringValue": "1"}]]

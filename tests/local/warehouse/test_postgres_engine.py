@@ -139,7 +139,7 @@ async def test_a_resolve_waits_for_the_attempt_that_runs(warehouse: Warehouse, s
     await asleep(warehouse)
     resolved = await warehouse.batch(*batch.resolve_sql(1))
     assert (await warehouse.end_of(running))["Status"] == "FINISHED"
-    answer = await warehouse.call("get_statement_result", Id=f"{resolved['Id']}:4")
+    answer = await warehouse.call("get_statement_result", Id=f"{resolved['Id']}:5")
     assert answer["Records"][0] == [{"stringValue": "loaded"}, {"stringValue": "checksum"}]
     assert await warehouse.rows("SELECT COUNT(*) FROM public.resolved_fences") == [(0,)]
 
