@@ -93,6 +93,21 @@ async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None
     }
 
 
+async def test_what_the_lifecycle_removed_after_its_load_is_no_difference(make_plant: Any) -> None:
+    plant = await make_plant()
+    ingest = new_ingest(plant)
+    removed = (await ingest.ingest(make_event(1))).file
+    await ingest.ingest(make_event(2))
+    await plant.run()
+    await plant.bucket.delete(removed.key)
+    found = await new_reconciler(plant).reconcile()
+    assert (found.records, found.rows, found.files, found.loaded, found.differences) == (2, 1, 1, 1, ())
+    # A loaded file whose item has expired as well is known to the warehouse alone.
+    client, table = plant.ledger._client, plant.ledger.table
+    await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{removed.file_id}"}})
+    assert (await new_reconciler(plant).reconcile()).differences == ()
+
+
 async def test_records_that_became_neither_row_nor_reject_are_told(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
