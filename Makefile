@@ -22,7 +22,7 @@ PLATFORM = $(or $(PLATFORM_$(ARCH)),$(error ARCH is arm64 or x86_64, not $(ARCH)
 HERE := $(patsubst aarch64,arm64,$(shell uname -m))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate crash bench bench-report docs wheel package test-package deploy build-Ingest build-Backfill build-Coordinator build-Webhook lock clean
+.PHONY: help install demo unit coverage test lint lint-templates lint-secrets audit simulate mutate crash bench bench-report docs wheel package test-package deploy build-Ingest build-Backfill build-Coordinator build-Webhook lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ $(AUDIT): requirements/audit.txt | $(INSTALLED)
 
 simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
+
+mutate: $(INSTALLED) ## Change the code in small wrong ways, and see tests fail: PACKAGES="load sql" SAMPLE=60 SEED=1
+	$(BIN)/python -m tests.mutation --seed $(or $(SEED),1) --sample $(or $(SAMPLE),60) --jobs $(or $(JOBS),1) $(PACKAGES)
 
 crash: $(INSTALLED) ## Kill real processes a hundred times while changes flow, and a backfill of all flights ten times
 	CRASHES=$(or $(CRASHES),100) $(BIN)/pytest -q tests/local/test_crashes.py
