@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from fastetl.config.model import LoadPolicy
-from fastetl.errors import WarehouseError
+from fastetl.errors import LedgerError, WarehouseError
 from fastetl.load.plan import Planner
 from fastetl.local.warehouse import copy, copy_source, data_api
 from fastetl.local.warehouse.data_api_wire import ApiError
@@ -290,6 +290,23 @@ async def test_a_mirror_that_is_gone_pauses_until_it_is_there_again(make_plant: 
     assert (await plant.run())[-1] == "loaded"
     assert (await plant.ledger.head("orders")).paused == ""
     assert [row[0] for row in await plant.mirror()] == ["2"]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_files_whose_items_are_lost_are_named_when_their_batch_is_to_be_split(make_plant: Any, lost: int) -> None:
+    """Their rows are in no other batch: splitting the rest would leave them out for ever."""
+    plant = await make_plant()
+    changes = [Change(1, 1), Change(2, 2, note="n" * 21)]
+    files = [await plant.put(change) for change in changes]
+    await plant.run(until=lambda step: step.action == "opened")
+    for file_id in files[:lost]:
+        await plant.ledger._client.delete_item(TableName=plant.ledger.table, Key={"pk": {"S": f"F#{file_id}"}})
+    with pytest.raises(LedgerError, match="fastetl rebuild-ledger"):
+        await plant.run()
+    for change in changes[:lost]:
+        await plant.put(change)
+    await plant.run(until=lambda step: step.action == "retry")
+    assert await plant.states() == {files[0]: "LOADED", files[1]: "PENDING"}
 
 
 @pytest.mark.parametrize("when", ["before", "in the middle"])

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from fastetl.aws import Deployment
-from fastetl.errors import WarehouseError
+from fastetl.errors import LedgerError, WarehouseError
 from fastetl.load import batches
 from fastetl.load.decide import FIRST_DELAY_SECONDS, Action, Decision, resolve_changes
 from fastetl.load.plan import Planner, name_attempt
@@ -150,7 +150,11 @@ class Steps:
     async def _split(self, head: Head, batch: Batch, _decision: Decision) -> Step:
         members = await self._planner.members(batch)
         found = await self._ledger.files([member.file_id for member in members])
-        files = [found[member.file_id] for member in members if member.file_id in found]
+        if missing := [member.file_id for member in members if member.file_id not in found]:
+            # Splitting the rest would leave them in no batch, and nobody would load them.
+            what = f"{len(missing)} files of batch {batch.batch_id} have no item, {missing[0]} among them"
+            raise LedgerError(f"{what}; run `fastetl rebuild-ledger`")
+        files = [found[member.file_id] for member in members]
         parts = [
             await self._planner.stage(head.installation, part, parent=batch.batch_id)
             for part in batches.split(files, batch.suspects)
