@@ -199,6 +199,28 @@ async def test_an_epoch_that_has_begun_is_in_the_version(plant: Plant) -> None:
     assert outcome.file.version_max.startswith("0007#")
 
 
+@pytest.mark.parametrize("by", ["wall", "monotonic", "wall backwards"])
+async def test_epochs_are_read_again_when_either_clock_says_so(plant: Plant, by: str) -> None:
+    """The time of day may step back, and the other clock may stand still while the process is frozen."""
+    wall, monotonic = [NOW], [0.0]
+    deployment = make_deployment(
+        Config(plant.name, plant.ledger.table, (make_pipeline(),)),
+        make_pipeline(), plant.bucket, plant.ledger, clock=lambda: wall[0],
+    )  # fmt: skip
+    ingest = Ingest(deployment, Unchanged(), lambda: monotonic[0])
+    head = await plant.ledger.create_head("orders", "installation")
+    await ingest.ingest(event_of(S))
+    await plant.ledger.change_head(head, epochs=(EpochStart(7, int(NOW)),))
+    fresh = await ingest.ingest(event_of(S, S))
+    assert fresh.file is not None
+    assert fresh.file.version_max.startswith("0000#")
+    wall[0] += {"wall": 30, "monotonic": 0, "wall backwards": -20}[by]
+    monotonic[0] += 30 if by == "monotonic" else 0
+    again = await ingest.ingest(event_of(S, S, S))
+    assert again.file is not None
+    assert again.file.version_min.startswith("0007#")
+
+
 @pytest.mark.parametrize(("broken", "error"), [("put_object", StorageError), ("put_item", LedgerError)])
 async def test_what_is_not_there_is_never_a_success(plant: Plant, broken: str, error: type[FastetlError]) -> None:
     class Broken:

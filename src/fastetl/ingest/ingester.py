@@ -13,6 +13,7 @@ from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from fastetl.aws import Deployment
@@ -56,21 +57,25 @@ class Outcome(msgspec.Struct, frozen=True):
 class Ingest:
     """Ingests one pipeline's events. It needs no warehouse."""
 
-    def __init__(self, deployment: Deployment, enricher: Enricher) -> None:
+    def __init__(
+        self, deployment: Deployment, enricher: Enricher, monotonic: Callable[[], float] | None = None
+    ) -> None:
         """Describe the ingest of one pipeline.
 
         Args:
             deployment: of the pipeline.
             enricher: runs its enrichments.
+            monotonic: a clock that never steps back, in seconds. The deployment's may step back, and this one may
+                stand still while the process is frozen: epochs are read again when either says that it is time.
         """
         config, self._pipeline = deployment.config, deployment.pipeline
         self._decoder = Decoder(self._pipeline, takes_nameless=config.takes_nameless(self._pipeline))
         self._files = FileStore(deployment)
         self._ledger = deployment.ledger
         self._enricher = enricher
-        self._clock = deployment.clock
+        self._clocks = (deployment.clock, *([monotonic] if monotonic else []))
         self._epochs: tuple[EpochStart, ...] = ()
-        self._epochs_read_at = float("-inf")
+        self._epochs_read_at: list[float] = []
 
     @property
     def native_missing(self) -> str:
@@ -101,10 +106,12 @@ class Ingest:
         return await self._store(refined)
 
     async def _read_epochs(self) -> tuple[EpochStart, ...]:
-        if self._clock() - self._epochs_read_at >= EPOCHS_KEPT_SECONDS:
-            read_at = self._clock()
+        now = [clock() for clock in self._clocks]
+        if not self._epochs_read_at or not all(
+            0 <= each - read_at < EPOCHS_KEPT_SECONDS for each, read_at in zip(now, self._epochs_read_at, strict=True)
+        ):
             head = await self._ledger.head(self._pipeline.name)
-            self._epochs, self._epochs_read_at = head.epochs if head else (), read_at
+            self._epochs, self._epochs_read_at = head.epochs if head else (), now
         return self._epochs
 
     async def _store(self, refined: Refined) -> Outcome:

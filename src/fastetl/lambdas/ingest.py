@@ -86,7 +86,7 @@ def _set_up(pipeline: Pipeline) -> Ingest:
     """
     if pipeline.name not in _ingests:
         enricher = Enricher(pipeline, ENVIRON, _references.paths)
-        _ingests[pipeline.name] = Ingest(_deployments[pipeline.name], enricher)
+        _ingests[pipeline.name] = Ingest(_deployments[pipeline.name], enricher, time.monotonic)
         _enrichers[pipeline.name] = enricher
     return _ingests[pipeline.name]
 
