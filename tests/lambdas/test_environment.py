@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +38,27 @@ def test_an_event_is_mapped_alone_although_a_larger_one_was_freed(asked: str, ma
 
 def test_another_c_library_is_left_alone() -> None:
     assert not return_freed_memory(object())
+
+
+CONFIG = """
+[[pipelines]]
+name = "orders"
+table = "orders"
+keys = ["id"]
+target = "public.orders"
+columns = [{ name = "id", type = "VARCHAR(36)" }]
+"""
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
+    "FASTETL_BUCKET": "bucket", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "workgroup",
+}  # fmt: skip
+STARTED = "import gc, fastetl.lambdas.ingest; print(gc.isenabled(), gc.get_freeze_count() > 10_000, gc.get_stats()[2])"
+
+
+def test_the_collector_does_not_walk_through_imports_and_runs_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "fastetl.toml").write_text(CONFIG)
+    environment = {**os.environ, **VARIABLES, "LAMBDA_TASK_ROOT": str(tmp_path)}
+    command = [sys.executable, "-c", STARTED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    *_, line = done.stdout.splitlines()
+    assert line.startswith("True True {'collections': 0,")
