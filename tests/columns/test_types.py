@@ -30,6 +30,22 @@ def test_types_are_read_as_people_write_them(text: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("SMALLINT", "INT2"), ("INTEGER", "INT,INT4"), ("BIGINT", "INT8"), ("DECIMAL(18,0)", "NUMERIC"),
+        ("REAL", "FLOAT4"), ("DOUBLE PRECISION", "FLOAT8,FLOAT,DOUBLE"), ("CHAR(1)", "CHARACTER,NCHAR"),
+        ("VARCHAR(256)", "CHARACTER VARYING,NVARCHAR,TEXT"), ("BOOLEAN", "BOOL"),
+        ("VARBYTE(64000)", "BINARY VARYING,VARBINARY"), ("TIMESTAMP", "TIMESTAMP WITHOUT TIME ZONE"),
+        ("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"), ("TIME", "TIME WITHOUT TIME ZONE"),
+        ("TIMETZ", "TIME WITH TIME ZONE"),
+    ],
+)  # fmt: skip
+def test_redshifts_other_names_of_a_type(kind: str, names: str) -> None:
+    """Amazon Redshift Database Developer Guide, "Data types"."""
+    assert {str(RedshiftType.parse(name)) for name in names.split(",")} == {kind}
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "foo", "decimal(39)", "decimal(10,11)", "decimal(38,38)", "int(3)", "varchar(0)", "varchar(65536)",
      "char(4097)", "varbyte(16777217)", "varchar(1,2)", "varchar(-1)", "varchar(1); drop table x"],
