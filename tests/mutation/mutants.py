@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -100,8 +101,8 @@ def _is_words(node: ast.AST) -> bool:
             return True
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name))):
             return name in SAID
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Assign(targets=[ast.Name(id="__all__")]):
+            return True  # tests/test_house.py holds doors to what they export
     return False
 
 
@@ -159,6 +160,12 @@ def find_mutants(path: str, source: str) -> list[Mutant]:
             visit(node, inner, lines)
 
     visit(tree, "", range(0))
+    # Changes that look alike are told apart by their number.
+    seen: Counter[str] = Counter()
+    for number, mutant in enumerate(found):
+        seen[mutant.name] += 1
+        if (count := seen[mutant.name]) > 1:
+            found[number] = mutant._replace(change=f"{mutant.change} ({count})")
     return found
 
 
