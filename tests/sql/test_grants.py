@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from fastetl.config.model import RedshiftTarget
-from fastetl.sql.tables import ddl_sql
+from fastetl.config.model import Grantee, RedshiftTarget
+from fastetl.sql import ddl_sql, read_grants_sql
 from tests.sql.test_sql import make_pipeline
 
 
@@ -21,16 +21,15 @@ from tests.sql.test_sql import make_pipeline
     ],
 )
 def test_readers_may_read_views_and_log_and_nothing_else(outputs: set[str], deletes: str, readable: set[str]) -> None:
-    readers = ("analysts", 'a "b"')
+    readers = (Grantee("user", 'a "b"'), Grantee("role", "analysts"))
     pipeline = make_pipeline(outputs=frozenset(outputs), deletes=deletes, redshift=RedshiftTarget(grant_to=readers))
-    statements = ddl_sql(pipeline)
-    granted = [statement.sql for statement in statements if statement.step == "grant"]
+    granted = [each.sql.partition("\n")[2] for each in read_grants_sql(pipeline) if "GRANT SELECT" in each.sql]
     assert sorted(granted) == sorted(
-        f'GRANT SELECT ON "public"."{name}" TO "{reader}"' for name in readable for reader in ("analysts", 'a ""b""')
+        f'GRANT SELECT ON "public"."{name}" TO {reader}'
+        for name in readable
+        for reader in ('"a ""b"""', 'ROLE "analysts"')
     )
-    # What is granted is there by then.
-    created = " ".join(statement.sql for statement in statements if statement.step != "grant")
-    assert all(re.search(rf'CREATE (?:TABLE IF NOT EXISTS|VIEW) "public"\."{name}"', created) for name in readable)
-    assert statements[-1].step == "grant"
+    created = " ".join(statement.sql for statement in ddl_sql(pipeline))
+    assert all(re.search(rf'(?:TABLE IF NOT EXISTS|VIEW) "public"\."{name}"', created) for name in readable)
     none = make_pipeline(outputs=frozenset(outputs), deletes=deletes, redshift=RedshiftTarget())
-    assert not [statement for statement in ddl_sql(none) if "GRANT" in statement.sql]
+    assert read_grants_sql(none) == ()
