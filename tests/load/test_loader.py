@@ -309,6 +309,29 @@ async def test_files_whose_items_are_lost_are_named_when_their_batch_is_to_be_sp
     assert await plant.states() == {files[0]: "LOADED", files[1]: "PENDING"}
 
 
+async def test_a_suspect_that_is_tried_for_months_keeps_its_manifest(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket's lifecycle deletes manifests that nobody has written for a month."""
+    plant = await make_plant()
+    await plant.put(Change(1, 1, note="n" * 21))
+    await plant.run(until=lambda step: step.action == "retry")
+    head = await plant.ledger.head("orders")
+    batch = await plant.ledger.batch(head.open[0])
+    kept = {key: await plant.bucket.get(key) for key in (batch.manifest_key, batch.files_key)}
+    written: dict[str, bytes] = {}
+    original = type(plant.bucket).replace
+
+    async def replace(self: Any, key: str, body: bytes, **how: Any) -> Any:
+        written[key] = body
+        return await original(self, key, body, **how)
+
+    monkeypatch.setattr(type(plant.bucket), "replace", replace)
+    plant.now += 4000
+    await plant.run(until=lambda step: step.action == "retry")
+    assert kept.items() <= written.items()
+
+
 @pytest.mark.parametrize("when", ["before", "in the middle"])
 async def test_a_gate_without_its_row_pauses_until_the_row_is_there_again(make_plant: Any, when: str) -> None:
     plant = await make_plant()

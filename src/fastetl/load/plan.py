@@ -60,6 +60,18 @@ class Planner:
         """
         return batches.parse_members(await self._bucket.get(batch.files_key))
 
+    async def keep(self, batch: Batch) -> None:
+        """Write the batch's manifest and list of files again as they are, so that the bucket's lifecycle spares them.
+
+        Args:
+            batch: an open one, which may stay open longer than the lifecycle keeps what nobody writes.
+
+        Raises:
+            StorageError: S3 did not give or take them.
+        """
+        for key in (batch.manifest_key, batch.files_key):
+            await self._bucket.replace(key, await self._bucket.get(key))
+
     async def load(self, batch: Batch) -> tuple[Statement, ...]:
         """Build the statements of the batch's present attempt.
 

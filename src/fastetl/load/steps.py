@@ -81,6 +81,8 @@ class Steps:
     async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
         """Write down that an attempt is submitted, and submit it."""
         attempt = msgspec.structs.replace(batch, **decision.changes)
+        if batch.attempt:
+            await self._planner.keep(batch)
         planned = await self._planner.load(attempt)
         steps = tuple(statement.step for statement in planned)
         batch = await self._ledger.advance(batch, **decision.changes, steps=steps)
