@@ -68,7 +68,8 @@ lint: $(INSTALLED) lint-templates lint-secrets ## Check style, types, the floors
 	$(BIN)/lint-imports
 
 lint-templates: $(TEMPLATE_LINTERS) $(CHECKOV)
-	.venv-templates/bin/cfn-lint template.yaml
+	$(BIN)/python packaging/streams.py template.yaml tests/three_streams.toml build/three-streams.yaml
+	.venv-templates/bin/cfn-lint template.yaml build/three-streams.yaml
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-templates/bin/sam validate --lint --template template.yaml
 	.venv-checkov/bin/checkov --config-file .checkov.yaml -f template.yaml
 
@@ -180,8 +181,12 @@ test-package: $(INSTALLED) ## Build both packages for this machine, and run them
 	cd packaging && FASTETL_INGEST=../build/here/ingest FASTETL_COORDINATOR=../build/here/coordinator \
 		FASTETL_RUNTIME=../build/runtime ../$(BIN)/pytest -q -p no:cacheprovider --rootdir . test_package.py
 
+# In the source folder: SAM would copy the whole checkout, environments included, once for each function.
+SAM_BUILD := .venv-templates/bin/sam build --build-in-source --base-dir . --template build/template.yaml
+
 deploy: $(TEMPLATE_LINTERS) ## Build for ARCH=arm64 or x86_64, and deploy with SAM; asks for the other parameters
-	ARCH=$(ARCH) .venv-templates/bin/sam build --parameter-overrides Architecture=$(ARCH)
+	$(BIN)/python packaging/streams.py template.yaml $(CONFIG) build/template.yaml
+	ARCH=$(ARCH) $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 	.venv-templates/bin/sam deploy --guided --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
 
 lock: $(INSTALLED) ## Resolve the requirements again

@@ -34,7 +34,12 @@ NO_VALUE = {"Ref": "AWS::NoValue"}
 
 @functools.cache
 def _read() -> Any:
-    return yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+    return parse_template((ROOT / "template.yaml").read_text())
+
+
+def parse_template(text: str) -> Any:
+    """Parse a template's text."""
+    return yaml.load(text, _Loader)
 
 
 def read_template() -> Any:
@@ -66,9 +71,14 @@ def render(value: Any) -> str:
 
 
 def roles(template: Any) -> dict[str, Any]:
-    """The properties of every role."""
-    resources = template["Resources"].items()
-    return {name: each["Properties"] for name, each in resources if each["Type"] == "AWS::IAM::Role"}
+    """The properties of every role, with the policies that are attached to it from outside among its own."""
+    resources = template["Resources"]
+    found = {name: each["Properties"] for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
+    for policy in (each["Properties"] for each in resources.values() if each["Type"] == "AWS::IAM::Policy"):
+        for role in policy["Roles"]:
+            if policy not in found[role["Ref"]]["Policies"]:
+                found[role["Ref"]]["Policies"].append(policy)
+    return found
 
 
 def statements(role: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

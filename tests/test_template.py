@@ -86,22 +86,6 @@ def test_every_alarm_is_explained(template: Any) -> None:
 # --- what parameters change -------------------------------------------------------------------------------------------
 
 
-def test_every_stream_has_a_mapping_like_the_first(template: Any) -> None:
-    resources = template["Resources"]
-    first = resources["IngestMapping"]["Properties"]
-    for n in (2, 3, 4):
-        mapping = resources[f"IngestMapping{n}"]
-        assert mapping["Condition"] == f"HasStream{n}"
-        assert mapping["Properties"] == first | {"EventSourceArn": {"Ref": f"StreamArn{n}"}}
-    for alarm in ("EventsGivenUp", "EventsDropped"):
-        query, names = resources[alarm]["Properties"]["Metrics"][0]["Expression"]["Sub"]
-        assert re.findall(r"'\$\{(\w+)\}'", query) == ["IngestMapping", "Second", "Third", "Fourth"]
-        assert names == {
-            name: {"If": [f"HasStream{n}", {"Ref": f"IngestMapping{n}"}, "none"]}
-            for n, name in ((2, "Second"), (3, "Third"), (4, "Fourth"))
-        }
-
-
 @pytest.mark.parametrize("glacier", [0, 90])
 @pytest.mark.parametrize("deleted", [0, 400])
 def test_files_are_archived_and_deleted_when_they_are_to_be(template: Any, glacier: int, deleted: int) -> None:

@@ -93,6 +93,7 @@ REDSHIFT = "arn:${AWS::Partition}:redshift:${AWS::Region}:${AWS::AccountId}"
 DATABASES = REDSHIFT + ":dbname:${Cluster}/"
 SERVERLESS = "arn:${AWS::Partition}:redshift-serverless:${AWS::Region}:${AWS::AccountId}"
 OBJECTS = "${Bucket.Arn}/${Prefix}"
+EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${BackfillMap.Name}"
 OWN = " if {'redshift-data:statement-owner-iam-userid': '${aws:userid}'}"
 
 Allowed = dict[tuple[str, str], set[str]]
@@ -102,9 +103,6 @@ ALLOWED: dict[str, Allowed] = {
     "IngestRole": {
         ("", "${IngestLog.Arn}"): LOGS,
         ("", "${StreamArn}"): DYNAMODB_STREAM | KINESIS_STREAM,
-        ("HasStream2", "${StreamArn2}"): DYNAMODB_STREAM | KINESIS_STREAM,
-        ("HasStream3", "${StreamArn3}"): DYNAMODB_STREAM | KINESIS_STREAM,
-        ("HasStream4", "${StreamArn4}"): DYNAMODB_STREAM | KINESIS_STREAM,
         ("", "*"): STREAM_NAMES,
         ("", OBJECTS + "data/*"): {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"},
         ("", OBJECTS + "rejects/*"): {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"},
@@ -114,6 +112,8 @@ ALLOWED: dict[str, Allowed] = {
         ("ReadsElsewhere", "${ReadableArns}"): {"s3:GetObject"},
         ("", "${Bucket.Arn}"): {"s3:ListBucket"},
         ("", "${Ledger.Arn}"): {"dynamodb:PutItem", "dynamodb:GetItem"},
+        ("HasSourceKeys", "${SourceKeyArns}"): {"kms:Decrypt"},
+        ("HasReadableKeys", "${ReadableKeyArns}"): {"kms:Decrypt"},
         ("HasKey", "${KmsKeyArn}"): KEY,
     },
     "CoordinatorRole": {
@@ -138,6 +138,7 @@ ALLOWED: dict[str, Allowed] = {
         ("UsesClusterAsRole HasDatabase", DATABASES + "${Database}"): {"redshift:GetClusterCredentialsWithIAM"},
         ("UsesClusterAsRole !HasDatabase", DATABASES + "*"): {"redshift:GetClusterCredentialsWithIAM"},
         ("HasSecret", "${SecretArn}"): {"secretsmanager:GetSecretValue"},
+        ("HasSecretKey", "${SecretKeyArn}"): {"kms:Decrypt"},
         ("HasKey", "${KmsKeyArn}"): KEY,
     },
     "BackfillRole": {
@@ -149,6 +150,7 @@ ALLOWED: dict[str, Allowed] = {
         ("ReadsElsewhere", "${ReadableArns}"): {"s3:GetObject"},
         ("", "${Bucket.Arn}"): {"s3:ListBucket"},
         ("", "${Ledger.Arn}"): {"dynamodb:PutItem", "dynamodb:GetItem"},
+        ("HasReadableKeys", "${ReadableKeyArns}"): {"kms:Decrypt"},
         ("HasKey", "${KmsKeyArn}"): KEY,
     },
     "WebhookRole": {("", "${WebhookLog.Arn}"): LOGS},
@@ -156,10 +158,11 @@ ALLOWED: dict[str, Allowed] = {
         ("", "${Backfill.Arn}"): {"lambda:InvokeFunction"},
         ("", "${Bucket.Arn}/*"): {"s3:GetObject"},
         ("ReadsElsewhere", "${ReadableArns}"): {"s3:GetObject"},
+        ("HasReadableKeys", "${ReadableKeyArns}"): {"kms:Decrypt"},
         ("HasKey", "${KmsKeyArn}"): {"kms:Decrypt"},
-        ("", "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:BackfillMap-*"): {
-            "states:StartExecution",
-        },
+        ("", "${BackfillMap}"): {"states:StartExecution"},
+        ("", EXECUTIONS + ":*"): {"states:DescribeExecution", "states:StopExecution"},
+        ("", EXECUTIONS + "/*"): {"states:RedriveExecution"},
     },
     "CopyRole": {
         ("", OBJECTS + "data/*"): {"s3:GetObject"},
@@ -182,6 +185,7 @@ TRUSTED = {
     "BackfillMapRole": ["states.amazonaws.com"],
     "CopyRole": ["redshift.amazonaws.com", "redshift-serverless.amazonaws.com"],
 }
+CONDITIONS = {"BackfillMapRole": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}}
 SETTINGS_BESIDE = {TRACING_VARIABLE, "POWERTOOLS_METRICS_NAMESPACE"}
 
 
@@ -226,6 +230,9 @@ def differs_from_table(template: Any) -> set[Any]:
         (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
         if set(trust["Principal"]) != {"Service"} or _listed(trust["Principal"]["Service"]) != TRUSTED.get(name):
             found.add((name, "trust"))
+        # Redshift documents none for the role that COPY takes, but for the database users that may take it.
+        if trust.get("Condition") != CONDITIONS.get(name):
+            found.add((name, "condition"))
     return found
 
 
@@ -373,6 +380,10 @@ def test_a_role_that_is_added_taken_away_or_trusts_others_is_noticed() -> None:
     template = read_template()
     roles(template)["CopyRole"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] = {"AWS": "*"}
     assert differs_from_table(template) == {("CopyRole", "trust")}
+    template = read_template()
+    condition = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    roles(template)["CopyRole"]["AssumeRolePolicyDocument"]["Statement"][0]["Condition"] = condition
+    assert differs_from_table(template) == {("CopyRole", "condition")}
 
 
 # --- what parameters change ------------------------------------------------------------------------------------------
