@@ -20,7 +20,7 @@ from fastetl.aws import Deployment
 from fastetl.load.decide import Action, decide
 from fastetl.load.plan import Planner
 from fastetl.load.steps import Step, Steps
-from fastetl.load.survey import Backlog, Survey
+from fastetl.load.survey import COUNTED_FILES, Backlog, Survey
 from fastetl.load.together import Standing
 from fastetl.model import Batch, Head
 
@@ -76,9 +76,13 @@ class Loader:
         """
         return await self._survey.read_standing()
 
-    async def backlog(self) -> Backlog:
-        """Count what waits to be loaded, up to `COUNTED_FILES` files."""
-        return (await self._survey.read_standing())[1]
+    async def backlog(self, most: int = COUNTED_FILES) -> Backlog:
+        """Count what waits to be loaded.
+
+        Args:
+            most: files that are counted at most.
+        """
+        return (await self._survey.read_standing(most))[1]
 
     async def columns_left_null(self, batch: Batch) -> list[str]:
         """Name the columns of today's configuration that a batch's files, which are older, do not have.

@@ -93,14 +93,12 @@ class Survey:
         files = [found[file_id] for file_id in wanted if file_id in found and found[file_id].state == "PENDING"]
         return Waiting(tuple(files), is_due)
 
-    async def read_standing(self) -> tuple[Standing, Backlog, Head]:
+    async def read_standing(self, most: int = COUNTED_FILES) -> tuple[Standing, Backlog, Head]:
         """Read how much waits, and what the pipeline would do if it were allowed to. Asks the warehouse nothing."""
         head, open_batches = await self.read_ledger()
-        listed = [file async for file in _take(self._ledger.pending(self._pipeline.name), COUNTED_FILES)]
+        listed = [file async for file in _take(self._ledger.pending(self._pipeline.name), most)]
         oldest_age = (self.now() - listed[0].created) / 1000 if listed else 0.0
-        backlog = Backlog(
-            len(listed), sum(file.bytes for file in listed), oldest_age, more=len(listed) == COUNTED_FILES
-        )
+        backlog = Backlog(len(listed), sum(file.bytes for file in listed), oldest_age, more=len(listed) == most)
         fullness = 0.0
         if listed and self._may_open(head, open_batches):
             candidates = await self._choose_candidates(head, open_batches, _each(listed))
