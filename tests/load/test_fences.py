@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastetl.errors import WarehouseError
@@ -18,8 +19,7 @@ async def stage(plant: Plant, number: int, attempt: int) -> Batch:
     file_id = await plant.put(Change(number, number))
     files = list((await plant.ledger.files([file_id])).values())
     batch = await Planner(plant.deployment()).stage("installation", files)
-    batch.attempt = attempt
-    return batch
+    return msgspec.structs.replace(batch, attempt=attempt)
 
 
 async def resolve(plant: Plant, batch: Batch, attempt: int) -> dict[str, str]:
@@ -31,8 +31,7 @@ async def resolve(plant: Plant, batch: Batch, attempt: int) -> dict[str, str]:
 
 
 async def load(plant: Plant, batch: Batch, attempt: int) -> bool:
-    batch.attempt = attempt
-    statements = await Planner(plant.deployment()).load(batch)
+    statements = await Planner(plant.deployment()).load(msgspec.structs.replace(batch, attempt=attempt))
     try:
         await plant.warehouse.run(statements, name=f"{batch.batch_id}/{attempt}", token=(next(TOKENS),))
     except WarehouseError:
