@@ -112,8 +112,10 @@ async def test_the_coordinator_wakes_up(services: Services, tracing: str) -> Non
 async def test_the_backfill_function_looks_for_its_backfill(services: Services, tracing: str) -> None:
     file = {"dataFileS3Key": "data/a.json.gz", "itemCount": 1, "md5Checksum": "x"}
     async with services.function("backfill", "ingest", tracing) as function:
-        result = await function.invoke(orjson.dumps({"pipeline": "orders", "epoch": 1, "file": file}))
-    assert "orders has no backfill of epoch 1" in result.payload.decode()
+        result = await function.invoke(
+            orjson.dumps({"pipeline": "orders", "epoch": 1, "export": "1" * 32, "file": file})
+        )
+    assert "orders has no such backfill in epoch 1" in result.payload.decode()
 
 
 @pytest.mark.parametrize("package", FOLDERS)
