@@ -298,8 +298,8 @@ def loads_late() -> AbstractContextManager[Any]:
     """Files wait for most of an hour, whatever `max_age` says."""
     original = Survey.find_waiting
 
-    async def find_waiting(self: Survey, head: Any, open_batches: Any) -> Any:
-        found = await original(self, head, open_batches)
+    async def find_waiting(self: Survey, *arguments: Any) -> Any:
+        found = await original(self, *arguments)
         late = self.now() - LATE_SECONDS * 1000
         return _with(found, files=tuple(file for file in found.files if file.created < late))
 

@@ -122,12 +122,14 @@ class Survey:
     async def _choose_candidates(
         self, head: Head, open_batches: Sequence[Batch], listed: AsyncIterator[PendingFile]
     ) -> list[PendingFile]:
-        """Choose the oldest waiting files of one layout that are in no open batch."""
-        most = PROBED_AMONG if is_probing(head, open_batches) else self._pipeline.load.max_files
+        """Choose the oldest waiting files of one layout that are in no open batch; of any layout for a probe."""
+        probing = is_probing(head, open_batches)
+        most = PROBED_AMONG if probing else self._pipeline.load.max_files
         taken = {member.file_id for batch in open_batches for member in await self._planner.members(batch)}
         files: list[PendingFile] = []
         async for file in listed:
-            if file.file_id in taken or (files and file.layout_id != files[0].layout_id):
+            # A probe is one file: of the oldest layout alone there may be none that is good.
+            if file.file_id in taken or (not probing and files and file.layout_id != files[0].layout_id):
                 continue
             files.append(file)
             if len(files) == most:
