@@ -20,6 +20,16 @@ keys = ["id"]
 target = "public.orders"
 columns = [{ name = "id", type = "VARCHAR(36)" }, { name = "amount", type = "DECIMAL(18,2)" }]
 """
+# CSV is written natively: an expression is what needs Polars's threads.
+COMPUTING = (
+    CONFIG
+    + """
+[[pipelines.enrichments]]
+kind = "expression"
+sql = "amount * 100"
+outputs = [{ name = "cents", type = "DECIMAL(20,2)" }]
+"""
+)
 STAND_INS = {"FASTETL_BUCKET": "lake", "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "wg"}
 
 
@@ -30,9 +40,10 @@ def test_the_real_function_is_measured(monkeypatch):
     told = []
 
     async def run():
-        async with Bench(CONFIG, memory_mb=2 * 1769) as bench:
-            await bench.warm_up(shape_event(pipeline, EventCutter(pipeline, records).cut(7)))
-            assert polars_threads(bench) in {0, 2}, "where Polars is needed, one thread a CPU"
+        for memory_mb, threads in ((2 * 1769, 2), (1769, 1)):
+            async with Bench(COMPUTING, memory_mb=memory_mb) as bench:
+                await bench.warm_up(shape_event(pipeline, EventCutter(pipeline, records).cut(7)))
+                assert polars_threads(bench) == threads, "one for each CPU that the function has"
         async with Bench(CONFIG) as bench:
             found = await measure_pipeline(
                 bench, pipeline, records, lambda what, done: told.append((what, done)), (5, 50)
@@ -41,7 +52,6 @@ def test_the_real_function_is_measured(monkeypatch):
             lines = (await bench.invoke(event)).result.log
             with pytest.raises(MeasuringError, match="no pipeline reads"):
                 await bench.invoke(event.replace(b":table/orders/", b":table/others/"))
-            assert polars_threads(bench) in {0, 1}, "what one CPU does is measured with one thread"
             return found, lines
 
     measured, lines = asyncio.run(run())

@@ -78,7 +78,7 @@ class Translated(msgspec.Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     """What Redshift would refuse, to be asked first."""
     altered: tuple[tuple[Table, str, RedshiftType], ...] = ()
-    """Columns that are added or lengthened by making the table anew, where the engine cannot alter it."""
+    """Columns that are added or lengthened by building the table again, where the engine cannot alter it."""
 
 
 def strip_comments(sql: str) -> str:
