@@ -15,7 +15,7 @@ SEEDS = 2000
 REACHED = {
     *(f"fault {kind}" for kind in KINDS),
     "HEAD lost", "batch delivered again", "change that the warehouse refuses", "clocks apart",
-    "delete", "epoch begun",
+    "committed, and reported as failed", "coordinator killed", "delete", "epoch begun",
     "gate held by a person", "ingest killed", "ledger restored to an earlier hour", "load asked for by an operator",
     "object lost", "object spoilt", "paused by an operator", "paused by fastetl", "shard split", "stack deployed anew",
     "statement ABORTED", "statement FAILED", "statement FINISHED", "statement held for hours", "step dissolved",

@@ -141,10 +141,11 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     root = config.parent if config else None
     show = _LogShower(verbose=verbose)
-    async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show, data=data) as stack:
-        await stack.create_tables()
-        await stack.connect()
-        with announce(ports[0], Running(os.getpid(), stack.environment)):
+    with contextlib.ExitStack() as announced:  # left last: `fastetl local stop` waits until the ports are free
+        async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show, data=data) as stack:
+            await stack.create_tables()
+            await stack.connect()
+            announced.enter_context(announce(ports[0], Running(os.getpid(), stack.environment)))
             for name, value in stack.environment.items():
                 click.echo(f"export {name}={shlex.quote(value)}")
             tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
