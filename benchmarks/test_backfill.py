@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from benchmarks import baseline
-from benchmarks.backfill import write_data_file, write_files
+from benchmarks.backfill import write_data_file
+from fastetl.backfill.export_format import write_files
 
 TURNS = 5
 ITEMS = 100_000

@@ -10,6 +10,7 @@ import gc
 import ipaddress
 import itertools
 import random
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def build_ways():
     decoder = Decoder(shape.pipeline)
     warm, known = GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N"), GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N")
     reader = maxminddb.open_database(CITY)
-    ways = {
+    ways: dict[str, Callable[[Any], Any]] = {
         "decoding the event": lambda _: decoder.decode(shape.event),
         "GeoIp, first event": lambda texts: GeoIpDatabase(CITY, OUTPUTS, PATHS, r"\N").locate(texts).frame,
         "GeoIp, new addresses": lambda texts: warm.locate(texts).frame,

@@ -225,7 +225,7 @@ def test_imports(benchmark, environment, root):
         command = [sys.executable, "-X", "importtime", "-c", f"import fastetl.lambdas.{root}"]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
 
-    microseconds = defaultdict(int)
+    microseconds: dict[str, int] = defaultdict(int)
     for line in benchmark.pedantic(run, rounds=1, warmup_rounds=1).splitlines():
         if line.startswith("import time:") and (own := line.split(":")[1].split("|")[0].strip()).isdecimal():
             package = line.rpartition("|")[2].strip().partition(".")[0]

@@ -19,7 +19,7 @@ from isal import igzip, isal_zlib
 from benchmarks.candidates import _Skipped
 from benchmarks.events import SHAPES, STREAM_ARN
 from fastetl.decode.decoder import Decoder, _Left
-from fastetl.ingest.encode import _csv
+from fastetl.ingest.csv import write_csv
 
 TURNS, ROUNDS = 3, 3
 STAGES = ("native pass", "frame and file id", "CSV", "gzip", "CRC32")
@@ -50,12 +50,12 @@ def build_stages(name):
     assert (changes.decoded_general, decoder.native_missing) == (0, "")
     native = decoder._native
     rows = native.decode(shape.event, STREAM_ARN, ())
-    text = b"".join(map(bytes, _csv(changes.frame, shape.pipeline.layout)))
+    text = b"".join(map(bytes, write_csv(changes.frame, shape.pipeline.layout)))
     file = igzip.compress(text, 1)
     return {
         "native pass": lambda: native.decode(shape.event, STREAM_ARN, ()),
         "frame and file id": lambda: decoder._complete(rows, _Left((), decoder._general, STREAM_ARN, ()), STREAM_ARN),
-        "CSV": lambda: b"".join(map(bytes, _csv(changes.frame, shape.pipeline.layout))),
+        "CSV": lambda: b"".join(map(bytes, write_csv(changes.frame, shape.pipeline.layout))),
         "gzip": lambda: igzip.compress(text, 1),
         "CRC32": lambda: isal_zlib.crc32(file),
     }
@@ -107,7 +107,7 @@ def test_parser(benchmark, turn, shape, parser):
 def csv_text(name):
     """Write the CSV of a shape's event."""
     shape = SHAPES[name]()
-    return b"".join(map(bytes, _csv(Decoder(shape.pipeline).decode(shape.event).frame, shape.pipeline.layout)))
+    return b"".join(map(bytes, write_csv(Decoder(shape.pipeline).decode(shape.event).frame, shape.pipeline.layout)))
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
