@@ -193,6 +193,8 @@ class Batch(msgspec.Struct, frozen=True):
     """`Head.loads` when the attempt began."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
+    marked_to: str = ""
+    """Of a batch that is ending, the last file, in the order of the ids, whose item says so already."""
 
 
 class IngestError(msgspec.Struct, frozen=True):

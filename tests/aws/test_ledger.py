@@ -63,7 +63,7 @@ async def test_loaded_files_wait_no_longer_and_marking_repeats(ledger: Ledger) -
     await asyncio.gather(*(ledger.register(make_file(file_id(n))) for n in range(120)))
     marked = [file_id(n) for n in range(110)]
     for _ in range(2):
-        await ledger.mark_loaded([*marked, file_id(999)], "b1", now_ms=NOW_MS)
+        await ledger.mark_loaded(dict.fromkeys([*marked, file_id(999)], "b1"), now_ms=NOW_MS)
     assert sorted(await waiting(ledger)) == sorted(file_id(n) for n in range(110, 120))
     found = await ledger.files([file_id(n) for n in range(120)])
     assert {item.batch_id for item in found.values() if item.state == "LOADED"} == {"b1"}
@@ -74,10 +74,10 @@ async def test_loaded_files_wait_no_longer_and_marking_repeats(ledger: Ledger) -
 async def test_a_loaded_file_is_never_quarantined_nor_a_quarantined_one_loaded(ledger: Ledger) -> None:
     for n in (1, 2):
         await ledger.register(make_file(file_id(n)))
-    await ledger.mark_loaded([file_id(1)], "b1", now_ms=NOW_MS)
+    await ledger.mark_loaded({file_id(1): "b1"}, now_ms=NOW_MS)
     await ledger.mark_quarantined(file_id(1), "b2", "why")
     await ledger.mark_quarantined(file_id(2), "b2", "why")
-    await ledger.mark_loaded([file_id(2)], "b1", now_ms=NOW_MS)
+    await ledger.mark_loaded({file_id(2): "b1"}, now_ms=NOW_MS)
     found = await ledger.files([file_id(1), file_id(2)])
     assert [found[file_id(n)].state for n in (1, 2)] == ["LOADED", "QUARANTINED"]
 

@@ -35,7 +35,7 @@ async def in_state(ledger: Ledger, state: str) -> FileItem:
     item = make_file(FILE, **({"state": "REJECTED", "key": ""} if state == "REJECTED" else {}))
     await ledger.register(item)
     if state == "LOADED":
-        await ledger.mark_loaded([FILE], "b", now_ms=NOW_MS)
+        await ledger.mark_loaded({FILE: "b"}, now_ms=NOW_MS)
     if state in {"QUARANTINED", "DROPPED"}:
         await ledger.mark_quarantined(FILE, "b", "why")
     if state == "DROPPED":
@@ -82,7 +82,7 @@ async def test_a_file_that_waits_again_does_not_expire(ledger: Ledger, state: st
 async def test_only_what_waits_is_marked(ledger: Ledger, state: str) -> None:
     await in_state(ledger, state)
     before = await row_of(ledger)
-    await ledger.mark_loaded([FILE], "other", now_ms=NOW_MS + 1)
+    await ledger.mark_loaded({FILE: "other"}, now_ms=NOW_MS + 1)
     loaded = await row_of(ledger)
     assert (loaded == before) is (state != "PENDING")
     if state == "PENDING":

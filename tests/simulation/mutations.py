@@ -34,7 +34,7 @@ from fastetl.decode import general as decode_general
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import batches, decide
+from fastetl.load import batches, decide, steps
 from fastetl.load.plan import Planner
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
@@ -158,10 +158,32 @@ def head_lets_go_first() -> AbstractContextManager[Any]:
     async def mark(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
         members = await self._planner.members(batch)
         await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
-        await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
+        await self._mark_loaded({member.file_id: batch.batch_id for member in members})
         return Step("loaded", batch)
 
     return patch.dict(Steps._of_batch, mark=mark)
+
+
+def counted_before_marked() -> AbstractContextManager[Any]:
+    """How far marking has come is noted before the files are marked."""
+    original = Steps._mark_some
+
+    async def mark_some(self: Steps, batch: Any, files: Any, mark: Any) -> Any:
+        async def nothing(_files: Any) -> None:
+            return
+
+        further = await original(self, batch, files, nothing)
+        await original(self, batch, files, mark) if further is None else await mark(
+            {file_id: files[file_id] for file_id in files if batch.marked_to < file_id <= further.marked_to}
+        )
+        return further
+
+    return patch.object(Steps, "_mark_some", mark_some)
+
+
+def marked_at_once() -> AbstractContextManager[Any]:
+    """All files of a batch are marked in one step, however many there are."""
+    return patch.object(steps, "MARKED_AT_ONCE", 10**9)
 
 
 def head_read_after_files() -> AbstractContextManager[Any]:
@@ -403,5 +425,7 @@ DIRECTED: dict[str, Mutation] = {
     "generation ignored": generation_ignored,
     "steps of a batch unconditional": steps_unconditional,
     "HEAD lets go before the files are marked": head_lets_go_first,
+    "marking counted before it is done": counted_before_marked,
+    "all files marked in one step": marked_at_once,
     "HEAD read after the files": head_read_after_files,
 }

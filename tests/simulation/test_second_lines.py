@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
@@ -14,9 +15,13 @@ from botocore.exceptions import ReadTimeoutError
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
 from fastetl.errors import StaleStepError
-from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS
+from fastetl.load import steps
+from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS, Verdict
 from fastetl.load.loader import Loader
+from fastetl.load.rounds import Rounds
 from fastetl.model import MAX_OPEN_BATCHES
+from tests.load.test_batches import make_file
+from tests.load.test_bounded import WAKE_UP_SECONDS, Slow, Told, open_batch
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
 from tests.simulation.faults import ENDPOINT
@@ -124,6 +129,41 @@ async def dies_while_files_are_marked(bench: Bench) -> int:
     return await refused(bench)
 
 
+async def dies_while_some_files_are_marked(bench: Bench) -> int:
+    """A coordinator dies while it marks the first of two files of a batch that is loaded; each step marks one."""
+    await bench.put()
+    await bench.put()
+    loader, mark = bench.new_loader(), bench.ledger.mark_loaded
+
+    async def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    bench.ledger.mark_loaded = die  # type: ignore[method-assign]
+    with patch.object(steps, "MARKED_AT_ONCE", 1):
+        with pytest.raises(KeyboardInterrupt):
+            await settle(loader)
+        bench.ledger.mark_loaded = mark  # type: ignore[method-assign]
+        return await refused(bench)
+
+
+async def marking_takes_long(bench: Bench) -> bool:
+    """A batch of 1,200 files is loaded, of which a wake-up has time to mark the half; give whether it ever ends."""
+    client = Slow(bench.dynamodb)
+    client.seconds = 3.0
+    bench.ledger._client = client  # type: ignore[assignment]
+    files = [make_file(f"{n:032x}", pipeline=bench.pipeline.name) for n in range(1200)]
+    for file in files:
+        await bench.ledger.register(file)
+    await open_batch(bench, files, state="SUBMITTED")
+    for _ in range(4):
+        loader = bench.new_loader()
+        Told(loader, Verdict("finished"), [])
+        until = bench.loop.time() + WAKE_UP_SECONDS
+        rounds = Rounds({bench.pipeline.name: loader}, [bench.pipeline])
+        await rounds.wake_up(lambda *_: asyncio.sleep(0), lambda until=until: until - bench.loop.time())  # type: ignore[misc]
+    return set(bench.states().values()) == {"LOADED"}
+
+
 class LosesFirstLoad(DirectClient):
     """A Data API whose answer to the first load never comes; the call itself is on its way for hours."""
 
@@ -203,6 +243,8 @@ COURSES: dict[str, tuple[Course, Any, Any]] = {
     "generation ignored": (two_open_different_batches, 0, 1),
     "steps of a batch unconditional": (two_start_one_attempt, 0, 1),
     "HEAD lets go before the files are marked": (dies_while_files_are_marked, 0, 1),
+    "marking counted before it is done": (dies_while_some_files_are_marked, 0, 1),
+    "all files marked in one step": (marking_takes_long, True, False),
     "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
     "suspects tried again before a probe": (suspects_crowd, True, False),
     "no fence": (late_statement, ("QUARANTINED", False), ("QUARANTINED", True)),

@@ -19,7 +19,7 @@ REACHED = {
     "gate held by a person", "ingest killed", "ledger restored to an earlier hour", "load asked for by an operator",
     "object lost", "object spoilt", "paused by an operator", "paused by fastetl", "shard split", "stack deployed anew",
     "statement ABORTED", "statement FAILED", "statement FINISHED", "statement held for hours", "step dissolved",
-    "step loaded", "step quarantined", "step resolving", "step retry", "step split", "stream re-created",
+    "step loaded", "step marked", "step quarantined", "step resolving", "step retry", "step split", "stream re-created",
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",
     "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished",
     "resync waits for loads", "lost changes replayed after a resync", "conversion begun again", "backfill killed",

@@ -19,6 +19,7 @@ from fastetl.aws import ledger, redshift
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
+from fastetl.load import steps
 from fastetl.sql.tables import ddl_sql
 from tests.simulation.deployment import Stack
 from tests.simulation.disasters import Disasters
@@ -41,6 +42,8 @@ BEGINS = 1_790_000_000.0
 BUCKET = "lake"
 INDEX_BUCKETS = 3
 """Of the ledger's index: a quarter of the calls for the same questions."""
+MARKED_AT_ONCE = 3
+"""Files that one step marks, so that batches end over several."""
 POLL_SECONDS = 10.0
 """Between two questions of an operator's command that waits for the warehouse, which may take hours."""
 
@@ -166,6 +169,7 @@ class World:
             with (
                 patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS),
                 patch.object(redshift, "POLL_SECONDS", POLL_SECONDS),
+                patch.object(steps, "MARKED_AT_ONCE", MARKED_AT_ONCE),
             ):
                 self.loop.run_until_complete(self._main())
         finally:

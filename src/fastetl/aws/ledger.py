@@ -32,7 +32,7 @@ from fastetl.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from types_aiobotocore_dynamodb import DynamoDBClient
 
@@ -142,12 +142,11 @@ class Ledger:
             else:
                 heapq.heappop(heap)
 
-    async def mark_loaded(self, file_ids: Iterable[str], batch_id: str, *, now_ms: int) -> None:
+    async def mark_loaded(self, files: Mapping[str, str], *, now_ms: int) -> None:
         """Mark files as loaded, after the warehouse has committed them. Repeating it changes nothing.
 
         Args:
-            file_ids: of the files.
-            batch_id: the batch that loaded them.
+            files: by file id, the batch that loaded each.
             now_ms: Unix milliseconds, from which the items' time to live counts.
         """
         expires = now_ms // 1000 + LOADED_FILES_KEPT_SECONDS
@@ -156,7 +155,7 @@ class Ledger:
             try:
                 await self._update(
                     f"F#{file_id}",
-                    {"state": "LOADED", "batch_id": batch_id, "expires": expires},
+                    {"state": "LOADED", "batch_id": files[file_id], "expires": expires},
                     remove=("q", "qk"),
                     only_if={"state": "PENDING"},
                 )
@@ -165,7 +164,7 @@ class Ledger:
                 # by the gate. A quarantined file is in no batch.
                 return
 
-        await gather(mark, file_ids)
+        await gather(mark, files)
 
     async def mark_quarantined(self, file_id: str, batch_id: str, reason: str) -> None:
         """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded.

@@ -161,6 +161,7 @@ def resolve_changes(failure: Failure, error: str, suspects: tuple[str, ...] = ()
         "failure": failure,
         "suspects": suspects,
         "error": error[:500],
+        "marked_to": "",
     }
 
 
@@ -273,7 +274,7 @@ def _blame(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict,
 
 def _asked_again(batch: Batch, now: int) -> dict[str, Any]:
     delay = delay_seconds(batch.resolves)
-    return {"resolves": batch.resolves + 1, "statement_id": "", "not_before": now + delay * 1000}
+    return {"resolves": batch.resolves + 1, "statement_id": "", "not_before": now + delay * 1000, "marked_to": ""}
 
 
 def _retry(batch: Batch, verdict: Verdict, now: int, *, pause: str = "", **changes: int) -> Decision:

@@ -19,8 +19,13 @@ from fastetl.load.plan import Planner, name_attempt
 from fastetl.model import MAX_OPEN_BATCHES, Batch, FileItem, Head
 from fastetl.sql import Statement
 
+MARKED_AT_ONCE = 500
+"""Files that one step marks. A batch has up to 10,000, which may take longer than a coordinator lives where DynamoDB
+throttles: each step notes how far it has come, and the next one goes on from there."""
+
 Outcome = Literal[
-    "idle", "waiting", "opened", "submitted", "resolving", "loaded", "retry", "split", "quarantined", "dissolved",
+    "idle", "waiting", "opened", "submitted", "resolving", "marked", "loaded", "retry", "split", "quarantined",
+    "dissolved",
 ]  # fmt: skip
 
 
@@ -129,8 +134,9 @@ class Steps:
 
     async def _mark(self, head: Head, batch: Batch, decision: Decision) -> Step:
         # First the files, then HEAD: the other way round a file would be in no batch and not yet loaded.
-        members = await self._planner.members(batch)
-        await self._ledger.mark_loaded((member.file_id for member in members), batch.batch_id, now_ms=self._now())
+        loaded = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
+        if left := await self._mark_some(batch, loaded, self._mark_loaded):
+            return Step("marked", left)
         await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
         return Step("loaded", batch)
 
@@ -138,16 +144,46 @@ class Steps:
         """Close a batch of which files are loaded already, or that was a probe: its other files wait again."""
         if batch.failure == "files":
             steps = [statement.step for statement in self._planner.resolve(batch)]
-            for file_id, batch_id in await self._warehouse.rows(batch.statement_id, steps.index("verdict_files")):
-                await self._ledger.mark_loaded([file_id], batch_id, now_ms=self._now())
+            rows = await self._warehouse.rows(batch.statement_id, steps.index("verdict_files"))
+            loaded = {row[0]: row[1] for row in rows}
+            if left := await self._mark_some(batch, loaded, self._mark_loaded):
+                return Step("marked", left)
         await self._ledger.close_batch(head, batch, "SPLIT", **decision.head_changes)
         return Step("dissolved", batch)
 
     async def _quarantine(self, head: Head, batch: Batch, _decision: Decision) -> Step:
-        for member in await self._planner.members(batch):
-            await self._ledger.mark_quarantined(member.file_id, batch.batch_id, batch.error)
+        failed = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
+
+        async def mark(files: Mapping[str, str]) -> None:
+            for file_id, batch_id in files.items():
+                await self._ledger.mark_quarantined(file_id, batch_id, batch.error)
+
+        if left := await self._mark_some(batch, failed, mark):
+            return Step("marked", left)
         await self._ledger.close_batch(head, batch, "QUARANTINED")
         return Step("quarantined", batch)
+
+    async def _mark_some(
+        self, batch: Batch, files: Mapping[str, str], mark: Callable[[Mapping[str, str]], Awaitable[None]]
+    ) -> Batch | None:
+        """Mark the next `MARKED_AT_ONCE` files in the order of their ids.
+
+        Args:
+            batch: whose files they are; it says up to which one they are marked.
+            files: all of them, with the batch that their items are to name.
+            mark: marks files; repeating it changes nothing.
+
+        Returns:
+            The batch, with how far it has come, if more files are left; None when all are marked.
+        """
+        left = sorted(file_id for file_id in files if file_id > batch.marked_to)
+        now = left[:MARKED_AT_ONCE]
+        await mark({file_id: files[file_id] for file_id in now})
+        # Noted after the files are marked: who dies in between has them marked once more.
+        return await self._ledger.advance(batch, marked_to=now[-1]) if left[MARKED_AT_ONCE:] else None
+
+    async def _mark_loaded(self, files: Mapping[str, str]) -> None:
+        await self._ledger.mark_loaded(files, now_ms=self._now())
 
     async def _split(self, head: Head, batch: Batch, _decision: Decision) -> Step:
         members = await self._planner.members(batch)

@@ -139,9 +139,8 @@ class Reconciler:
         loaded = await self.loaded()
         done = [file for file in files if file.state == "PENDING" and file.file_id in loaded]
         undone = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
-        for file in done:
-            batch_id = loaded[file.file_id].batch_id
-            await self._ledger.mark_loaded([file.file_id], batch_id, now_ms=int(self._clock() * 1000))
+        batch_ids = {file.file_id: loaded[file.file_id].batch_id for file in done}
+        await self._ledger.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
         for file in undone:
             await self._ledger.requeue(file)
         return Rebuilt(name, registered, len(done), len(undone))
