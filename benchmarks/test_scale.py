@@ -117,11 +117,11 @@ def waiting_files(count):
     async def register():
         for number in range(count):
             name = blake2b(str(number).encode(), digest_size=16).hexdigest()
-            await ledger.register(
+            await ledger.files.register(
                 msgspec.structs.replace(file, file_id=name, key=f"data/{name}.csv.gz", created=number)
             )
         # A pipeline's first wake-up scans the table for what a lost HEAD left; every other finds its HEAD.
-        await ledger.create_head("orders", "00000000")
+        await ledger.batches.create_head("orders", "00000000")
 
     asyncio.run(register())
     table.index()

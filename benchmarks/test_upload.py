@@ -110,7 +110,7 @@ def test_marking_loaded_files(benchmark, ledger, turn):
     names = [f"{number:032x}" for number in range(FILES)]
 
     def mark():
-        runner.run(marks.mark_loaded(dict.fromkeys(names, "batch"), now_ms=0))
+        runner.run(marks.files.mark_loaded(dict.fromkeys(names, "batch"), now_ms=0))
 
     benchmark.pedantic(mark, rounds=ROUNDS, warmup_rounds=1)
     benchmark.extra_info.update(files=FILES)

@@ -393,7 +393,8 @@ class _Product:
     async def register(self, pipeline: Any, file_id: str, key: str, size: int) -> None:
         """Register a file, as ingest does."""
         clock = asyncio.get_running_loop().time
-        await self.ledger.register(
+        files = self.ledger.files if hasattr(self.ledger, "batches") else self.ledger
+        await files.register(
             find("model:FileItem")(
                 file_id=file_id, pipeline=pipeline.name, key=key, layout_id=pipeline.layout.layout_id, checksum="",
                 bytes=size, rows=1, rejects=0, rejects_key="", version_min="", version_max="",
@@ -407,7 +408,7 @@ def play_day(name: str, join_at: float | None = None, pipelines: int = PIPELINES
     """Play a day, and compare it with the least possible."""
     sources = build_day(name, pipelines)
     files = [draw_files(source, f"{name} {n}") for n, source in enumerate(sources)]
-    ledger = sys.modules[find("aws.ledger:Ledger", "ledger:Ledger").__module__]
+    ledger = sys.modules[find("aws.ledger.pending:PendingIndex", "aws.ledger:Ledger", "ledger:Ledger").__module__]
     with patch.object(ledger, "INDEX_BUCKETS", 1):
         played = Play(sources, files, join_at).run()
     least = count_least_wakeups([(source.max_age_seconds, drawn) for source, drawn in zip(sources, files, strict=True)])

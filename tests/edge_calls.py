@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 
 from fastetl.aws.function_log import FunctionLog
-from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger.table import LedgerTable
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
 from fastetl.aws.stack import Stack
 from fastetl.aws.state_machine import StateMachine
 
+LEDGER = ("table", "pending", "files", "batches", "backfills", "written_columns", "ingest_errors")
 EDGES = {
     "s3": (Bucket, "call"),
-    "ledger": (Ledger, "_call"),
+    **{f"ledger/{part}": (LedgerTable, "call") for part in LEDGER},
     "redshift": (Warehouse, "_call"),
     "source": (SourceTable, "_call"),
     "function_log": (FunctionLog, "_call"),
@@ -64,18 +65,20 @@ def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, Any]]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch the methods through which all calls go."""
-    for module, (edge, method) in EDGES.items():
-        _watch(module, edge, method)
+    for edge, method in set(EDGES.values()):
+        _watch(edge, method)
 
 
-def _watch(module: str, edge: Any, method: str) -> None:
+def _watch(edge: Any, method: str) -> None:
     original = getattr(edge, method)
 
     @functools.wraps(original)
     def call(self: Any, operation: str, *more: Any, **arguments: Any) -> Any:
         # The simulation's services are not reached over HTTP.
         if type(self._client).__module__.startswith("aiobotocore"):
-            _seen.add((module, sys._getframe(1).f_code.co_name, operation))
+            caller = sys._getframe(1)
+            module = caller.f_globals["__name__"].removeprefix("fastetl.aws.").replace(".", "/")
+            _seen.add((module, caller.f_code.co_name, operation))
         return original(self, operation, *more, **arguments)
 
     setattr(edge, method, call)

@@ -111,7 +111,7 @@ class Plant:
         """As an operator, who owns the tables."""
         self.loading = Warehouse(coordinator, config.pipelines[0].redshift)
         """As the coordinator, with what was granted to it."""
-        self.source: Any = SourceTable(ledger._client, "orders")
+        self.source: Any = SourceTable(ledger.table._client, "orders")
         self.loader = self.new_loader()
 
     @property
@@ -149,7 +149,7 @@ class Plant:
             changed_max=f"{max(change.changed_at for change in changes)}.000000",
             created=int(self.now * 1000),
         )  # fmt: skip
-        await self.ledger.register(item)
+        await self.ledger.files.register(item)
         return file_id
 
     async def run(self, loader: Loader | None = None, *, until: Callable[[Step], bool] | None = None) -> list[str]:
@@ -164,7 +164,7 @@ class Plant:
             if until and until(step):
                 return actions
             if step.action == "idle":
-                head = await self.ledger.head(self.pipeline.name)
+                head = await self.ledger.batches.head(self.pipeline.name)
                 assert head is not None
                 if not head.open or waited > 3:
                     return actions
@@ -184,8 +184,8 @@ class Plant:
         return await self.sql('SELECT "id", "amount", "note" FROM "public"."orders_current" ORDER BY "id"')
 
     async def states(self) -> dict[str, str]:
-        client = self.ledger._client
-        answer = await client.scan(TableName=self.ledger.table)
+        client = self.ledger.table._client
+        answer = await client.scan(TableName=self.ledger.table.name)
         return {row["file_id"]["S"]: row["state"]["S"] for row in answer["Items"] if row["pk"]["S"].startswith("F#")}
 
 
@@ -200,7 +200,7 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
         servers.append(server)
         name = await aws.new_bucket()
         ledger = await aws.new_ledger()
-        config = Config(name, ledger.table, (make_pipeline(**changes),))
+        config = Config(name, ledger.table.name, (make_pipeline(**changes),))
         clients = await warehouse_clients(aws, server)
         plant = Plant(config, Bucket(await aws.client("s3"), name), ledger, server, *clients)
         await create_tables(plant)

@@ -255,7 +255,7 @@ class Deployment:
     async def _ingest(self, streams: Any, stream_arn: str) -> list[Outcome]:
         ledger = await self.aws.new_ledger()
         bucket = Bucket(await self.aws.client("s3"), await self.aws.new_bucket())
-        config = Config(bucket._name, ledger.table, (self.pipeline,))
+        config = Config(bucket._name, ledger.table.name, (self.pipeline,))
         warehouse = Warehouse(self.client, self.pipeline.redshift)
         deployment = make_deployment(config, self.pipeline, bucket, ledger, warehouse)
         ingest = Ingest(deployment, Unchanged())

@@ -20,8 +20,8 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/fastetl"
 PACKAGES = (
-    "aws", "backfill", "columns", "config", "decode", "enrich", "ingest", "load", "local.functions", "local.warehouse",
-    "operate", "sql", "tune",
+    "aws", "aws.ledger", "backfill", "columns", "config", "decode", "enrich", "ingest", "load", "local.functions",
+    "local.warehouse", "operate", "sql", "tune",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from fastetl.config.reading import ENVIRONMENT
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
 from fastetl.lambdas.webhook import ADDRESS_VARIABLE
+from tests.edge_calls import LEDGER
 from tests.template import ROOT, alternatives, grants, read_template, render, resolve, roles, statements
 
 ACTIONS = {
@@ -50,15 +51,20 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
     # The methods of the edges that each function's story uses.
     "IngestRole": {
         "s3": {"put", "_put_whole", "head", "delete", "run", "_send_part", "_complete", "_abort"},
-        "ledger": {"register", "_file", "head", "_get"},
+        "ledger/files": {"register", "_read_one"},
+        "ledger/batches": {"head"},
+        "ledger/table": {"get"},
     },
     "BackfillRole": {
         "s3": {"put", "_put_whole", "head", "get", "download", "delete", "run", "_send_part", "_complete", "_abort"},
-        "ledger": {"register", "_file", "head", "_get", "backfill", "put_converted"},
+        "ledger/files": {"register", "_read_one"},
+        "ledger/batches": {"head"},
+        "ledger/table": {"get"},
+        "ledger/backfills": {"read", "put_converted"},
     },
     "CoordinatorRole": {
         "s3": {"replace", "get"},
-        "ledger": None,
+        **{f"ledger/{part}": None for part in LEDGER},
         "redshift": {"submit", "describe", "find", "rows", "cancel"},
     },
     "WebhookRole": {},
@@ -280,7 +286,7 @@ def test_no_other_variable_of_fastetls_is_read_in_a_function() -> None:
     assert named - {CONFIG_VARIABLE} == set(ENVIRONMENT.values()) | SETTINGS_BESIDE
 
 
-@pytest.mark.parametrize("module", ["s3", "ledger", "redshift"])
+@pytest.mark.parametrize("module", ["s3", *(f"ledger/{part}" for part in LEDGER), "redshift"])
 def test_every_operation_that_the_code_calls_is_known_here(module: str) -> None:
     tree = ast.parse((ROOT / f"src/fastetl/aws/{module}.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]

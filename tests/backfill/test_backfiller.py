@@ -86,13 +86,13 @@ class Flow:
         export, files = await folder.read()
         store = FileStore(msgspec.structs.replace(self.plant.deployment(), pipeline=pipeline))
         converter = Converter(pipeline, store, Unchanged())
-        head = await self.plant.ledger.head(pipeline.name)
+        head = await self.plant.ledger.batches.head(pipeline.name)
         done = []
         for file in await self.backfiller.left(backfill, files):
             path = self.root / "data.json.gz"
             await folder.fetch(file, path)
             done.append(await converter.convert(export, file, path, head.epochs, backfill.split_bytes))
-            await self.plant.ledger.put_converted(backfill, done[-1])
+            await self.plant.ledger.backfills.put_converted(backfill, done[-1])
         return done
 
     async def notes(self) -> dict[int, str]:
@@ -270,7 +270,7 @@ async def test_exports_of_one_epoch_are_counted_each_for_itself(flow: Flow, orde
         assert not await flow.backfiller.finish(opened[number])
     assert await flow.notes() == {1: "after", 2: "second", 4: "made", 9: "of the stream"}
     assert await flow.backfiller.under_way() == []
-    assert [each.state for each in await flow.plant.ledger.backfills("orders")] == ["FINISHED"] * 4
+    assert [each.state for each in await flow.plant.ledger.backfills.scan("orders")] == ["FINISHED"] * 4
     # The last word on what is opened again is what was written first.
     assert (await flow.open(folders[0])).state == "FINISHED"
 
@@ -306,7 +306,7 @@ async def test_a_backfill_may_become_a_resync(flow: Flow) -> None:
 
 async def test_a_broken_export_can_be_given_up(flow: Flow) -> None:
     await flow.epoch()
-    epoch = (await flow.plant.ledger.head("orders")).epochs[-1].epoch
+    epoch = (await flow.plant.ledger.batches.head("orders")).epochs[-1].epoch
     assert not await flow.backfiller.is_epoch_used(epoch)
     folder = flow.export(lines(item(1, "x")), lines(item(2, "y")))
     broken = await flow.open(folder)
@@ -362,7 +362,7 @@ async def test_a_file_is_cut_where_its_size_says_and_rejects_are_kept(flow: Flow
     assert (converted.items, converted.rows, converted.rejects, converted.files) == (20_000, 19_998, 2, 2)
     await flow.plant.run()
     assert len(await flow.notes()) == 19_998
-    (file, *_) = [file async for file in flow.plant.ledger.all_files("orders") if file.rejects]
+    (file, *_) = [file async for file in flow.plant.ledger.files.scan("orders") if file.rejects]
     rejects = [json.loads(line) for line in gzip.decompress(await flow.plant.bucket.get(file.rejects_key)).splitlines()]
     assert [(each["column"], each["reason"]) for each in rejects] == [("note", "too_long"), ("", "malformed")]
     assert file.drift == {"reject//malformed": 1, "reject/note/too_long": 1}

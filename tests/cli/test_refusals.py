@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 
 from fastetl.aws import TABLE_SCHEMA
-from fastetl.aws.items import write_item
+from fastetl.aws.ledger.items import write_item
 from fastetl.backfill import backfiller
 from fastetl.cli import app
 from fastetl.local.warehouse import DuckDBEngine, WarehouseServer

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger.files import Files
 from fastetl.aws.s3 import Bucket
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, Pipeline
@@ -76,7 +77,7 @@ class Plant:
 
     def ingest(self, pipeline: Pipeline | None = None, *, ledger: Any = None, bucket: Any = None) -> Ingest:
         pipeline = pipeline or make_pipeline()
-        config = Config(self.name, self.ledger.table, (pipeline,))
+        config = Config(self.name, self.ledger.table.name, (pipeline,))
         deployment = make_deployment(config, pipeline, bucket or self.bucket, ledger or self.ledger, clock=lambda: NOW)
         return Ingest(deployment, Unchanged())
 
@@ -84,7 +85,7 @@ class Plant:
         return [key async for key in self.bucket.list_keys("")]
 
     async def files(self) -> list[Any]:
-        return [file async for file in self.ledger.pending("orders")]
+        return [file async for file in self.ledger.files.pending("orders")]
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ async def test_an_event_becomes_an_object_and_an_item(plant: Plant) -> None:
     assert f'{outcome.file_id},0,"a ""b"", c\r\n"\n' in lines
     assert lines.endswith(f'{outcome.file_id},1,""\n' + lines.splitlines(keepends=True)[-1])
     assert lines.endswith(f"{outcome.file_id},2,<N>\n")
-    assert file == await plant.ledger.register(file)
+    assert file == await plant.ledger.files.register(file)
     assert (file.key, file.rows, file.rejects, file.bytes, file.state) == (data_key, 3, 0, len(body), "PENDING")
     assert file.checksum == base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     assert (file.changed_min, file.changed_max) == ("2026-01-01 00:00:00.000000", "2026-01-01 00:00:02.000000")
@@ -130,13 +131,15 @@ async def test_the_same_event_again_changes_nothing(plant: Plant) -> None:
 
 
 async def test_a_retry_after_a_deploy_registers_what_the_first_attempt_wrote(plant: Plant) -> None:
-    class Dead(Ledger):
+    class Dead(Files):
         async def register(self, item: Any) -> Any:
             raise LedgerError("killed before the item was written")
 
     event = event_of(S, S)
+    ledger = Ledger(plant.ledger.table._client, plant.ledger.table.name)
+    ledger.files = Dead(ledger.table)
     with pytest.raises(LedgerError):
-        await plant.ingest(ledger=Dead(plant.ledger._client, plant.ledger.table)).ingest(event)
+        await plant.ingest(ledger=ledger).ingest(event)
     before = [key for key in await plant.keys() if key.startswith("data/")]
     deployed = make_pipeline(file=FileFormat(delimiter="|"), outputs=frozenset({"mirror", "log"}))
     outcome = await plant.ingest(deployed).ingest(event)
@@ -191,8 +194,8 @@ async def test_a_file_of_several_parts(plant: Plant) -> None:
 
 
 async def test_an_epoch_that_has_begun_is_in_the_version(plant: Plant) -> None:
-    head = await plant.ledger.create_head("orders", "installation")
-    await plant.ledger.change_head(head, epochs=(EpochStart(7, int(NOW) + 1),))
+    head = await plant.ledger.batches.create_head("orders", "installation")
+    await plant.ledger.batches.change_head(head, epochs=(EpochStart(7, int(NOW) + 1),))
     outcome = await plant.ingest().ingest(event_of(S, S, S))
     assert outcome.file is not None
     assert outcome.file.version_min.startswith("0000#")
@@ -204,13 +207,13 @@ async def test_epochs_are_read_again_when_either_clock_says_so(plant: Plant, by:
     """The time of day may step back, and the other clock may stand still while the process is frozen."""
     wall, monotonic = [NOW], [0.0]
     deployment = make_deployment(
-        Config(plant.name, plant.ledger.table, (make_pipeline(),)),
+        Config(plant.name, plant.ledger.table.name, (make_pipeline(),)),
         make_pipeline(), plant.bucket, plant.ledger, clock=lambda: wall[0],
     )  # fmt: skip
     ingest = Ingest(deployment, Unchanged(), lambda: monotonic[0])
-    head = await plant.ledger.create_head("orders", "installation")
+    head = await plant.ledger.batches.create_head("orders", "installation")
     await ingest.ingest(event_of(S))
-    await plant.ledger.change_head(head, epochs=(EpochStart(7, int(NOW)),))
+    await plant.ledger.batches.change_head(head, epochs=(EpochStart(7, int(NOW)),))
     fresh = await ingest.ingest(event_of(S, S))
     assert fresh.file is not None
     assert fresh.file.version_max.startswith("0000#")
@@ -232,7 +235,7 @@ async def test_what_is_not_there_is_never_a_success(plant: Plant, broken: str, e
                 raise OSError("unreachable")
             return getattr(self.client, operation)
 
-    ledger = Ledger(Broken(plant.ledger._client), plant.ledger.table)
+    ledger = Ledger(Broken(plant.ledger.table._client), plant.ledger.table.name)
     with pytest.raises(error):
         await plant.ingest(ledger=ledger, bucket=Bucket(Broken(plant.s3), plant.name)).ingest(event_of(S))
     assert await plant.files() == []
@@ -253,5 +256,5 @@ async def test_what_does_not_fit_is_kept_with_the_file_whatever_its_name(plant: 
     assert outcome.file.drift == {
         "ignored/colour": 2, "ignored/" + "x" * 255: 1, "ignored/lone ?": 1, "reject/note/too_long": 1
     }  # fmt: skip
-    (kept,) = (await plant.ledger.files([outcome.file_id])).values()
+    (kept,) = (await plant.ledger.files.read([outcome.file_id])).values()
     assert kept.drift == outcome.file.drift

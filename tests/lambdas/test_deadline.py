@@ -18,7 +18,7 @@ from aiohttp import web
 from fastetl.aws import s3
 from fastetl.aws.calls import ATTEMPTS
 from fastetl.aws.clients import SDK_ATTEMPTS
-from fastetl.aws.items import write_item
+from fastetl.aws.ledger.items import write_item
 from fastetl.load.batches import build_batch
 from fastetl.local.functions.lambda_environment import FunctionSettings
 from fastetl.local.functions.lambda_runtime import Function, InvokeResult

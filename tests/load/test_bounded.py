@@ -54,11 +54,12 @@ class Told:
 
 async def open_batch(bench: Bench, files: Sequence[FileItem], **changes: Any) -> Batch:
     """Put a batch of files into HEAD that are registered, as if the warehouse were at work on it."""
-    head = await bench.ledger.head(bench.pipeline.name) or await bench.ledger.create_head(bench.pipeline.name, "i")
+    heads, name = bench.ledger.batches, bench.pipeline.name
+    head = await heads.head(name) or await heads.create_head(name, "i")
     batch = batches.build_batch(bench.pipeline.name, "i", files, "lake", ("manifest", "files"))
     await bench.bucket.replace("files", batches.build_members(files))
     batch = msgspec.structs.replace(batch, attempt=1, statement_id="s", **changes)
-    await bench.ledger.open_batches(head, [batch])
+    await bench.ledger.batches.open(head, [batch])
     return batch
 
 
@@ -75,13 +76,13 @@ def test_a_batch_of_many_files_ends_over_several_wakeups(end: str, count: int, u
     changes, state = ENDS[end]
     client = Slow(bench.dynamodb)
     client.seconds = update_seconds
-    bench.ledger._client = client  # type: ignore[assignment]
+    bench.ledger.table._client = client  # type: ignore[assignment]
     files = [make_file(f"{n:032x}", pipeline=bench.pipeline.name) for n in range(count)]
     marked: list[int] = []
 
     async def test() -> None:
         for file in files:
-            await bench.ledger.register(file)
+            await bench.ledger.files.register(file)
         batch = await open_batch(bench, files, **changes)
         actions: list[str] = []
         for wake_up in range(1, 8):
@@ -106,10 +107,10 @@ def test_a_batch_of_many_files_ends_over_several_wakeups(end: str, count: int, u
                 break
         assert actions[-1] == end
         assert set(actions[:-1]) == {"marked"}
-        head = await bench.ledger.head(bench.pipeline.name)
+        head = await bench.ledger.batches.head(bench.pipeline.name)
         assert head is not None
         assert head.open == ()
-        assert (await bench.ledger.batch(batch.batch_id)).state == state
+        assert (await bench.ledger.batches.read(batch.batch_id)).state == state
 
     bench.run(test())
     assert set(bench.states().values()) == {"LOADED"}
@@ -132,6 +133,6 @@ def test_what_is_asked_again_is_marked_from_the_start(state: Any, changed: dict[
         loader = bench.new_loader()
         Told(loader, Verdict("lost"), [])
         assert (await loader.wake_up()).action == "resolving"
-        assert (await bench.ledger.batch(batch.batch_id)).marked_to == ""
+        assert (await bench.ledger.batches.read(batch.batch_id)).marked_to == ""
 
     bench.run(test())

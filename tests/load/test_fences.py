@@ -17,7 +17,7 @@ from tests.plant import Change, Plant
 async def stage(plant: Plant, number: int, attempt: int) -> Batch:
     """Put a file and its batch on S3, as if a coordinator had died before it opened it."""
     file_id = await plant.put(Change(number, number))
-    files = list((await plant.ledger.files([file_id])).values())
+    files = list((await plant.ledger.files.read([file_id])).values())
     batch = await Planner(plant.deployment()).stage("installation", files)
     return msgspec.structs.replace(batch, attempt=attempt)
 
@@ -74,7 +74,7 @@ async def test_a_file_is_loaded_by_one_batch(make_plant: Any) -> None:
     batch = await stage(plant, 1, 1)
     assert await load(plant, batch, 1)
     other = await Planner(plant.deployment()).stage(
-        "another installation", list((await plant.ledger.files(list(await plant.states()))).values())
+        "another installation", list((await plant.ledger.files.read(list(await plant.states()))).values())
     )
     assert other.batch_id != batch.batch_id
     assert not await load(plant, other, 1)

@@ -102,7 +102,8 @@ async def test_a_lost_ledger_learns_the_columns_again_from_the_layouts(make_plan
     plant = await make_plant()
     await new_ingest(plant).ingest(make_event(1, note="old"))
     await plant.run()
-    await plant.ledger._client.delete_item(TableName=plant.ledger.table, Key={"pk": {"S": "C#orders#public.orders"}})
+    table = plant.ledger.table
+    await table._client.delete_item(TableName=table.name, Key={"pk": {"S": "C#orders#public.orders"}})
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ()
     await Reconciler(plant.deployment(columns=(ID, AMOUNT))).rebuild_ledger()
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ("note",)

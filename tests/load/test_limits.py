@@ -124,9 +124,9 @@ def test_a_suspect_that_is_due_does_not_hide_a_probe() -> None:
         loader = bench.new_loader()
         await bench.put(bench.write(healthy=False))
         await settle(loader, until="retry")
-        head = await bench.ledger.head(bench.pipeline.name)
+        head = await bench.ledger.batches.head(bench.pipeline.name)
         assert head is not None
-        await bench.ledger.change_head(head, paused="x", paused_by="fastetl")
+        await bench.ledger.batches.change_head(head, paused="x", paused_by="fastetl")
         await bench.put()
         await asyncio.sleep(2 * LAST_DELAY_SECONDS)
         step = await loader.wake_up()
@@ -134,7 +134,7 @@ def test_a_suspect_that_is_due_does_not_hide_a_probe() -> None:
         assert len(bench.attempts()) == 1
         assert step.batch is not None
         assert (await loader.wake_up()).action == "submitted"
-        assert (await bench.ledger.batch(step.batch.batch_id)).state == "SUBMITTED"
+        assert (await bench.ledger.batches.read(step.batch.batch_id)).state == "SUBMITTED"
 
     bench.run(test())
 

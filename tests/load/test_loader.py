@@ -50,10 +50,10 @@ async def test_an_operator_may_ask_for_a_load(make_plant: Any) -> None:
     plant = await make_plant(load=LoadPolicy(max_bytes=10**9, max_age_seconds=300))
     await plant.put(Change(1, 1))
     await plant.run()
-    head = await plant.ledger.head("orders")
-    await plant.ledger.change_head(head, load_requested=True)
+    head = await plant.ledger.batches.head("orders")
+    await plant.ledger.batches.change_head(head, load_requested=True)
     assert await plant.run() == ["opened", "submitted", "loaded"]
-    assert not (await plant.ledger.head("orders")).load_requested
+    assert not (await plant.ledger.batches.head("orders")).load_requested
 
 
 async def test_an_older_change_that_arrives_later_changes_nothing(make_plant: Any) -> None:
@@ -185,7 +185,7 @@ async def test_only_objects_that_copy_may_not_read_are_set_aside(
     # The message names the object: one split parts it from the rest, which is loaded first.
     assert (actions.count("split"), actions.count("loaded")) == (1, 1)
     assert {file: state for file, state in (await plant.states()).items() if state != "LOADED"} == {denied: "PENDING"}
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
     await plant.put(Change(30, 30))
     await plant.run()
     states = await plant.states()
@@ -202,12 +202,12 @@ async def test_a_pipeline_of_which_no_object_can_be_read_pauses_and_loses_nothin
     with monkeypatch.context() as denying:
         deny(denying, lambda _: True)
         await plant.run(until=lambda step: bool(step.paused))
-        head = await plant.ledger.head("orders")
+        head = await plant.ledger.batches.head("orders")
         assert (head.paused_by, "Access Denied" in head.paused) == ("fastetl", True)
         assert set((await plant.states()).values()) == {"PENDING"}
     await plant.run()
     assert await plant.states() == dict.fromkeys(files, "LOADED")
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
 
 
 async def test_what_the_infrastructure_breaks_pauses_and_resumes(make_plant: Any) -> None:
@@ -215,13 +215,13 @@ async def test_what_the_infrastructure_breaks_pauses_and_resumes(make_plant: Any
     one = await plant.put(Change(1, 1))
     broken = plant.new_loader(load=LoadPolicy(max_bytes=1, pre_sql=('INSERT INTO "public"."missing" SELECT 1',)))
     await plant.run(broken, until=lambda step: step.action == "retry")
-    head = await plant.ledger.head("orders")
+    head = await plant.ledger.batches.head("orders")
     assert head.paused_by == "fastetl"
     assert "missing" in head.paused
     assert await plant.states() == {one: "PENDING"}
     plant.now += 4000
     assert (await plant.run())[-1] == "loaded"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
 
 
 @pytest.mark.parametrize(
@@ -240,11 +240,11 @@ async def test_a_call_that_is_refused_pauses_and_resumes(
     with monkeypatch.context() as broken:
         broken.setitem(data_api._OPERATIONS, "BatchExecuteStatement", (kind, refuse))
         await plant.run(until=lambda step: step.action == "waiting")
-        head = await plant.ledger.head("orders")
+        head = await plant.ledger.batches.head("orders")
         assert head.paused_by == "fastetl"
         assert message in head.paused
     assert (await plant.run())[-1] == "loaded"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
     assert await plant.states() == {one: "LOADED"}
 
 
@@ -262,14 +262,14 @@ async def test_a_connection_that_is_refused_pauses_and_resumes(
         broken.setattr(plant.server._engine, "connect", connect)
         for _ in range(100):
             await plant.loader.wake_up()
-            if (head := await plant.ledger.head("orders")).paused:
+            if (head := await plant.ledger.batches.head("orders")).paused:
                 break
             await asyncio.sleep(0.05)
         assert head.paused_by == "fastetl"
         assert "password authentication failed" in head.paused
     plant.now += 4000
     assert (await plant.run())[-1] == "loaded"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
     assert await plant.states() == {one: "LOADED"}
 
 
@@ -281,14 +281,14 @@ async def test_a_mirror_that_is_gone_pauses_until_it_is_there_again(make_plant: 
     await plant.execute('DROP TABLE "public"."orders"')
     two = await plant.put(Change(2, 2))
     await plant.run(until=lambda step: step.action == "retry")
-    head = await plant.ledger.head("orders")
+    head = await plant.ledger.batches.head("orders")
     assert head.paused_by == "fastetl"
     assert "orders" in head.paused
     assert (await plant.states())[two] == "PENDING"
     await create_tables(plant)
     plant.now += 4000
     assert (await plant.run())[-1] == "loaded"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
     assert [row[0] for row in await plant.mirror()] == ["2"]
 
 
@@ -300,7 +300,8 @@ async def test_files_whose_items_are_lost_are_named_when_their_batch_is_to_be_sp
     files = [await plant.put(change) for change in changes]
     await plant.run(until=lambda step: step.action == "opened")
     for file_id in files[:lost]:
-        await plant.ledger._client.delete_item(TableName=plant.ledger.table, Key={"pk": {"S": f"F#{file_id}"}})
+        table = plant.ledger.table
+        await table._client.delete_item(TableName=table.name, Key={"pk": {"S": f"F#{file_id}"}})
     with pytest.raises(LedgerError, match="fastetl rebuild-ledger"):
         await plant.run()
     for change in changes[:lost]:
@@ -316,8 +317,8 @@ async def test_a_suspect_that_is_tried_for_months_keeps_its_manifest(
     plant = await make_plant()
     await plant.put(Change(1, 1, note="n" * 21))
     await plant.run(until=lambda step: step.action == "retry")
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
     kept = {key: await plant.bucket.get(key) for key in (batch.manifest_key, batch.files_key)}
     written: dict[str, bytes] = {}
     original = type(plant.bucket).replace
@@ -346,14 +347,14 @@ async def test_a_gate_without_its_row_pauses_until_the_row_is_there_again(make_p
     for _ in range(20):
         await plant.loader.wake_up()
         await asyncio.sleep(0.05)
-    head = await plant.ledger.head("orders")
+    head = await plant.ledger.batches.head("orders")
     assert head.paused_by == "fastetl"
     assert "fastetl ddl --apply" in head.paused
     assert (await plant.states())[two] == "PENDING"
     await create_tables(plant)
     plant.now += 4000
     assert (await plant.run())[-1] == "loaded"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
     assert [row[0] for row in await plant.mirror()] == ["1", "2"]
 
 
@@ -368,10 +369,10 @@ async def test_a_repaired_file_from_quarantine_overwrites_nothing_newer(make_pla
     await plant.run()
     assert (await plant.states())[bad] == "QUARANTINED"
     # Repaired: the object under the same key now holds the notes as far as they fit.
-    file = (await plant.ledger.files([bad]))[bad]
+    file = (await plant.ledger.files.read([bad]))[bad]
     body = gzip.decompress(await plant.bucket.get(file.key)).replace(too_long.encode(), b"repaired")
     await plant.bucket.replace(file.key, gzip.compress(body, mtime=0))
-    await plant.ledger.requeue(file)
+    await plant.ledger.files.requeue(file)
     assert (await plant.run())[-1] == "loaded"
     assert [row[0::2] for row in await plant.mirror()] == [("1", "newest"), ("2", "repaired")]
     events = await plant.sql('SELECT "_event_id" FROM "public"."orders_log"')
@@ -381,10 +382,10 @@ async def test_a_repaired_file_from_quarantine_overwrites_nothing_newer(make_pla
 async def test_an_operators_pause_holds(make_plant: Any) -> None:
     plant = await make_plant()
     await plant.put(Change(1, 1))
-    head = await plant.ledger.create_head("orders", "installation")
-    head = await plant.ledger.change_head(head, paused="maintenance", paused_by="operator")
+    head = await plant.ledger.batches.create_head("orders", "installation")
+    head = await plant.ledger.batches.change_head(head, paused="maintenance", paused_by="operator")
     assert await plant.run() == []
-    await plant.ledger.change_head(head, paused="", paused_by="")
+    await plant.ledger.batches.change_head(head, paused="", paused_by="")
     assert await plant.run() == ["opened", "submitted", "loaded"]
 
 
@@ -392,8 +393,8 @@ async def test_a_ledger_that_forgot_a_load_is_told_by_the_warehouse(make_plant: 
     plant = await make_plant()
     one = await plant.put(Change(1, 1))
     await plant.run()
-    client = plant.ledger._client
-    await client.delete_item(TableName=plant.ledger.table, Key={"pk": {"S": f"F#{one}"}})
+    client = plant.ledger.table._client
+    await client.delete_item(TableName=plant.ledger.table.name, Key={"pk": {"S": f"F#{one}"}})
     assert await plant.put(Change(1, 1)) == one
     two = await plant.put(Change(2, 2))
     assert "dissolved" in await plant.run()
@@ -405,11 +406,11 @@ async def test_a_lost_answer_is_resolved_and_nothing_is_loaded_twice(make_plant:
     plant = await make_plant()
     await plant.put(Change(1, 1))
     await plant.run(until=lambda step: step.action == "submitted")
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
     while (await plant.loading.describe(batch.statement_id)).state == "RUNNING":
         await asyncio.sleep(0.01)
-    await plant.ledger.advance(batch, statement_id="00000000-0000-0000-0000-000000000000")
+    await plant.ledger.batches.advance(batch, statement_id="00000000-0000-0000-0000-000000000000")
     assert await plant.run() == ["resolving", "resolving", "loaded"]
     assert await plant.sql('SELECT COUNT(*) FROM "public"."orders_load_files"') == [("1",)]
 
@@ -418,8 +419,8 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     plant = await make_plant()
     await plant.put(Change(1, 1))
     await plant.run(until=lambda step: step.action == "opened")
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
     late = await Planner(plant.deployment()).load(msgspec.structs.replace(batch, attempt=1))
     fence = resolve_sql(plant.pipeline, batch.batch_id, 1)
     for name, planned in (("fence", fence), ("late", late)):
@@ -444,17 +445,17 @@ async def test_an_attempt_that_cannot_be_looked_for_is_found_by_its_token(
 
     monkeypatch.setattr(plant.loading, "find", denied)
     await plant.run(until=lambda step: step.action == "submitted")
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
-    await plant.ledger.advance(batch, state="SUBMITTING", statement_id="")
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
+    await plant.ledger.batches.advance(batch, state="SUBMITTING", statement_id="")
     assert (await plant.loader.wake_up()).batch.statement_id == batch.statement_id
     assert (await plant.run())[-1] == "loaded"
     # Long afterwards, the token is forgotten as well, and the warehouse is asked.
     await plant.put(Change(2, 2))
     await plant.run(until=lambda step: step.action == "submitted")
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
-    await plant.ledger.advance(batch, state="SUBMITTING", statement_id="")
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
+    await plant.ledger.batches.advance(batch, state="SUBMITTING", statement_id="")
     plant.now += 5 * 3600
     assert await plant.run() == ["resolving", "resolving", "loaded"]
     assert await plant.sql('SELECT COUNT(*) FROM "public"."orders_load_files"') == [("2",)]
@@ -467,8 +468,8 @@ async def test_a_file_is_blamed_although_the_warehouse_numbers_its_queries_other
     poison = await plant.put(Change(1, 1, amount="not a number"))
     healthy = [await plant.put(Change(number, number)) for number in range(2, 7)]
     await plant.run(until=lambda step: step.action == "split")
-    head = await plant.ledger.head("orders")
-    batches = [await plant.ledger.batch(batch_id) for batch_id in head.open]
+    head = await plant.ledger.batches.head("orders")
+    batches = [await plant.ledger.batches.read(batch_id) for batch_id in head.open]
     assert [batch.files for batch in batches] == [1, len(healthy)]
     # Alone it is tried again and again, until something else has loaded since.
     await plant.run(until=lambda step: step.action == "retry")

@@ -71,7 +71,7 @@ async def test_a_pipeline_that_cannot_be_set_up_keeps_no_other_from_working(brok
         assert not taken.error, taken
         # Not for ever: setting it up is tried with each of its events.
         assert "ConfigError" in str((await stack.invoke_ingest(event_of("broken", make_record(2, 2, "y")))).payload)
-        files = [file async for file in stack.ledger.all_files("orders")]
+        files = [file async for file in stack.ledger.files.scan("orders")]
         assert [file.rows for file in files] == [1]
         assert sum("cannot be set up" in line and "broken" in line for line in stack.log) >= 1
 
@@ -94,8 +94,8 @@ async def test_several_tables_on_one_kinesis_stream() -> None:
         await stack.settle()
         assert await rows_of(stack, "orders") == [[1, "note 1"]]
         assert await rows_of(stack, "meters") == [[2, "note 2"]]
-        (orders,) = [file async for file in stack.ledger.all_files("orders")]
-        (meters,) = [file async for file in stack.ledger.all_files("meters")]
+        (orders,) = [file async for file in stack.ledger.files.scan("orders")]
+        (meters,) = [file async for file in stack.ledger.files.scan("meters")]
         assert (orders.received, orders.rejects, meters.received, meters.rejects) == (2, 1, 2, 1)
         assert meters.drift == {"reject//milliseconds": 1}
         unread = [line for line in stack.log if "UnreadRecords" in line]
@@ -115,7 +115,7 @@ async def test_one_pipelines_failure_does_not_keep_the_records_from_another() ->
         event = build_kinesis_event(orjson.dumps({"Records": [make_record(n, n, "x") for n in (1, 2)]}), KINESIS)
         result = await stack.invoke_ingest(of_table(event, "meters", 1))
         assert "ConfigError" in str(result.payload), "the batch comes again"
-        assert [file.rows async for file in stack.ledger.all_files("meters")] == [1]
+        assert [file.rows async for file in stack.ledger.files.scan("meters")] == [1]
 
 
 HEAD = 'bucket = "bucket"\nledger_table = "ledger"\nredshift = { workgroup = "w" }\n'

@@ -44,8 +44,8 @@ class Refusing:
 
 async def operate(plant: Plant, what: str, *codes: str) -> Refusing:
     await plant.run()  # makes HEAD
-    client = Refusing(plant.ledger._client, *codes)
-    plant.ledger = Ledger(client, plant.ledger.table)
+    client = Refusing(plant.ledger.table._client, *codes)
+    plant.ledger = Ledger(client, plant.ledger.table.name)
     await CHANGES[what](Operator(plant.deployment()))
     return client
 
@@ -77,11 +77,11 @@ async def test_there_is_nothing_to_change_before_the_coordinator_has_woken(make_
 async def test_a_pause_holds_until_it_is_ended(make_plant: Any) -> None:
     plant = await make_plant()
     await operate(plant, "pause")
-    head = await plant.ledger.head("orders")
+    head = await plant.ledger.batches.head("orders")
     assert head is not None
     assert (head.paused, head.paused_by) == ("maintenance", "operator")
     await operate(plant, "resume")
-    head = await plant.ledger.head("orders")
+    head = await plant.ledger.batches.head("orders")
     assert head is not None
     assert (head.paused, head.paused_by) == ("", "")
 
@@ -124,24 +124,24 @@ async def test_what_is_mended_is_tried_at_the_next_wake_up(make_plant: Any, what
             break
         await asyncio.sleep(0.02)
     assert actions[-1] == "loaded", "without any time passing"
-    assert (await plant.ledger.head("orders")).paused == ""
+    assert (await plant.ledger.batches.head("orders")).paused == ""
 
 
 async def test_an_attempt_whose_end_is_not_known_goes_on_waiting(make_plant: Any) -> None:
     plant = await make_plant()
     await break_load(plant)
-    head = await plant.ledger.head("orders")
-    batch = await plant.ledger.batch(head.open[0])
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
     later = int(plant.now * 1000) + 60_000
-    await plant.ledger.advance(batch, state="RESOLVING", not_before=later)
+    await plant.ledger.batches.advance(batch, state="RESOLVING", not_before=later)
     assert await Operator(plant.deployment()).resume() == 0
-    assert (await plant.ledger.batch(head.open[0])).not_before == later
+    assert (await plant.ledger.batches.read(head.open[0])).not_before == later
 
 
 async def test_status_shows_what_ingest_failed_with_until_it_has_written_again(make_plant: Any) -> None:
     plant = await make_plant()
     await plant.run()
-    await plant.ledger.put_ingest_error(
+    await plant.ledger.ingest_errors.put(
         IngestError("orders", int(plant.now * 1000) - 30_000, "put_object: AccessDenied")
     )
     found = await Operator(plant.deployment()).status()

@@ -75,13 +75,13 @@ async def test_every_difference_is_told_with_its_remedy(make_plant: Any) -> None
     waiting = (await ingest.ingest(make_event(7))).file
     rejected = (await ingest.ingest(make_event(8, note="x" * 21))).file
     lost = (await ingest.ingest(make_event(9))).file
-    client, table = plant.ledger._client, plant.ledger.table
+    client, table = plant.ledger.table._client, plant.ledger.table.name
     await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{waiting.file_id}"}})
     await plant.bucket.delete(rejected.rejects_key)
     await plant.bucket.delete(lost.key)
     await plant.execute(f"DELETE FROM public.orders_load_files WHERE file_id = '{files[0].file_id}'")
     await plant.execute(f"UPDATE public.orders_load_files SET row_count = 5 WHERE file_id = '{files[1].file_id}'")
-    await plant.ledger.requeue((await plant.ledger.files([files[2].file_id]))[files[2].file_id])
+    await plant.ledger.files.requeue((await plant.ledger.files.read([files[2].file_id]))[files[2].file_id])
     told = {each.file_id: each.what for each in (await new_reconciler(plant).reconcile()).differences}
     assert told == {
         waiting.file_id: "its object is in no ledger",
@@ -103,7 +103,7 @@ async def test_what_the_lifecycle_removed_after_its_load_is_no_difference(make_p
     found = await new_reconciler(plant).reconcile()
     assert (found.records, found.rows, found.files, found.loaded, found.differences) == (2, 1, 1, 1, ())
     # A loaded file whose item has expired as well is known to the warehouse alone.
-    client, table = plant.ledger._client, plant.ledger.table
+    client, table = plant.ledger.table._client, plant.ledger.table.name
     await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{removed.file_id}"}})
     assert (await new_reconciler(plant).reconcile()).differences == ()
 
@@ -118,8 +118,8 @@ async def test_records_that_became_neither_row_nor_reject_are_told(make_plant: A
     assert build_file(await plant.bucket.head(file.key), 0).received == 3
     await plant.run()
     for tampered in (file, rejected):
-        await plant.ledger._client.update_item(
-            TableName=plant.ledger.table,
+        await plant.ledger.table._client.update_item(
+            TableName=plant.ledger.table.name,
             Key={"pk": {"S": f"F#{tampered.file_id}"}},
             UpdateExpression="SET received = received + :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
@@ -140,7 +140,7 @@ async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) ->
     await plant.run()
     await ingest.ingest(make_event(3))
     before = await plant.states()
-    client, table = plant.ledger._client, plant.ledger.table
+    client, table = plant.ledger.table._client, plant.ledger.table.name
     for file_id in before:
         if file_id != gone.file_id:
             await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{file_id}"}})
@@ -235,4 +235,4 @@ async def test_rejects_that_were_replayed_or_dropped_have_an_end(make_plant: Any
     await plant.run()
     found = await reconciler.reconcile()
     assert found.differences == ()
-    assert (await plant.ledger.files([file.file_id]))[file.file_id].rejects_ended
+    assert (await plant.ledger.files.read([file.file_id]))[file.file_id].rejects_ended

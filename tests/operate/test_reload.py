@@ -23,7 +23,7 @@ def make_reloader(plant: Plant, target: str = "orders_again", **how: Any) -> Rel
 async def put(plant: Plant, *changes: Change, **how: Any) -> str:
     """As ingest does it: with what the object has to say of itself."""
     file_id = await plant.put(*changes, **how)
-    (item,) = [item async for item in plant.ledger.all_files("orders") if item.file_id == file_id]
+    (item,) = [item async for item in plant.ledger.files.scan("orders") if item.file_id == file_id]
     body = await plant.bucket.get(item.key)
     metadata = {
         "pipeline": "orders", "file-id": file_id, "layout-id": item.layout_id, "rows": str(item.rows), "rejects": "0",
@@ -48,10 +48,10 @@ async def test_what_was_loaded_is_loaded_again_elsewhere_and_only_once(make_plan
     await put(plant, Change(3, 6), layout=older)
     await plant.run()
     # Key 4 was deleted in a gap.
-    head = await plant.ledger.head("orders")
-    await plant.ledger.change_head(head, epochs=(EpochStart(1, int(plant.now)),))
+    head = await plant.ledger.batches.head("orders")
+    await plant.ledger.batches.change_head(head, epochs=(EpochStart(1, int(plant.now)),))
     await put(plant, Change(1, 7, note="third", epoch=1), Change(3, 8, epoch=1))
-    await plant.ledger.put_backfill(
+    await plant.ledger.backfills.put(
         Backfill("orders", 1, "s3://x/y", "id", int(plant.now), 0, 0, 1, resync=True, state="FINISHED")
     )
     told: list[Reloaded] = []

@@ -86,7 +86,7 @@ async def test_a_column_is_added_while_files_of_both_lists_wait(make_plant: Any,
     # Loading waits until the tables are mended, and then goes on by itself.
     loader = plant.new_loader(columns=newer.columns)
     await plant.run(loader, until=lambda step: step.action == "retry")
-    assert "colour" in (await plant.ledger.head("orders")).paused
+    assert "colour" in (await plant.ledger.batches.head("orders")).paused
     plant.config = msgspec.structs.replace(plant.config, pipelines=(newer,))
     await create_tables(plant)
     plant.now += 4000

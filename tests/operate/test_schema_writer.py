@@ -29,7 +29,7 @@ async def plant(request: pytest.FixtureRequest, aws: Aws, s3: Any) -> AsyncItera
     async with WarehouseServer(engine, s3, time.time, callers=CALLERS) as server:
         name, ledger = await aws.new_bucket(), await aws.new_ledger()
         clients = await warehouse_clients(aws, server)
-        config = Config(name, ledger.table, (make_pipeline(load=LoadPolicy(max_bytes=1)),))
+        config = Config(name, ledger.table.name, (make_pipeline(load=LoadPolicy(max_bytes=1)),))
         yield Plant(config, Bucket(await aws.client("s3"), name), ledger, server, *clients)
 
 

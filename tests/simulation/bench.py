@@ -9,9 +9,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl.aws import ledger
 from fastetl.aws.deployment import Deployment
-from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger import Ledger, pending
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
 from fastetl.config.model import Config, LoadPolicy
@@ -57,7 +56,7 @@ class Bench:
 
     def run(self, test: Coroutine[Any, Any, None]) -> None:
         """Run a test to its end in virtual time."""
-        with patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS):
+        with patch.object(pending, "INDEX_BUCKETS", INDEX_BUCKETS):
             try:
                 self.loop.run_until_complete(self._main(test))
             finally:

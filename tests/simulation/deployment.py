@@ -79,15 +79,15 @@ class Stack:
         ledger = self.ledger()
         for _ in range(20):
             try:
-                if head := await ledger.head(pipeline.name):
-                    await ledger.change_head(head, **changes)
+                if head := await ledger.batches.head(pipeline.name):
+                    await ledger.batches.change_head(head, **changes)
                 return
             except LedgerError:
                 continue
 
     async def resume(self, pipeline: Pipeline) -> None:
         """An operator's end of an operator's pause."""
-        head = await self.ledger().head(pipeline.name)
+        head = await self.ledger().batches.head(pipeline.name)
         if head and head.paused_by == "operator":
             await self.change_head(pipeline, paused="", paused_by="")
 

@@ -124,7 +124,7 @@ class Gap:
         ledger = world.deployment.ledger()
         folder = ExportFolder(world.network.client(world.s3), backfill.location)
         export, _ = await folder.read()
-        head = await ledger.head(pipeline.name)
+        head = await ledger.batches.head(pipeline.name)
         files = FileStore(world.deployment.of(pipeline, world.loop.time))
         assert head is not None
         with tempfile.TemporaryDirectory() as directory:
@@ -132,4 +132,4 @@ class Gap:
             await folder.fetch(file, path)
             converter = Converter(pipeline, files, Enricher(pipeline))
             converted = await converter.convert(export, file, path, head.epochs, backfill.split_bytes)
-        await ledger.put_converted(backfill, converted)
+        await ledger.backfills.put_converted(backfill, converted)

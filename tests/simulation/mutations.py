@@ -26,8 +26,11 @@ from unittest.mock import patch
 import msgspec
 import polars as pl
 
-from fastetl.aws import ledger
-from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger.batches import Batches
+from fastetl.aws.ledger.files import Files
+from fastetl.aws.ledger.items import write_item
+from fastetl.aws.ledger.pending import index_keys
+from fastetl.aws.ledger.table import LedgerTable
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller, Unfinished
 from fastetl.decode import general as decode_general
@@ -122,13 +125,13 @@ def deletes_leave_no_tombstone() -> AbstractContextManager[Any]:
 
 def index_believed() -> AbstractContextManager[Any]:
     """What the index shows is taken for waiting."""
-    original = Ledger.files
+    original = Files.read
 
-    async def files(self: Ledger, file_ids: Any) -> Any:
+    async def read(self: Files, file_ids: Any) -> Any:
         found = await original(self, file_ids)
         return {file_id: _with(item, state="PENDING") for file_id, item in found.items()}
 
-    return patch.object(Ledger, "files", files)
+    return patch.object(Files, "read", read)
 
 
 def generation_ignored() -> AbstractContextManager[Any]:
@@ -142,14 +145,14 @@ def steps_unconditional() -> AbstractContextManager[Any]:
 
 
 def _unconditional(kept: Callable[[dict[str, Any]], dict[str, Any]]) -> AbstractContextManager[Any]:
-    original = Ledger._writing
+    original = LedgerTable.writing
 
-    def writing(self: Ledger, pk: str, changes: Any, **how: Any) -> Any:
+    def writing(self: LedgerTable, pk: str, changes: Any, **how: Any) -> Any:
         if was := how.get("only_if"):
             how["only_if"] = kept(dict(was))
         return original(self, pk, changes, **how)
 
-    return patch.object(Ledger, "_writing", writing)
+    return patch.object(LedgerTable, "writing", writing)
 
 
 def head_lets_go_first() -> AbstractContextManager[Any]:
@@ -157,7 +160,7 @@ def head_lets_go_first() -> AbstractContextManager[Any]:
 
     async def mark(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
         members = await self._planner.members(batch)
-        await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "LOADED", **decision.head_changes)
         await self._mark_loaded({member.file_id: batch.batch_id for member in members})
         return Step("loaded", batch)
 
@@ -188,13 +191,13 @@ def marked_at_once() -> AbstractContextManager[Any]:
 
 def head_read_after_files() -> AbstractContextManager[Any]:
     """The generation that guards a new batch is read after the files that go into it."""
-    original = Ledger.open_batches
+    original = Batches.open
 
-    async def open_batches(self: Ledger, head: Any, opened: Any, *, instead_of: Any = None) -> Any:
+    async def open_batches(self: Batches, head: Any, opened: Any, *, instead_of: Any = None) -> Any:
         fresh = await self.head(head.pipeline) if instead_of is None else head
         return await original(self, fresh or head, opened, instead_of=instead_of)
 
-    return patch.object(Ledger, "open_batches", open_batches)
+    return patch.object(Batches, "open", open_batches)
 
 
 def counted_batches() -> AbstractContextManager[Any]:
@@ -262,9 +265,9 @@ def unpersisted_resolves() -> AbstractContextManager[Any]:
 
     async def ask(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
         await original(self, head, batch, decision)
-        fresh = await self._ledger.batch(batch.batch_id)
+        fresh = await self._ledger.batches.read(batch.batch_id)
         if fresh.state == "RESOLVING":
-            await self._ledger.advance(fresh, statement_id="", resolves=fresh.resolves + 1)
+            await self._ledger.batches.advance(fresh, statement_id="", resolves=fresh.resolves + 1)
         return Step("waiting", batch)
 
     return patch.dict(Steps._of_batch, ask=ask)
@@ -273,14 +276,14 @@ def unpersisted_resolves() -> AbstractContextManager[Any]:
 def registered_anew() -> AbstractContextManager[Any]:
     """A FILE item is written whether or not there is one."""
 
-    async def register(self: Ledger, item: Any) -> Any:
-        row = {"pk": f"F#{item.file_id}", **ledger.msgspec.to_builtins(item)}
+    async def register(self: Files, item: Any) -> Any:
+        row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
         if item.state == "PENDING":
-            row |= ledger._index_keys(item)
-        await self._call("put_item", Item=ledger.write_item(row))
+            row |= index_keys(item)
+        await self._table.call("put_item", Item=write_item(row))
         return item
 
-    return patch.object(Ledger, "register", register)
+    return patch.object(Files, "register", register)
 
 
 def acknowledged_early() -> AbstractContextManager[Any]:

@@ -63,7 +63,7 @@ async def index_is_late(bench: Bench) -> int:
     bench.lag = 600.0
     loader = bench.new_loader()
     await settle(loader, until="loaded")
-    assert [file async for file in bench.ledger.pending(bench.pipeline.name)]
+    assert [file async for file in bench.ledger.files.pending(bench.pipeline.name)]
     await loader.wake_up()
     await asyncio.sleep(bench.lag)
     return await refused(bench)
@@ -117,15 +117,15 @@ async def two_start_one_attempt(bench: Bench) -> int:
 async def dies_while_files_are_marked(bench: Bench) -> int:
     """A coordinator dies before it has marked the files of a batch that is loaded."""
     await bench.put()
-    loader, mark = bench.new_loader(), bench.ledger.mark_loaded
+    loader, mark = bench.new_loader(), bench.ledger.files.mark_loaded
 
     async def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    bench.ledger.mark_loaded = die  # type: ignore[method-assign]
+    bench.ledger.files.mark_loaded = die  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         await settle(loader)
-    bench.ledger.mark_loaded = mark  # type: ignore[method-assign]
+    bench.ledger.files.mark_loaded = mark  # type: ignore[method-assign]
     return await refused(bench)
 
 
@@ -133,16 +133,16 @@ async def dies_while_some_files_are_marked(bench: Bench) -> int:
     """A coordinator dies while it marks the first of two files of a batch that is loaded; each step marks one."""
     await bench.put()
     await bench.put()
-    loader, mark = bench.new_loader(), bench.ledger.mark_loaded
+    loader, mark = bench.new_loader(), bench.ledger.files.mark_loaded
 
     async def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    bench.ledger.mark_loaded = die  # type: ignore[method-assign]
+    bench.ledger.files.mark_loaded = die  # type: ignore[method-assign]
     with patch.object(steps, "MARKED_AT_ONCE", 1):
         with pytest.raises(KeyboardInterrupt):
             await settle(loader)
-        bench.ledger.mark_loaded = mark  # type: ignore[method-assign]
+        bench.ledger.files.mark_loaded = mark  # type: ignore[method-assign]
         return await refused(bench)
 
 
@@ -150,10 +150,10 @@ async def marking_takes_long(bench: Bench) -> bool:
     """A batch of 1,200 files is loaded, of which a wake-up has time to mark the half; give whether it ever ends."""
     client = Slow(bench.dynamodb)
     client.seconds = 3.0
-    bench.ledger._client = client  # type: ignore[assignment]
+    bench.ledger.table._client = client  # type: ignore[assignment]
     files = [make_file(f"{n:032x}", pipeline=bench.pipeline.name) for n in range(1200)]
     for file in files:
-        await bench.ledger.register(file)
+        await bench.ledger.files.register(file)
     await open_batch(bench, files, state="SUBMITTED")
     for _ in range(4):
         loader = bench.new_loader()
@@ -226,7 +226,7 @@ async def suspects_crowd(bench: Bench) -> bool:
     loader = bench.new_loader(load=LoadPolicy(max_bytes=1, max_files=1))
     for _ in range(MAX_OPEN_BATCHES - 1):
         await bench.put(bench.write(healthy=False))
-    while not (head := await bench.ledger.head(bench.pipeline.name)) or not head.paused:
+    while not (head := await bench.ledger.batches.head(bench.pipeline.name)) or not head.paused:
         await loader.wake_up()
         await asyncio.sleep(1)
     healthy = await bench.put(bench.write(delete=False))

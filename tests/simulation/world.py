@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from fastetl.aws import ledger, redshift
+from fastetl.aws import redshift
+from fastetl.aws.ledger import pending
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.errors import FastetlError
@@ -167,7 +168,7 @@ class World:
         gc.disable()
         try:
             with (
-                patch.object(ledger, "INDEX_BUCKETS", INDEX_BUCKETS),
+                patch.object(pending, "INDEX_BUCKETS", INDEX_BUCKETS),
                 patch.object(redshift, "POLL_SECONDS", POLL_SECONDS),
                 patch.object(steps, "MARKED_AT_ONCE", MARKED_AT_ONCE),
             ):

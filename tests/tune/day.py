@@ -166,7 +166,7 @@ class Day:
         self.files += 1
         self.file_bytes += size
         self.marks[file_id] = (count, marks)
-        await self.ledger.register(
+        await self.ledger.files.register(
             FileItem(
                 file_id=file_id, pipeline=self.pipeline.name, key=key, layout_id=self.pipeline.layout.layout_id,
                 checksum="", bytes=size, rows=1, rejects=0, rejects_key="", version_min="", version_max="",

@@ -88,7 +88,7 @@ class Backfiller:
             epoch = max((start.epoch for start in head.epochs), default=0) + 1
             start = EpochStart(epoch, math.ceil(self._clock()) + EPOCH_LEAD_SECONDS)
             try:
-                await self._ledger.change_head(head, epochs=(*head.epochs, start))
+                await self._ledger.batches.change_head(head, epochs=(*head.epochs, start))
             except StaleStepError:
                 continue
             # Should writing it down have taken long, some ingest may hear of it too late: another one, then.
@@ -126,7 +126,7 @@ class Backfiller:
             raise ExportError(f"{location} is of {export.table_arn}, the pipeline reads {own or self._pipeline.table}")
         epochs = (await self._head()).epochs
         epoch = epoch_at(epochs, export.exported_at)
-        known = await self._ledger.backfill(self._pipeline.name, epoch, name_export(export.export_id))
+        known = await self._ledger.backfills.read(self._pipeline.name, epoch, name_export(export.export_id))
         if known and known.state != "GIVEN_UP" and (known.resync or not resync):
             return known
         too_early = epoch != epoch_at(epochs, export.exported_at - CLOCK_SLACK_SECONDS)
@@ -143,12 +143,12 @@ class Backfiller:
         if known:
             # Files are named by the size that they were cut at.
             backfill = msgspec.structs.replace(known, state="CONVERTING", resync=resync or known.resync)
-        await self._ledger.put_backfill(backfill)
+        await self._ledger.backfills.put(backfill)
         return backfill
 
     async def under_way(self) -> list[Backfill]:
         """Give the backfills that have not ended; reads the whole ledger."""
-        return [each for each in await self._ledger.backfills(self._pipeline.name) if each.state == "CONVERTING"]
+        return [each for each in await self._ledger.backfills.scan(self._pipeline.name) if each.state == "CONVERTING"]
 
     async def is_epoch_used(self, epoch: int) -> bool:
         """Tell whether an epoch has had exports, and all of them have ended; reads the whole ledger.
@@ -156,7 +156,7 @@ class Backfiller:
         Args:
             epoch: its number.
         """
-        states = [each.state for each in await self._ledger.backfills(self._pipeline.name) if each.epoch == epoch]
+        states = [each.state for each in await self._ledger.backfills.scan(self._pipeline.name) if each.epoch == epoch]
         return bool(states) and "CONVERTING" not in states
 
     async def give_up(self, location: str = "") -> list[Backfill]:
@@ -184,7 +184,7 @@ class Backfiller:
             raise ExportError(f"no backfill of {self._pipeline.name}{where} is under way")
         ended = [msgspec.structs.replace(each, state="GIVEN_UP") for each in found]
         for each in ended:
-            await self._ledger.put_backfill(each)
+            await self._ledger.backfills.put(each)
         return ended
 
     async def left(self, backfill: Backfill, files: Sequence[DataFile]) -> list[DataFile]:
@@ -194,7 +194,7 @@ class Backfiller:
             backfill: as `open` gave it.
             files: of the export.
         """
-        done = await self._ledger.converted(backfill)
+        done = await self._ledger.backfills.converted(backfill)
         return [file for file in files if file.name not in done]
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ class Backfiller:
         Args:
             backfill: as `open` gave it.
         """
-        done = await self._ledger.converted(backfill)
-        files = [file async for file in self._ledger.all_files(backfill.pipeline, "PENDING", "QUARANTINED")]
+        done = await self._ledger.backfills.converted(backfill)
+        files = [file async for file in self._ledger.files.scan(backfill.pipeline, "PENDING", "QUARANTINED")]
         # Later changes of the stream may wait on: they are newer than whatever the end touches.
         states = [file.state for file in files if file.version_min < first_change(backfill.epoch)]
         return Unfinished(
@@ -239,9 +239,9 @@ class Backfiller:
             sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at, former)
             token = ("resync", backfill.pipeline, backfill.epoch, self._new_name())
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
-        await self._ledger.put_backfill(msgspec.structs.replace(backfill, state="FINISHED"))
+        await self._ledger.backfills.put(msgspec.structs.replace(backfill, state="FINISHED"))
         return left
 
     async def _head(self) -> Head:
-        head = await self._ledger.head(self._pipeline.name)
-        return head or await self._ledger.create_head(self._pipeline.name, self._new_name())
+        head = await self._ledger.batches.head(self._pipeline.name)
+        return head or await self._ledger.batches.create_head(self._pipeline.name, self._new_name())

@@ -192,7 +192,7 @@ async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: P
 async def _epoch(deployment: Deployment, backfiller: Backfiller) -> EpochStart:
     """Begin an epoch, unless the last one has not been used to its end."""
     ledger, name = deployment.ledger, deployment.pipeline.name
-    head = await ledger.head(name)
+    head = await ledger.batches.head(name)
     if head and head.epochs:
         last = max(head.epochs, key=lambda start: start.epoch)
         if not await backfiller.is_epoch_used(last.epoch):

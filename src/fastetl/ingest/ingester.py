@@ -110,7 +110,7 @@ class Ingest:
         if not self._epochs_read_at or not all(
             0 <= each - read_at < EPOCHS_KEPT_SECONDS for each, read_at in zip(now, self._epochs_read_at, strict=True)
         ):
-            head = await self._ledger.head(self._pipeline.name)
+            head = await self._ledger.batches.head(self._pipeline.name)
             self._epochs, self._epochs_read_at = head.epochs if head else (), now
         return self._epochs
 

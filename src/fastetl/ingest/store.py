@@ -81,7 +81,7 @@ class FileStore:
             stored = await self._put_object(contents, pieces, described)
         item = build_file(stored, int(self._clock() * 1000))
         item = msgspec.structs.replace(item, drift=contents.drift)
-        registered = await self._ledger.register(item)
+        registered = await self._ledger.files.register(item)
         # What the ledger has under this file_id counts. A deploy in between may have changed the names.
         for orphan in {item.key, rejects_key} - {registered.key, registered.rejects_key, ""}:
             await self._bucket.delete(orphan)

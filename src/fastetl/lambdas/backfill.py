@@ -101,7 +101,7 @@ async def _convert(task: Task) -> Converted:
         path = Path(directory, "data.json.gz")
         await opened.folder.fetch(task.file, path)
         converted = await converter.convert(opened.export, task.file, path, opened.epochs, opened.backfill.split_bytes)
-    await _deployments[task.pipeline].ledger.put_converted(opened.backfill, converted)
+    await _deployments[task.pipeline].ledger.backfills.put_converted(opened.backfill, converted)
     return converted
 
 
@@ -109,8 +109,8 @@ async def _open(pipeline: str, epoch: int, export_name: str) -> _Opened:
     asked = (pipeline, epoch, export_name)
     if asked not in _opened:
         ledger = _deployments[pipeline].ledger
-        backfill = await ledger.backfill(pipeline, epoch, export_name)
-        head = await ledger.head(pipeline)
+        backfill = await ledger.backfills.read(pipeline, epoch, export_name)
+        head = await ledger.batches.head(pipeline)
         if backfill is None or head is None:
             raise ExportError(f"{pipeline} has no such backfill in epoch {epoch}; begin it with `fastetl backfill`")
         folder = ExportFolder(_s3, backfill.location)

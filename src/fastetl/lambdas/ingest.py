@@ -167,7 +167,7 @@ async def _write_down(pipeline: str, message: str) -> None:
     failed = IngestError(pipeline, int(time.time() * 1000), message[:500])
     try:
         async with asyncio.timeout(NOTE_LIMIT_SECONDS):
-            await _deployments[pipeline].ledger.put_ingest_error(failed)
+            await _deployments[pipeline].ledger.ingest_errors.put(failed)
     except (FastetlError, TimeoutError) as error:
         logger.warning("the error is not in the ledger", reason=str(error))
 

@@ -67,14 +67,14 @@ class FormerColumns:
         Raises:
             StaleStepError: as `note`.
         """
-        known = await self._ledger.written_columns(self._pipeline.name, self._table)
+        known = await self._ledger.written_columns.read(self._pipeline.name, self._table)
         every = tuple(dict.fromkeys([*known, *(name for layout in layouts for name, _ in layout.columns)]))
         if every != known:
-            await self._ledger.put_written_columns(self._pipeline.name, self._table, every, known)
+            await self._ledger.written_columns.put(self._pipeline.name, self._table, every, known)
 
     async def _find(self, written_now: list[str]) -> tuple[str, ...]:
         name = self._pipeline.name
-        known = await self._ledger.written_columns(name, self._table)
+        known = await self._ledger.written_columns.read(name, self._table)
         every = tuple(dict.fromkeys([*known, *written_now]))
         today = {fold(column) for column, _ in self._pipeline.layout.columns}
         former = tuple(column for column in every if fold(column) not in today)
@@ -82,7 +82,7 @@ class FormerColumns:
             former = await self._keep_those_there(former)
             every = tuple(column for column in every if column in former or fold(column) in today)
         if every and every != known:
-            await self._ledger.put_written_columns(name, self._table, every, known)
+            await self._ledger.written_columns.put(name, self._table, every, known)
         return former
 
     async def _keep_those_there(self, former: tuple[str, ...]) -> tuple[str, ...]:

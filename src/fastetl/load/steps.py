@@ -80,7 +80,7 @@ class Steps:
 
     async def _open(self, head: Head, files: Sequence[FileItem]) -> Step:
         batch = await self._planner.stage(head.installation, files)
-        await self._ledger.open_batches(head, [batch])
+        await self._ledger.batches.open(head, [batch])
         return Step("opened", batch)
 
     async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
@@ -90,7 +90,7 @@ class Steps:
             await self._planner.keep(batch)
         planned = await self._planner.load(attempt)
         steps = tuple(statement.step for statement in planned)
-        batch = await self._ledger.advance(batch, **decision.changes, steps=steps)
+        batch = await self._ledger.batches.advance(batch, **decision.changes, steps=steps)
         return await self._submit(batch, planned)
 
     async def _submit_again(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
@@ -103,8 +103,9 @@ class Steps:
             if error.transient:
                 return Step("waiting", batch)
             changes = resolve_changes("infrastructure", str(error))
-            return Step("resolving", await self._ledger.advance(batch, **changes))
-        return Step("submitted", await self._ledger.advance(batch, state="SUBMITTED", statement_id=statement_id))
+            return Step("resolving", await self._ledger.batches.advance(batch, **changes))
+        submitted = await self._ledger.batches.advance(batch, state="SUBMITTED", statement_id=statement_id)
+        return Step("submitted", submitted)
 
     async def _cancel(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
         await self._warehouse.cancel(batch.statement_id)
@@ -113,7 +114,7 @@ class Steps:
     async def _advance(self, _head: Head, batch: Batch, decision: Decision) -> Step:
         """Write down what a batch has become; the next step does something about it."""
         outcome: Outcome = "resolving" if decision.action in {"resolve", "ask_again"} else "submitted"
-        return Step(outcome, await self._ledger.advance(batch, **decision.changes))
+        return Step(outcome, await self._ledger.batches.advance(batch, **decision.changes))
 
     async def _ask_verdict(self, head: Head, batch: Batch, _decision: Decision) -> Step:
         """Have the warehouse settle how the attempt ended; until then nothing else is done with the batch."""
@@ -124,11 +125,11 @@ class Steps:
             if not error.transient and not head.paused:
                 await self._pause(head, str(error))
             return Step("waiting", batch)
-        batch = await self._ledger.advance(batch, statement_id=statement_id, submitted_at=self._now())
+        batch = await self._ledger.batches.advance(batch, statement_id=statement_id, submitted_at=self._now())
         return Step("resolving", batch)
 
     async def _retry(self, _head: Head, batch: Batch, decision: Decision) -> Step:
-        return Step("retry", await self._ledger.advance(batch, **decision.changes))
+        return Step("retry", await self._ledger.batches.advance(batch, **decision.changes))
 
     # --- how a batch ends ----------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Steps:
         loaded = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
         if left := await self._mark_some(batch, loaded, self._mark_loaded):
             return Step("marked", left)
-        await self._ledger.close_batch(head, batch, "LOADED", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "LOADED", **decision.head_changes)
         return Step("loaded", batch)
 
     async def _dissolve(self, head: Head, batch: Batch, decision: Decision) -> Step:
@@ -148,7 +149,7 @@ class Steps:
             loaded = {row[0]: row[1] for row in rows}
             if left := await self._mark_some(batch, loaded, self._mark_loaded):
                 return Step("marked", left)
-        await self._ledger.close_batch(head, batch, "SPLIT", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "SPLIT", **decision.head_changes)
         return Step("dissolved", batch)
 
     async def _quarantine(self, head: Head, batch: Batch, _decision: Decision) -> Step:
@@ -156,11 +157,11 @@ class Steps:
 
         async def mark(files: Mapping[str, str]) -> None:
             for file_id, batch_id in files.items():
-                await self._ledger.mark_quarantined(file_id, batch_id, batch.error)
+                await self._ledger.files.mark_quarantined(file_id, batch_id, batch.error)
 
         if left := await self._mark_some(batch, failed, mark):
             return Step("marked", left)
-        await self._ledger.close_batch(head, batch, "QUARANTINED")
+        await self._ledger.batches.close(head, batch, "QUARANTINED")
         return Step("quarantined", batch)
 
     async def _mark_some(
@@ -180,14 +181,14 @@ class Steps:
         now = left[:MARKED_AT_ONCE]
         await mark({file_id: files[file_id] for file_id in now})
         # Noted after the files are marked: who dies in between has them marked once more.
-        return await self._ledger.advance(batch, marked_to=now[-1]) if left[MARKED_AT_ONCE:] else None
+        return await self._ledger.batches.advance(batch, marked_to=now[-1]) if left[MARKED_AT_ONCE:] else None
 
     async def _mark_loaded(self, files: Mapping[str, str]) -> None:
-        await self._ledger.mark_loaded(files, now_ms=self._now())
+        await self._ledger.files.mark_loaded(files, now_ms=self._now())
 
     async def _split(self, head: Head, batch: Batch, _decision: Decision) -> Step:
         members = await self._planner.members(batch)
-        found = await self._ledger.files([member.file_id for member in members])
+        found = await self._ledger.files.read([member.file_id for member in members])
         if missing := [member.file_id for member in members if member.file_id not in found]:
             # Splitting the rest would leave them in no batch, and nobody would load them.
             what = f"{len(missing)} files of batch {batch.batch_id} have no item, {missing[0]} among them"
@@ -199,12 +200,12 @@ class Steps:
         ]
         # A full HEAD has no room for both: the second part waits again, in no batch, and is opened later.
         room = MAX_OPEN_BATCHES - len(head.open) + 1
-        await self._ledger.open_batches(head, parts[: max(1, room - 1)], instead_of=batch)
+        await self._ledger.batches.open(head, parts[: max(1, room - 1)], instead_of=batch)
         return Step("split", batch)
 
     async def _pause(self, head: Head, reason: str) -> Head:
         probe_at = self._now() + FIRST_DELAY_SECONDS * 1000
-        return await self._ledger.change_head(head, paused=reason[:500], paused_by="fastetl", probe_at=probe_at)
+        return await self._ledger.batches.change_head(head, paused=reason[:500], paused_by="fastetl", probe_at=probe_at)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -70,8 +70,8 @@ class Survey:
         """Read HEAD, and the open batches that it names, consistently."""
         # HEAD before the index: a batch that closes in between changes the generation, and a swap fails.
         name = self._pipeline.name
-        head = await self._ledger.head(name) or await self._ledger.create_head(name, self._new_name())
-        return head, [await self._ledger.batch(batch_id) for batch_id in head.open]
+        head = await self._ledger.batches.head(name) or await self._ledger.batches.create_head(name, self._new_name())
+        return head, [await self._ledger.batches.read(batch_id) for batch_id in head.open]
 
     async def find_waiting(self, head: Head, open_batches: Sequence[Batch], share: float = 1.0) -> Waiting:
         """Find the files that the next batch would take, if another batch may be opened.
@@ -83,20 +83,20 @@ class Survey:
         """
         if math.isinf(share) or not self._may_open(head, open_batches):
             return Waiting()
-        candidates = await self._choose_candidates(head, open_batches, self._ledger.pending(self._pipeline.name))
+        candidates = await self._choose_candidates(head, open_batches, self._ledger.files.pending(self._pipeline.name))
         is_due = self._measure_fullness(head, open_batches, candidates) >= share
         if not (is_due or head.load_requested):
             return Waiting()
         wanted = [file.file_id for file in (candidates[-1:] if is_probing(head, open_batches) else candidates)]
         # The index is late: only the FILE item tells whether a file waits.
-        found = await self._ledger.files(wanted)
+        found = await self._ledger.files.read(wanted)
         files = [found[file_id] for file_id in wanted if file_id in found and found[file_id].state == "PENDING"]
         return Waiting(tuple(files), is_due)
 
     async def read_standing(self, most: int = COUNTED_FILES) -> tuple[Standing, Backlog, Head]:
         """Read how much waits, and what the pipeline would do if it were allowed to. Asks the warehouse nothing."""
         head, open_batches = await self.read_ledger()
-        listed = [file async for file in _take(self._ledger.pending(self._pipeline.name), most)]
+        listed = [file async for file in _take(self._ledger.files.pending(self._pipeline.name), most)]
         oldest_age = (self.now() - listed[0].created) / 1000 if listed else 0.0
         backlog = Backlog(len(listed), sum(file.bytes for file in listed), oldest_age, more=len(listed) == most)
         fullness = 0.0

@@ -378,9 +378,9 @@ class Embedded:
 
     async def _load_all(self, pipeline: Pipeline) -> None:
         while True:
-            head = await self.ledger.head(pipeline.name)
+            head = await self.ledger.batches.head(pipeline.name)
             try:
-                waits = await anext(self.ledger.pending(pipeline.name), None) is not None
+                waits = await anext(self.ledger.files.pending(pipeline.name), None) is not None
             except KeyError:  # moto shows an update that is half done
                 waits = True
             if head and head.paused:
@@ -389,7 +389,7 @@ class Embedded:
                 return
             if head and not head.open and not head.load_requested:
                 with contextlib.suppress(StaleStepError):  # the coordinator changed HEAD; look again
-                    await self.ledger.change_head(head, load_requested=True)
+                    await self.ledger.batches.change_head(head, load_requested=True)
                 self._wake.set()
             await asyncio.sleep(0.05)
 

@@ -96,9 +96,9 @@ class Operator:
     async def status(self) -> Status:
         """Look at ledger and bucket; reads the whole ledger."""
         name = self._pipeline.name
-        head = await self._ledger.head(name) or Head(name, 0, (), "")
-        batches = [await self._ledger.batch(batch_id) for batch_id in head.open]
-        every = [file async for file in self._ledger.all_files(name)]
+        head = await self._ledger.batches.head(name) or Head(name, 0, (), "")
+        batches = [await self._ledger.batches.read(batch_id) for batch_id in head.open]
+        every = [file async for file in self._ledger.files.scan(name)]
         files = [file for file in every if file.state in {"PENDING", "QUARANTINED"}]
         pending = [file for file in files if file.state == "PENDING"]
         # A later epoch came with an export of everything.
@@ -106,7 +106,7 @@ class Operator:
         now = self._clock()
         oldest = min((file.created for file in pending), default=int(now * 1000))
         latest = max(every, key=lambda file: file.created, default=None)
-        failed = await self._ledger.ingest_error(name)
+        failed = await self._ledger.ingest_errors.read(name)
         if failed and latest and failed.at < latest.created:
             failed = None
         stream_problem, table_error = await self._look_at_stream(every)
@@ -170,17 +170,17 @@ class Operator:
         """
         now, skipped = int(self._clock() * 1000), 0
         for batch_id in head.open:
-            batch = await self._ledger.batch(batch_id)
+            batch = await self._ledger.batches.read(batch_id)
             if batch.state != "RETRY" or batch.not_before <= now:
                 continue
             with contextlib.suppress(StaleStepError):  # a coordinator has just taken it up
-                await self._ledger.advance(batch, not_before=now)
+                await self._ledger.batches.advance(batch, not_before=now)
                 skipped += 1
         return skipped
 
     async def quarantined(self) -> list[FileItem]:
         """Find the files in quarantine, oldest first."""
-        files = [file async for file in self._ledger.all_files(self._pipeline.name, "QUARANTINED")]
+        files = [file async for file in self._ledger.files.scan(self._pipeline.name, "QUARANTINED")]
         return sorted(files, key=lambda file: file.created)
 
     async def retry(self, file_id: str) -> FileItem:
@@ -192,7 +192,7 @@ class Operator:
             file_id: of a file in quarantine.
         """
         file = await self._in_quarantine(file_id)
-        await self._ledger.requeue(file)
+        await self._ledger.files.requeue(file)
         return file
 
     async def drop(self, file_id: str) -> FileItem:
@@ -202,7 +202,7 @@ class Operator:
             file_id: of a file in quarantine.
         """
         file = await self._in_quarantine(file_id)
-        await self._ledger.drop(file)
+        await self._ledger.files.drop(file)
         return file
 
     async def reject_keys(self) -> list[str]:
@@ -227,7 +227,7 @@ class Operator:
         Args:
             key: of the object, as `reject_keys` lists it.
         """
-        await self._ledger.end_rejects(parse_rejects_key(key))
+        await self._ledger.files.end_rejects(parse_rejects_key(key))
         await self._bucket.delete(key)
 
     async def _in_quarantine(self, file_id: str) -> FileItem:
@@ -238,13 +238,13 @@ class Operator:
 
     async def _change_head(self, **changes: object) -> Head:
         for _ in range(RACES):
-            head = await self._ledger.head(self._pipeline.name)
+            head = await self._ledger.batches.head(self._pipeline.name)
             if head is None:
                 raise LedgerError(
                     f"{self._pipeline.name} has no HEAD yet; the coordinator makes it when it first wakes"
                 )
             try:
-                return await self._ledger.change_head(head, **changes)
+                return await self._ledger.batches.change_head(head, **changes)
             except StaleStepError:
                 continue
         raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")

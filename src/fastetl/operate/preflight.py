@@ -82,7 +82,7 @@ class Preflight:
             )
             found.append(Finding(what, f"{problem} {table.view_type}", "Enable one with NEW_AND_OLD_IMAGES"))
         if self._pipeline.source == "stream":
-            label = find_last_label([file async for file in self._ledger.all_files(self._pipeline.name)])
+            label = find_last_label([file async for file in self._ledger.files.scan(self._pipeline.name)])
             if problem := describe_other_stream(table, label):
                 found.append(Finding(what, problem, REMEDY[0].upper() + REMEDY[1:]))
             if self._pipeline.stream_arn not in {"", table.stream_arn} and self._pipeline.table_arn == table.arn:
@@ -97,8 +97,8 @@ class Preflight:
         return []
 
     async def _look_at_ledger(self) -> list[Finding]:
-        await self._ledger.head(self._pipeline.name)
-        await anext(self._ledger.pending(self._pipeline.name), None)
+        await self._ledger.batches.head(self._pipeline.name)
+        await anext(self._ledger.files.pending(self._pipeline.name), None)
         return []
 
     async def _look_at_warehouse(self) -> list[Finding]:

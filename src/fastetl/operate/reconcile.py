@@ -94,7 +94,7 @@ class Reconciler:
         objects = await self.objects(since, until)
         items = {
             file.file_id: file
-            async for file in self._ledger.all_files(self._pipeline.name)
+            async for file in self._ledger.files.scan(self._pipeline.name)
             if since <= _hour(file.changed_min) < until
         }
         loaded = await self.loaded()
@@ -133,16 +133,16 @@ class Reconciler:
         registered = 0
         for stored in (await self.objects("", "~")).values():
             item = build_file(stored, int(self._clock() * 1000))
-            registered += await self._ledger.register(item) == item
+            registered += await self._ledger.files.register(item) == item
         # Read before the warehouse is asked: a load that ends in between is in its answer.
-        files = [file async for file in self._ledger.all_files(name, "PENDING", "LOADED")]
+        files = [file async for file in self._ledger.files.scan(name, "PENDING", "LOADED")]
         loaded = await self.loaded()
         done = [file for file in files if file.state == "PENDING" and file.file_id in loaded]
         undone = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
         batch_ids = {file.file_id: loaded[file.file_id].batch_id for file in done}
-        await self._ledger.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
+        await self._ledger.files.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
         for file in undone:
-            await self._ledger.requeue(file)
+            await self._ledger.files.requeue(file)
         return Rebuilt(name, registered, len(done), len(undone))
 
     async def _restore_written_columns(self) -> None:

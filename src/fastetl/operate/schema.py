@@ -95,7 +95,7 @@ class SchemaReader:
             What differs, what did not fit, and the columns that are proposed.
         """
         name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
-        files = [file async for file in self._ledger.all_files(name) if file.drift and file.created >= since]
+        files = [file async for file in self._ledger.files.scan(name) if file.drift and file.created >= since]
         seen = sum_drift(files, {each.name for each in self._pipeline.columns if each.on_misfit == "truncate"})
         ignored = [each.what.removeprefix("ignored/") for each in seen if each.what.startswith("ignored/")]
         items = await self._source.sample(SAMPLE) if ignored else []

@@ -86,9 +86,9 @@ async def test_no_log_holds_what_items_hold() -> None:
                 await asyncio.sleep(0.2)
 
         # The warehouse's own words quote it; the ledger keeps them.
-        head = await stack.ledger.head("after")
+        head = await stack.ledger.batches.head("after")
         assert head
-        assert PLANTED in (await stack.ledger.batch(head.open[0])).error
+        assert PLANTED in (await stack.ledger.batches.read(head.open[0])).error
         assert {line["error"] for line in lines(stack, pipeline="after", message="retry")} == {"post_sql"}
         assert {line["error"] for line in lines(stack, pipeline="spoilt", message="retry")} == {"copy"}
         (ingested,) = lines(stack, pipeline="after", message="ingested")

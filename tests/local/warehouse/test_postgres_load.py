@@ -37,7 +37,7 @@ async def plant(aws: Aws, s3: Any, isolation: Isolation) -> AsyncIterator[Plant]
         name, ledger = await aws.new_bucket(), await aws.new_ledger()
         clients = await warehouse_clients(aws, server)
         bucket = Bucket(await aws.client("s3"), name)
-        plant = Plant(Config(name, ledger.table, (pipeline,)), bucket, ledger, server, *clients)
+        plant = Plant(Config(name, ledger.table.name, (pipeline,)), bucket, ledger, server, *clients)
         await create_tables(plant)
         yield plant
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastetl.aws.ledger import LOADED_FILES_KEPT_SECONDS, Ledger
+from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger.files import LOADED_FILES_KEPT_SECONDS
 from fastetl.errors import StaleStepError
 from fastetl.model import FileItem
 from tests.load.test_batches import make_file
@@ -24,8 +25,8 @@ def ledger() -> Ledger:
 
 
 async def row_of(ledger: Ledger, file_id: str = FILE) -> dict[str, Any]:
-    answer = await ledger._client.get_item(
-        TableName=ledger.table, Key={"pk": {"S": f"F#{file_id}"}}, ConsistentRead=True
+    answer = await ledger.table._client.get_item(
+        TableName=ledger.table.name, Key={"pk": {"S": f"F#{file_id}"}}, ConsistentRead=True
     )
     return dict(answer["Item"])
 
@@ -33,14 +34,14 @@ async def row_of(ledger: Ledger, file_id: str = FILE) -> dict[str, Any]:
 async def in_state(ledger: Ledger, state: str) -> FileItem:
     """Register a file, and bring it into a state by the ledger's own steps."""
     item = make_file(FILE, **({"state": "REJECTED", "key": ""} if state == "REJECTED" else {}))
-    await ledger.register(item)
+    await ledger.files.register(item)
     if state == "LOADED":
-        await ledger.mark_loaded({FILE: "b"}, now_ms=NOW_MS)
+        await ledger.files.mark_loaded({FILE: "b"}, now_ms=NOW_MS)
     if state in {"QUARANTINED", "DROPPED"}:
-        await ledger.mark_quarantined(FILE, "b", "why")
+        await ledger.files.mark_quarantined(FILE, "b", "why")
     if state == "DROPPED":
-        await ledger.drop((await ledger.files([FILE]))[FILE])
-    found = (await ledger.files([FILE]))[FILE]
+        await ledger.files.drop((await ledger.files.read([FILE]))[FILE])
+    found = (await ledger.files.read([FILE]))[FILE]
     assert found.state == state
     return found
 
@@ -65,7 +66,7 @@ async def test_only_a_loaded_file_expires_and_only_after_it_was_loaded_for_long(
 async def test_a_file_that_waits_again_does_not_expire(ledger: Ledger, state: str) -> None:
     item = await in_state(ledger, state)
     before = await row_of(ledger)
-    await ledger.requeue(item)
+    await ledger.files.requeue(item)
     row = await row_of(ledger)
     assert "expires" not in row
     assert row["state"] == {"S": "PENDING"}
@@ -74,15 +75,15 @@ async def test_a_file_that_waits_again_does_not_expire(ledger: Ledger, state: st
     assert (row["batch_id"], row["reason"]) == ({"S": ""}, {"S": ""})
     assert {name for name in before if before[name] != row.get(name)} <= {"state", "batch_id", "reason", "expires"}
     with pytest.raises(StaleStepError):
-        await ledger.requeue(item)
-    assert [file.file_id async for file in ledger.pending("p")] == [FILE]
+        await ledger.files.requeue(item)
+    assert [file.file_id async for file in ledger.files.pending("p")] == [FILE]
 
 
 @pytest.mark.parametrize("state", STATES)
 async def test_only_what_waits_is_marked(ledger: Ledger, state: str) -> None:
     await in_state(ledger, state)
     before = await row_of(ledger)
-    await ledger.mark_loaded({FILE: "other"}, now_ms=NOW_MS + 1)
+    await ledger.files.mark_loaded({FILE: "other"}, now_ms=NOW_MS + 1)
     loaded = await row_of(ledger)
     assert (loaded == before) is (state != "PENDING")
     if state == "PENDING":
@@ -93,7 +94,7 @@ async def test_only_what_waits_is_marked(ledger: Ledger, state: str) -> None:
 async def test_only_what_waits_goes_into_quarantine(ledger: Ledger, state: str) -> None:
     await in_state(ledger, state)
     before = await row_of(ledger)
-    await ledger.mark_quarantined(FILE, "other", "another reason")
+    await ledger.files.mark_quarantined(FILE, "other", "another reason")
     after = await row_of(ledger)
     assert (after == before) is (state != "PENDING")
     if state == "PENDING":
@@ -104,46 +105,46 @@ async def test_only_what_waits_goes_into_quarantine(ledger: Ledger, state: str) 
 async def test_only_what_is_in_quarantine_is_dropped(ledger: Ledger, state: str) -> None:
     item = await in_state(ledger, state)
     if state == "QUARANTINED":
-        await ledger.drop(item)
-        assert (await ledger.files([FILE]))[FILE].state == "DROPPED"
+        await ledger.files.drop(item)
+        assert (await ledger.files.read([FILE]))[FILE].state == "DROPPED"
     else:
         with pytest.raises(StaleStepError):
-            await ledger.drop(item)
+            await ledger.files.drop(item)
 
 
 @pytest.mark.parametrize("state", STATES)
 async def test_a_first_registration_stands_whatever_became_of_it(ledger: Ledger, state: str) -> None:
     first = await in_state(ledger, state)
-    again = await ledger.register(msgspec.structs.replace(first, state="PENDING", key="another", created=99))
+    again = await ledger.files.register(msgspec.structs.replace(first, state="PENDING", key="another", created=99))
     assert again == first
-    assert await ledger.register(make_file("c" * 32)) == make_file("c" * 32)
+    assert await ledger.files.register(make_file("c" * 32)) == make_file("c" * 32)
 
 
 async def test_the_end_of_rejects_is_noted_where_there_is_a_file(ledger: Ledger) -> None:
-    await ledger.end_rejects(FILE)
-    assert await ledger.files([FILE]) == {}
+    await ledger.files.end_rejects(FILE)
+    assert await ledger.files.read([FILE]) == {}
     await in_state(ledger, "REJECTED")
-    await ledger.end_rejects(FILE)
-    assert (await ledger.files([FILE]))[FILE].rejects_ended
+    await ledger.files.end_rejects(FILE)
+    assert (await ledger.files.read([FILE]))[FILE].rejects_ended
 
 
 async def test_what_is_read_of_one_pipeline_is_of_no_other(ledger: Ledger) -> None:
     for number, pipeline in enumerate(("p", "pp", "q")):
-        await ledger.register(make_file(f"{number:032x}", pipeline=pipeline))
-    assert [file.pipeline async for file in ledger.all_files("p")] == ["p"]
-    assert [file.file_id async for file in ledger.pending("pp")] == [f"{1:032x}"]
+        await ledger.files.register(make_file(f"{number:032x}", pipeline=pipeline))
+    assert [file.pipeline async for file in ledger.files.scan("p")] == ["p"]
+    assert [file.file_id async for file in ledger.files.pending("pp")] == [f"{1:032x}"]
     await in_state(ledger, "LOADED")
-    assert [file.state async for file in ledger.all_files("p", "LOADED")] == ["LOADED"]
-    assert sorted([file.state async for file in ledger.all_files("p")]) == ["LOADED", "PENDING"]
+    assert [file.state async for file in ledger.files.scan("p", "LOADED")] == ["LOADED"]
+    assert sorted([file.state async for file in ledger.files.scan("p")]) == ["LOADED", "PENDING"]
 
 
 async def test_what_loads_have_written_changes_for_one_who_knows_it(ledger: Ledger) -> None:
-    assert await ledger.written_columns("p", "t") == ()
-    await ledger.put_written_columns("p", "t", ("a",), ())
+    assert await ledger.written_columns.read("p", "t") == ()
+    await ledger.written_columns.put("p", "t", ("a",), ())
     with pytest.raises(StaleStepError):
-        await ledger.put_written_columns("p", "t", ("b",), ())
+        await ledger.written_columns.put("p", "t", ("b",), ())
     with pytest.raises(StaleStepError):
-        await ledger.put_written_columns("p", "t", ("b",), ("x",))
-    await ledger.put_written_columns("p", "t", ("a", "b"), ("a",))
-    assert await ledger.written_columns("p", "t") == ("a", "b")
-    assert await ledger.written_columns("p", "t_log") == await ledger.written_columns("q", "t") == ()
+        await ledger.written_columns.put("p", "t", ("b",), ("x",))
+    await ledger.written_columns.put("p", "t", ("a", "b"), ("a",))
+    assert await ledger.written_columns.read("p", "t") == ("a", "b")
+    assert await ledger.written_columns.read("p", "t_log") == await ledger.written_columns.read("q", "t") == ()

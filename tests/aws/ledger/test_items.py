@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.aws.items import parse_item, write_item
+from fastetl.aws.ledger.items import parse_item, write_item
 from fastetl.model import Batch, Head
 from fastetl.versions import EpochStart
 

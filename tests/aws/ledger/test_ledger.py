@@ -34,120 +34,120 @@ async def ledger(aws: Aws) -> Ledger:
 
 
 async def waiting(ledger: Ledger, pipeline: str = "p") -> list[str]:
-    return [file.file_id async for file in ledger.pending(pipeline)]
+    return [file.file_id async for file in ledger.files.pending(pipeline)]
 
 
 async def test_the_first_registration_stands(ledger: Ledger) -> None:
     first = make_file(file_id(1), created=5)
-    assert await ledger.register(first) == first
-    again = await ledger.register(msgspec.structs.replace(first, key="another", created=9))
+    assert await ledger.files.register(first) == first
+    again = await ledger.files.register(msgspec.structs.replace(first, key="another", created=9))
     assert again == first
-    assert await ledger.files([file_id(1), file_id(2)]) == {file_id(1): first}
+    assert await ledger.files.read([file_id(1), file_id(2)]) == {file_id(1): first}
 
 
 async def test_pending_files_come_oldest_first_from_all_buckets(ledger: Ledger) -> None:
     files = [make_file(file_id(n), created=1_000 + (n * 37) % 100, bytes=n) for n in range(60)]
-    await asyncio.gather(*(ledger.register(file) for file in files))
-    await ledger.register(make_file(file_id(99), pipeline="q"))
-    found = [file async for file in ledger.pending("p")]
+    await asyncio.gather(*(ledger.files.register(file) for file in files))
+    await ledger.files.register(make_file(file_id(99), pipeline="q"))
+    found = [file async for file in ledger.files.pending("p")]
     assert [file.created for file in found] == sorted(file.created for file in files)
     assert {file.file_id: file.bytes for file in found} == {file.file_id: file.bytes for file in files}
 
 
 async def test_a_file_of_rejects_alone_does_not_wait(ledger: Ledger) -> None:
-    await ledger.register(make_file(file_id(1), state="REJECTED", key=""))
+    await ledger.files.register(make_file(file_id(1), state="REJECTED", key=""))
     assert await waiting(ledger) == []
 
 
 async def test_loaded_files_wait_no_longer_and_marking_repeats(ledger: Ledger) -> None:
-    await asyncio.gather(*(ledger.register(make_file(file_id(n))) for n in range(120)))
+    await asyncio.gather(*(ledger.files.register(make_file(file_id(n))) for n in range(120)))
     marked = [file_id(n) for n in range(110)]
     for _ in range(2):
-        await ledger.mark_loaded(dict.fromkeys([*marked, file_id(999)], "b1"), now_ms=NOW_MS)
+        await ledger.files.mark_loaded(dict.fromkeys([*marked, file_id(999)], "b1"), now_ms=NOW_MS)
     assert sorted(await waiting(ledger)) == sorted(file_id(n) for n in range(110, 120))
-    found = await ledger.files([file_id(n) for n in range(120)])
+    found = await ledger.files.read([file_id(n) for n in range(120)])
     assert {item.batch_id for item in found.values() if item.state == "LOADED"} == {"b1"}
     assert sum(item.state == "LOADED" for item in found.values()) == 110
-    assert file_id(999) not in await ledger.files([file_id(999)])
+    assert file_id(999) not in await ledger.files.read([file_id(999)])
 
 
 async def test_a_loaded_file_is_never_quarantined_nor_a_quarantined_one_loaded(ledger: Ledger) -> None:
     for n in (1, 2):
-        await ledger.register(make_file(file_id(n)))
-    await ledger.mark_loaded({file_id(1): "b1"}, now_ms=NOW_MS)
-    await ledger.mark_quarantined(file_id(1), "b2", "why")
-    await ledger.mark_quarantined(file_id(2), "b2", "why")
-    await ledger.mark_loaded({file_id(2): "b1"}, now_ms=NOW_MS)
-    found = await ledger.files([file_id(1), file_id(2)])
+        await ledger.files.register(make_file(file_id(n)))
+    await ledger.files.mark_loaded({file_id(1): "b1"}, now_ms=NOW_MS)
+    await ledger.files.mark_quarantined(file_id(1), "b2", "why")
+    await ledger.files.mark_quarantined(file_id(2), "b2", "why")
+    await ledger.files.mark_loaded({file_id(2): "b1"}, now_ms=NOW_MS)
+    found = await ledger.files.read([file_id(1), file_id(2)])
     assert [found[file_id(n)].state for n in (1, 2)] == ["LOADED", "QUARANTINED"]
 
 
 async def test_a_batch_opens_once(ledger: Ledger) -> None:
-    head = await ledger.create_head("p", "i")
-    opened = await ledger.open_batches(head, [make_batch("b1")])
-    assert opened == Head("p", 2, ("b1",), "i") == await ledger.head("p")
+    head = await ledger.batches.create_head("p", "i")
+    opened = await ledger.batches.open(head, [make_batch("b1")])
+    assert opened == Head("p", 2, ("b1",), "i") == await ledger.batches.head("p")
     with pytest.raises(StaleStepError):
-        await ledger.open_batches(head, [make_batch("b2")])
+        await ledger.batches.open(head, [make_batch("b2")])
     with pytest.raises(StaleStepError):
-        await ledger.open_batches(opened, [make_batch("b1")])
+        await ledger.batches.open(opened, [make_batch("b1")])
     with pytest.raises(StaleStepError):
-        await ledger.create_head("p", "j")
+        await ledger.batches.create_head("p", "j")
 
 
 async def test_a_step_is_taken_once(ledger: Ledger) -> None:
-    await ledger.open_batches(await ledger.create_head("p", "i"), [make_batch("b1")])
-    batch = await ledger.batch("b1")
-    moved = await ledger.advance(batch, state="SUBMITTING", attempt=1, steps=("lock", "bump"))
-    assert await ledger.batch("b1") == moved
+    await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")])
+    batch = await ledger.batches.read("b1")
+    moved = await ledger.batches.advance(batch, state="SUBMITTING", attempt=1, steps=("lock", "bump"))
+    assert await ledger.batches.read("b1") == moved
     with pytest.raises(StaleStepError):
-        await ledger.advance(batch, state="SUBMITTING", attempt=1)
+        await ledger.batches.advance(batch, state="SUBMITTING", attempt=1)
 
 
 async def test_a_split_replaces_the_parent_by_its_parts(ledger: Ledger) -> None:
-    head = await ledger.open_batches(await ledger.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
-    parent = await ledger.batch("b1")
-    head = await ledger.open_batches(head, [make_batch("b3"), make_batch("b4")], instead_of=parent)
+    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
+    parent = await ledger.batches.read("b1")
+    head = await ledger.batches.open(head, [make_batch("b3"), make_batch("b4")], instead_of=parent)
     assert head.open == ("b2", "b3", "b4")
-    assert (await ledger.batch("b1")).state == "SPLIT"
+    assert (await ledger.batches.read("b1")).state == "SPLIT"
 
 
 async def test_a_batch_of_the_same_files_takes_up_its_attempts(ledger: Ledger) -> None:
-    head = await ledger.open_batches(await ledger.create_head("p", "i"), [make_batch("b1")])
-    batch = await ledger.advance(await ledger.batch("b1"), state="SUBMITTING", attempt=7)
-    head = await ledger.close_batch(head, batch, "QUARANTINED")
+    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")])
+    batch = await ledger.batches.advance(await ledger.batches.read("b1"), state="SUBMITTING", attempt=7)
+    head = await ledger.batches.close(head, batch, "QUARANTINED")
     assert head.open == ()
-    await ledger.open_batches(head, [make_batch("b1", rows=5)])
-    again = await ledger.batch("b1")
+    await ledger.batches.open(head, [make_batch("b1", rows=5)])
+    again = await ledger.batches.read("b1")
     assert (again.state, again.attempt, again.rows) == ("FORMED", 7, 5)
 
 
 async def test_a_loaded_batch_resumes_what_fastetl_paused_but_not_an_operator(ledger: Ledger) -> None:
     for paused_by, left in (("fastetl", ""), ("operator", "maintenance")):
-        head = await ledger.create_head(paused_by, "i")
-        head = await ledger.change_head(head, paused="maintenance", paused_by=paused_by)
+        head = await ledger.batches.create_head(paused_by, "i")
+        head = await ledger.batches.change_head(head, paused="maintenance", paused_by=paused_by)
         name = f"b-{paused_by}"
-        head = await ledger.open_batches(head, [make_batch(name, pipeline=paused_by)])
-        head = await ledger.close_batch(head, await ledger.batch(name), "LOADED", loads=1)
+        head = await ledger.batches.open(head, [make_batch(name, pipeline=paused_by)])
+        head = await ledger.batches.close(head, await ledger.batches.read(name), "LOADED", loads=1)
         assert (head.paused, head.loads) == (left, 1)
-        assert await ledger.head(paused_by) == head
+        assert await ledger.batches.head(paused_by) == head
 
 
 async def test_a_lost_head_is_rebuilt_from_the_open_batches(aws: Aws, ledger: Ledger) -> None:
-    head = await ledger.open_batches(await ledger.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
-    await ledger.close_batch(head, await ledger.batch("b2"), "LOADED")
+    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
+    await ledger.batches.close(head, await ledger.batches.read("b2"), "LOADED")
     client = await aws.client("dynamodb")
-    await client.delete_item(TableName=ledger.table, Key={"pk": {"S": "P#p"}})
-    assert (await ledger.create_head("p", "j")).open == ("b1",)
+    await client.delete_item(TableName=ledger.table.name, Key={"pk": {"S": "P#p"}})
+    assert (await ledger.batches.create_head("p", "j")).open == ("b1",)
 
 
 async def test_an_open_batch_without_an_item_is_an_error_with_a_remedy(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="rebuild-ledger"):
-        await ledger.batch("nowhere")
+        await ledger.batches.read("nowhere")
 
 
 async def test_a_ledger_that_is_not_there_is_an_error(aws: Aws) -> None:
     missing = Ledger(await aws.client("dynamodb"), "missing")
     with pytest.raises(LedgerError, match="get_item: ResourceNotFoundException"):
-        await missing.head("p")
+        await missing.batches.head("p")
     with pytest.raises(LedgerError):
         await waiting(missing)

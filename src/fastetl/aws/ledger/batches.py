@@ -1,0 +1,158 @@
+"""HEAD, `P#<pipeline>`, and BATCH items, `B#<batch_id>`: which batches are open, and how far each has come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fastetl.aws.ledger.items import parse_item, write_item
+from fastetl.aws.ledger.table import if_absent
+from fastetl.errors import LedgerError
+from fastetl.model import Batch, BatchState, Head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from fastetl.aws.ledger.table import LedgerTable
+
+OPEN_STATES: frozenset[BatchState] = frozenset({"FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY"})
+
+
+class Batches:
+    """HEAD and the batches of a ledger."""
+
+    def __init__(self, table: LedgerTable) -> None:
+        """Describe HEAD and the batches.
+
+        Args:
+            table: the ledger's.
+        """
+        self._table = table
+
+    async def head(self, pipeline: str) -> Head | None:
+        """Read HEAD consistently; None where there is none.
+
+        Args:
+            pipeline: its name.
+        """
+        row = await self._table.get(f"P#{pipeline}")
+        return parse_item(row, Head) if row else None
+
+    async def create_head(self, pipeline: str, installation: str) -> Head:
+        """Make HEAD where there is none; should it have been lost, with the batches that are still open.
+
+        Args:
+            pipeline: its name.
+            installation: a name that no other installation has; batch ids depend on it.
+        """
+        surviving = [batch.batch_id async for batch in self._open_batches(pipeline)]
+        head = Head(pipeline, generation=1, open=tuple(surviving), installation=installation)
+        row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
+        await self._table.call("put_item", Item=write_item(row), **if_absent())
+        return head
+
+    async def change_head(self, head: Head, **changes: Any) -> Head:
+        """Change HEAD, provided that nobody has since it was read.
+
+        Args:
+            head: HEAD as it was read.
+            changes: its new values, by name.
+
+        Returns:
+            HEAD with the changes and a higher generation.
+        """
+        changes["generation"] = head.generation + 1
+        await self._table.update(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
+        return msgspec.structs.replace(head, **changes)
+
+    async def read(self, batch_id: str) -> Batch:
+        """Read a batch consistently.
+
+        Args:
+            batch_id: of the batch.
+
+        Raises:
+            LedgerError: there is no such item, or DynamoDB did not give it.
+        """
+        row = await self._table.get(f"B#{batch_id}")
+        if row is None:
+            raise LedgerError(f"batch {batch_id} is open but has no item; run `fastetl rebuild-ledger`")
+        return parse_item(row, Batch)
+
+    async def open(self, head: Head, batches: Sequence[Batch], *, instead_of: Batch | None = None) -> Head:
+        """Put batches into HEAD in one transaction, in the place of the one that they split, if any.
+
+        A batch of the same files that was closed before is taken up again, and its attempts go on rising.
+
+        Args:
+            head: HEAD as it was read.
+            batches: to put into it.
+            instead_of: the batch that they are the parts of.
+
+        Returns:
+            HEAD with the batches and a higher generation.
+        """
+        kept = [batch_id for batch_id in head.open if instead_of is None or batch_id != instead_of.batch_id]
+        opened = tuple(kept) + tuple(batch.batch_id for batch in batches)
+        writes = [self._form(batch) for batch in batches]
+        if instead_of is not None:
+            writes.append(self._moved(instead_of, {"state": "SPLIT"}))
+        return await self._swap(head, writes, open=opened, load_requested=False)
+
+    async def advance(self, batch: Batch, **changes: Any) -> Batch:
+        """Take one step of a batch, provided that nobody else has taken it.
+
+        Args:
+            batch: as it was read.
+            changes: its new values, by name.
+
+        Returns:
+            The batch with the changes.
+        """
+        await self._table.call("update_item", **self._moved(batch, changes))
+        return msgspec.structs.replace(batch, **changes)
+
+    async def close(self, head: Head, batch: Batch, state: BatchState, **changes: Any) -> Head:
+        """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's.
+
+        Args:
+            head: HEAD as it was read.
+            batch: as it was read.
+            state: how it ended.
+            changes: HEAD's new values, by name.
+
+        Returns:
+            HEAD without the batch.
+        """
+        changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
+        if state == "LOADED" and head.paused_by == "fastetl":
+            changes |= {"paused": "", "paused_by": ""}
+        return await self._swap(head, [self._moved(batch, {"state": state})], **changes)
+
+    async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
+        changes["generation"] = head.generation + 1
+        swap = self._table.writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
+        # HEAD last: what it names is there, even where writes show one by one, as moto's do.
+        updates = [{"Update": {"TableName": self._table.name, **write}} for write in [*writes, swap]]
+        await self._table.call("transact_write_items", TransactItems=updates)
+        return msgspec.structs.replace(head, **changes)
+
+    def _form(self, batch: Batch) -> dict[str, Any]:
+        changes = msgspec.structs.asdict(batch)
+        counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
+        write = self._table.writing(f"B#{batch.batch_id}", changes, unless_there=counters)
+        states = {f":open{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
+        write["ConditionExpression"] = f"attribute_not_exists(pk) OR NOT #state IN ({', '.join(states)})"
+        write["ExpressionAttributeValues"] |= write_item(states)
+        return write
+
+    def _moved(self, batch: Batch, changes: Mapping[str, Any]) -> dict[str, Any]:
+        was = {"state": batch.state, "attempt": batch.attempt, "resolves": batch.resolves}
+        return self._table.writing(f"B#{batch.batch_id}", changes, only_if=was)
+
+    async def _open_batches(self, pipeline: str) -> AsyncIterator[Batch]:
+        async for row in self._table.scan("B#", pipeline):
+            batch = parse_item(row, Batch)
+            if batch.state in OPEN_STATES:
+                yield batch

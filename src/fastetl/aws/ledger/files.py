@@ -1,0 +1,175 @@
+"""FILE items, `F#<file_id>`: which files exist, and what has become of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastetl.aws.calls import gather
+from fastetl.aws.ledger.items import parse_item, write_item
+from fastetl.aws.ledger.pending import PendingIndex, index_keys
+from fastetl.aws.ledger.table import ConditionFailedError, if_absent
+from fastetl.errors import LedgerError
+from fastetl.model import FileItem, FileState, PendingFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from fastetl.aws.ledger.table import LedgerTable
+
+LOADED_FILES_KEPT_SECONDS = 90 * 24 * 3600
+"""A FILE item recognises a redelivery; streams redeliver for 24 hours, and the rest is for `fastetl reconcile`."""
+
+_BATCH_GET = 100
+"""Keys in one BatchGetItem (DynamoDB API reference)."""
+
+
+class Files:
+    """The FILE items of a ledger."""
+
+    def __init__(self, table: LedgerTable) -> None:
+        """Describe the items.
+
+        Args:
+            table: the ledger's.
+        """
+        self._table = table
+        self._index = PendingIndex(table)
+
+    async def register(self, item: FileItem) -> FileItem:
+        """Record a file, unless its id is recorded already.
+
+        Args:
+            item: the file.
+
+        Returns:
+            What the ledger holds under this `file_id` now, which may be an earlier attempt's.
+        """
+        row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
+        if item.state == "PENDING":
+            row |= index_keys(item)
+        try:
+            await self._table.call(
+                "put_item", Item=write_item(row), **if_absent(), ReturnValuesOnConditionCheckFailure="ALL_OLD"
+            )
+        except ConditionFailedError as failure:
+            return parse_item(failure.item, FileItem) if failure.item else await self._read_one(item.file_id)
+        return item
+
+    async def read(self, file_ids: Sequence[str]) -> dict[str, FileItem]:
+        """Read FILE items consistently; ids that the ledger does not know are left out.
+
+        Args:
+            file_ids: of the files; any number.
+
+        Returns:
+            The items by `file_id`.
+        """
+        chunks = [file_ids[n : n + _BATCH_GET] for n in range(0, len(file_ids), _BATCH_GET)]
+        found: dict[str, FileItem] = {}
+
+        async def read_chunk(chunk: Sequence[str]) -> None:
+            keys = [write_item({"pk": f"F#{file_id}"}) for file_id in chunk]
+            while keys:
+                wanted = {self._table.name: {"Keys": keys, "ConsistentRead": True}}
+                answer = await self._table.call("batch_get_item", RequestItems=wanted)
+                for row in answer["Responses"].get(self._table.name, []):
+                    item = parse_item(row, FileItem)
+                    found[item.file_id] = item
+                keys = answer.get("UnprocessedKeys", {}).get(self._table.name, {}).get("Keys", [])
+
+        await gather(read_chunk, chunks)
+        return found
+
+    def pending(self, pipeline: str) -> AsyncIterator[PendingFile]:
+        """Yield the files that the index shows as waiting, oldest first, page by page as far as the caller goes on.
+
+        Args:
+            pipeline: its name.
+        """
+        return self._index.files(pipeline)
+
+    async def mark_loaded(self, files: Mapping[str, str], *, now_ms: int) -> None:
+        """Mark files as loaded, after the warehouse has committed them. Repeating it changes nothing.
+
+        Args:
+            files: by file id, the batch that loaded each.
+            now_ms: Unix milliseconds, from which the items' time to live counts.
+        """
+        expires = now_ms // 1000 + LOADED_FILES_KEPT_SECONDS
+
+        async def mark(file_id: str) -> None:
+            try:
+                await self._table.update(
+                    f"F#{file_id}",
+                    {"state": "LOADED", "batch_id": files[file_id], "expires": expires},
+                    remove=("q", "qk"),
+                    only_if={"state": "PENDING"},
+                )
+            except ConditionFailedError:
+                # Marked before; or gone with a ledger that was restored, and then registered anew and refused
+                # by the gate. A quarantined file is in no batch.
+                return
+
+        await gather(mark, files)
+
+    async def mark_quarantined(self, file_id: str, batch_id: str, reason: str) -> None:
+        """Take a file out of what waits. Repeating it changes nothing; a loaded file stays loaded.
+
+        Args:
+            file_id: of the file.
+            batch_id: the batch that failed.
+            reason: for operators; in the warehouse's words.
+        """
+        changes = {"state": "QUARANTINED", "batch_id": batch_id, "reason": reason}
+        try:
+            await self._table.update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
+        except ConditionFailedError:
+            return
+
+    async def scan(self, pipeline: str, *states: FileState) -> AsyncIterator[FileItem]:
+        """Read the FILE items of a pipeline, those of some states if any are named. Reads the whole table.
+
+        Args:
+            pipeline: its name.
+            states: the states that are wanted; every state where none is named.
+        """
+        async for row in self._table.scan("F#", pipeline):
+            item = parse_item(row, FileItem)
+            if not states or item.state in states:
+                yield item
+
+    async def requeue(self, item: FileItem) -> None:
+        """Let a file wait for a load again, provided that its state is still the item's.
+
+        Args:
+            item: the file, as it was read.
+        """
+        changes = {"state": "PENDING", "batch_id": "", "reason": "", **index_keys(item)}
+        await self._table.update(f"F#{item.file_id}", changes, remove=("expires",), only_if={"state": item.state})
+
+    async def drop(self, item: FileItem) -> None:
+        """Give a quarantined file up. Its object stays.
+
+        Args:
+            item: the file, as it was read.
+        """
+        await self._table.update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
+
+    async def end_rejects(self, file_id: str) -> None:
+        """Note that a file's rejects were replayed or dropped. An item that has expired needs no note.
+
+        Args:
+            file_id: of the file that the records were rejected from.
+        """
+        try:
+            await self._table.update(f"F#{file_id}", {"rejects_ended": True}, only_if={"file_id": file_id})
+        except ConditionFailedError:
+            return
+
+    async def _read_one(self, file_id: str) -> FileItem:
+        row = await self._table.get(f"F#{file_id}")
+        if row is None:
+            raise LedgerError(f"file {file_id} was there and is not; the invocation is to be repeated")
+        return parse_item(row, FileItem)
