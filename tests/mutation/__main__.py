@@ -34,7 +34,8 @@ BUILD = ROOT / "build/mutation"
 TESTS = {
     "load": ("load", "operate/test_reconcile.py", "simulation/test_second_lines.py", "mutation/simulate_some.py"),
     "sql": ("sql", "load", "operate/test_reload.py", "local/warehouse/test_deletes.py", "backfill"),
-    "aws": ("aws", "load", "operate", "ingest", "simulation/test_second_lines.py"),
+    "aws": ("aws", "load/test_loader.py", "operate", "ingest", "cli/test_refusals.py"),
+    "aws/ledger": ("aws/ledger", "load", "operate/test_operator.py", "ingest", "simulation/test_second_lines.py"),
     "ingest": ("ingest", "operate/test_reconcile.py", "backfill", "lambdas/test_raw_events.py"),
     "decode": ("decode", "ingest"),
     "columns": ("columns", "decode", "enrich"),
