@@ -119,7 +119,7 @@ def _ask_uv() -> str:
 
 
 def _run(command: list[str]) -> str:
-    """What a command prints; empty where it cannot be run."""
+    """Run a command, and give what it prints; nothing where it cannot be run."""
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed
     except (OSError, subprocess.CalledProcessError):

@@ -60,7 +60,7 @@ class Services:
         return Function(FunctionSettings(root, f"fastetl.lambdas.{root}.handler", environment, wrapper=wrapper))
 
     def items(self, prefix: str) -> list[dict[str, Any]]:
-        """The ledger's items of one kind."""
+        """Read the ledger's items of one kind."""
         every = self.dynamodb.scan(TableName=LEDGER_TABLE)["Items"]
         return [item for item in every if item["pk"]["S"].startswith(prefix)]
 
@@ -115,7 +115,7 @@ async def test_the_backfill_function_looks_for_its_backfill(services: Services, 
         result = await function.invoke(
             orjson.dumps({"pipeline": "orders", "epoch": 1, "export": "1" * 32, "file": file})
         )
-    assert "orders has no such backfill in epoch 1" in result.payload.decode()
+    assert "orders has no backfill of this export in epoch 1" in result.payload.decode()
 
 
 @pytest.mark.parametrize("package", FOLDERS)

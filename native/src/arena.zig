@@ -38,13 +38,13 @@ pub const Raw = struct {
     }
 };
 
-/// What rows were freed of, for the next event: mapping memory anew and filling it with zeros would cost as much time as reading it.
+/// Keeps freed blocks for the next event: mapping new memory and filling it with zeros would cost as much time as reading the event.
 pub const Spare = struct {
     blocks: [2]Raw = .{ .{}, .{} },
 
     const max_kept_bytes = 16 * 1024 * 1024;
 
-    /// Gives a block of at least so many bytes, a kept one if there is.
+    /// Gives a block of at least `size` bytes; a kept one where one is large enough.
     pub fn take(spare: *Spare, gpa: Allocator, size: usize) Fault!Raw {
         for (&spare.blocks) |*block| {
             if (block.bytes.len >= size and block.bytes.len > 0) {

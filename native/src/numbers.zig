@@ -199,7 +199,7 @@ fn parse(text: []const u8) Fault!Numeral {
     return numeral;
 }
 
-/// Tells whether an integer of so many bits, its sign not among them, holds a number.
+/// Tells whether an integer of `bits` bits, its sign not among them, holds a number.
 pub fn fitsInteger(n: *const Number, bits: u32) bool {
     // Digits that every number of the type has at least one less of than its greatest.
     const digits: usize = switch (bits) {
@@ -256,7 +256,7 @@ pub fn fitsFloat(comptime Float: type, n: *const Number) Fault!bool {
     const mantissa = toInteger(digits);
     const value = nearest(Float, mantissa, exponent);
     if (!std.math.isNormal(value)) return false;
-    // So many digits are the same after having been a float (FLT_DIG, DBL_DIG).
+    // This number of digits is the same after having been a float (FLT_DIG, DBL_DIG).
     if (digits.len <= if (Float == f32) 6 else 15) return true;
     // The gaps around a power of two differ, and with them what is nearest.
     if (std.math.frexp(value).significand == 0.5) return false;

@@ -48,7 +48,7 @@ fn makeRoom(p: *Pass, spare: *arenas.Spare, start: usize) Fault!void {
     p.in.at = start;
 }
 
-/// Makes room for the rows of records of so many bytes: for no more than twice the event's bytes at first.
+/// Makes room for the rows of records of `record_bytes` bytes: at first for no more than twice the event's bytes.
 pub fn growTable(p: *Pass, spare: *arenas.Spare, record_bytes: usize) Fault!void {
     if (p.table.capacity > 0) return p.table.grow(spare, p.table.capacity * 2);
     const guess = p.in.bytes.len / (record_bytes + 1) * 17 / 16 + 8;

@@ -66,10 +66,10 @@ pub const Table = struct {
     /// The row at hand.
     row: usize = 0,
 
-    /// Rows come in steps of so many, so that each column's bits fill whole words of 64 bytes.
+    /// The number of rows is a multiple of this, so that each column's bits fill whole words of 64 bytes.
     const step = 512;
 
-    /// Makes room for so many rows or a few more.
+    /// Makes room for `rows` rows or a few more.
     pub fn grow(t: *Table, spare: *Spare, rows: usize) Fault!void {
         const capacity = std.mem.alignForward(usize, @max(rows, 1), step);
         var raw = try spare.take(t.gpa, t.columns * (capacity * @sizeOf(View) + capacity / 8));

@@ -246,7 +246,7 @@ fn putEpochTime(p: *Pass, column: *const plans.Column, number: u32) Fault!void {
     return p.putWritten(number, mark);
 }
 
-/// A number of units of so many microseconds (a power of ten), if it is whole microseconds.
+/// Turns a number of units, each of `unit` microseconds (a power of ten), into microseconds, if these are whole.
 fn toMicroseconds(found: *const numbers.Number, unit: u32) Fault!i64 {
     var room: [64]u8 = undefined;
     const significant = try found.significant(&room);

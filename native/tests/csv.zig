@@ -32,7 +32,7 @@ const Source = struct {
     }
 };
 
-/// Writes rows into a buffer of so many bytes, or as many as one row needs, and compares. Gives a hash of the CSV.
+/// Writes rows into a buffer of `size` bytes, or as many as one row needs, and compares. Gives a hash of the CSV.
 pub fn check(gpa: Allocator, rows: *Rows, delimiter: u8, size: usize) !u64 {
     const expected = try writePlainly(gpa, rows, delimiter);
     defer gpa.free(expected);

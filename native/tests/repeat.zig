@@ -1,4 +1,4 @@
-/// Gives a text so many times over.
+/// Gives a text `count` times over.
 pub inline fn repeat(comptime text: []const u8, comptime count: usize) []const u8 {
     return comptime made: {
         @setEvalBranchQuota(100_000);

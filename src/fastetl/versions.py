@@ -21,12 +21,12 @@ def build_version(epoch: int, label: str, sequence_number: str) -> str:
 
 
 def epoch_floor(epoch: int) -> str:
-    """What every version of this epoch and of later ones is at least, and no earlier one."""
+    """Give the text that every version of this epoch or a later one is equal to or greater than, and no earlier one."""
     return f"{epoch:04d}#"
 
 
 def first_change(epoch: int) -> str:
-    """What the stream's changes in this epoch are at least; the rows of its exports are less."""
+    """Give the text below every version of the stream in this epoch, and above those of its exports."""
     return f"{epoch:04d}#1"
 
 
@@ -39,5 +39,5 @@ class EpochStart(msgspec.Struct, frozen=True):
 
 
 def epoch_at(starts: tuple[EpochStart, ...], changed_at: float) -> int:
-    """The epoch of an event by its own time, so that a retry stamps it the same."""
+    """Find the epoch of an event by the event's own time, so that a retry finds the same one."""
     return max((start.epoch for start in starts if changed_at >= start.starts_at), default=0)

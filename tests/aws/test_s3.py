@@ -196,7 +196,7 @@ async def test_pieces_are_made_only_as_they_are_needed(aws):
 
 
 class FailPart:
-    """Answer for part 2 with an error so many times; `after` its effect where told so."""
+    """Answer for part 2 with an error `times` times; after its effect where `after` says so."""
 
     def __init__(self, times: int, code: str = "InternalError", status: int = 500) -> None:
         self.times, self.code, self.status, self.seen = times, code, status, 0

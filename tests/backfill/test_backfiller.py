@@ -141,7 +141,7 @@ async def test_what_was_deleted_unseen_is_deleted_by_a_resync_and_nothing_else(f
     await flow.change(("INSERT", 8, "after T0"), ("MODIFY", 3, "after T0"))
     await flow.change(("REMOVE", 4, ""))
     folder = flow.export(lines(item(2, "changed"), item(3, "after T0"), item(5, "old")), lines(item(7, "made")))
-    await flow.change(("INSERT", 6, "made anew after T1"))
+    await flow.change(("INSERT", 6, "made again after T1"))
     backfill = await flow.open(folder, resync=True)
     unfinished = await flow.backfiller.finish(backfill)
     assert (unfinished.data_files, bool(unfinished)) == (2, True)
@@ -152,7 +152,7 @@ async def test_what_was_deleted_unseen_is_deleted_by_a_resync_and_nothing_else(f
     assert (await flow.notes())[1] == "old"
     await flow.change(("INSERT", 11, "still waits"))
     assert not await flow.backfiller.finish(backfill)
-    expected = {2: "changed", 3: "after T0", 5: "old", 6: "made anew after T1", 7: "made", 8: "after T0"}
+    expected = {2: "changed", 3: "after T0", 5: "old", 6: "made again after T1", 7: "made", 8: "after T0"}
     assert await flow.notes() == expected
     await flow.backfiller.finish(backfill)
     await flow.plant.run()

@@ -28,7 +28,7 @@ from tests.local.test_stack import CONFIG, make_record
 TIMEOUT_SECONDS = 13
 UNHURRIED_SECONDS = 120
 SHORT_SECONDS = s3.ABORT_LIMIT_SECONDS + 2.0
-"""Less than the waits between so many attempts take."""
+"""Less than the waits between the attempts take."""
 
 Invoke = Callable[..., Awaitable[InvokeResult]]
 

@@ -43,7 +43,7 @@ async def test_what_does_not_serve_is_named_with_its_remedy(make_plant: Any, aws
     plant = await make_plant()
     found = await look(plant, aws, table=table, keys=("id", "sort"), target="nowhere")
     assert found[f"table {table}"] == ("its stream shows KEYS_ONLY", "Enable one with NEW_AND_OLD_IMAGES")
-    assert found["nowhere.*"] == ("there is no such table", "Run `fastetl ddl --apply`")
+    assert found["nowhere.*"] == ("the table does not exist", "Run `fastetl ddl --apply`")
     assert found["COPY from the bucket"][0] == ""
     assert [key async for key in plant.bucket.list_keys("check/")] == []
 

@@ -1,4 +1,4 @@
-"""A table made anew from the files, beside the one that is loaded from them."""
+"""A table built again from the files, beside the one that is loaded from them."""
 
 from __future__ import annotations
 

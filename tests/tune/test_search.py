@@ -35,7 +35,7 @@ def test_proposals_keep_the_goal(rate, shards, seconds):
         assert each.margin >= goal.margin
         assert each.headroom >= goal.headroom
         assert each.settings.max_files == CURRENT.max_files, "which is not looked for, and limits loads all the same"
-        assert each.settings.part_size == CURRENT.part_size, "which makes no difference to such files"
+        assert each.settings.part_size == CURRENT.part_size, "which makes no difference to these files"
     assert found.cheapest.dollars <= found.balanced.dollars <= found.fastest.dollars
     assert found.fastest.fresh_p99 <= found.balanced.fresh_p99 <= found.cheapest.fresh_p99
     for fresher, cheaper in zip(found.frontier, found.frontier[1:], strict=False):

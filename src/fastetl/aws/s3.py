@@ -154,7 +154,7 @@ class Bucket:
             key: of the object.
 
         Returns:
-            Size, checksum and metadata; None where there is no such object.
+            Size, checksum and metadata; None where the object does not exist.
         """
         try:
             answer = await self.call("head_object", Key=key, ChecksumMode="ENABLED")

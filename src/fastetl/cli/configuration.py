@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         remedy = "Write one with `fastetl init`, or name another with --config"
-        raise ConfigError((Problem(str(path), "cannot be read: there is no such file", remedy),)) from error
+        raise ConfigError((Problem(str(path), "cannot be read: the file does not exist", remedy),)) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError((Problem(str(path), f"cannot be read: {reason}", "Name another with --config"),)) from error
@@ -57,7 +57,7 @@ def choose_pipeline(config: Config, name: str) -> Pipeline:
     """Give the pipeline of this name, or the only one.
 
     Raises:
-        ConfigError: there is no such pipeline, or several to choose from.
+        ConfigError: no pipeline has this name, or none is named and there are several.
     """
     names = [pipeline.name for pipeline in config.pipelines]
     if not name and len(names) == 1:
@@ -72,7 +72,7 @@ def choose_pipelines(config: Config, name: str) -> list[Pipeline]:
     """Give the pipeline of this name, or all of them.
 
     Raises:
-        ConfigError: there is no such pipeline.
+        ConfigError: no pipeline has this name.
     """
     return [choose_pipeline(config, name)] if name else list(config.pipelines)
 

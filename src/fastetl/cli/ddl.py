@@ -67,6 +67,6 @@ def _sql(pipeline: Pipeline) -> Iterable[str]:
     yield from (each.sql for each in ddl_sql(pipeline))
     if pipeline.redshift.load_user:
         (user,) = create_user_sql(pipeline)
-        yield f"-- Where there is no such user yet:\n-- {user.sql.splitlines()[-1]}"
+        yield f"-- Where the user does not exist yet:\n-- {user.sql.splitlines()[-1]}"
         yield from (each.sql for each in load_grants_sql(pipeline, load_privileges(pipeline)))
     yield from (each.sql for each in read_grants_sql(pipeline))

@@ -40,7 +40,7 @@ class Deployments(msgspec.Struct, frozen=True):
         """Choose the pipeline of this name, or the only one.
 
         Raises:
-            ConfigError: there is no such pipeline, or several to choose from.
+            ConfigError: no pipeline has this name, or none is named and there are several.
         """
         pipeline = choose_pipeline(self.config, name)
         return build_deployment(self.config, pipeline, self.clients, clock=time.time, new_name=lambda: uuid.uuid4().hex)
@@ -49,7 +49,7 @@ class Deployments(msgspec.Struct, frozen=True):
         """Choose the pipeline of this name, or all of them.
 
         Raises:
-            ConfigError: there is no such pipeline.
+            ConfigError: no pipeline has this name.
         """
         return [self.choose(pipeline.name) for pipeline in choose_pipelines(self.config, name)]
 

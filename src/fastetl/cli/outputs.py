@@ -46,7 +46,7 @@ async def describe(stack: str) -> tuple[dict[str, str], dict[str, str]]:
     """Ask CloudFormation for a stack's parameters and outputs.
 
     Raises:
-        ConfigError: there is no such stack in this account and region, or it may not be seen.
+        ConfigError: this account and region have no stack of this name, or the caller may not see it.
     """
     from fastetl.aws import Stack, open_clients
     from fastetl.errors import ConfigError, Problem, StackError

@@ -112,7 +112,9 @@ async def _open(pipeline: str, epoch: int, export_name: str) -> _Opened:
         backfill = await ledger.backfills.read(pipeline, epoch, export_name)
         head = await ledger.batches.head(pipeline)
         if backfill is None or head is None:
-            raise ExportError(f"{pipeline} has no such backfill in epoch {epoch}; begin it with `fastetl backfill`")
+            raise ExportError(
+                f"{pipeline} has no backfill of this export in epoch {epoch}; begin it with `fastetl backfill`"
+            )
         folder = ExportFolder(_s3, backfill.location)
         export, _ = await folder.read()
         _opened[asked] = _Opened(backfill, folder, export, head.epochs)

@@ -236,7 +236,7 @@ def _settle(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict
 
 
 def _judge(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict, now: int) -> Decision:
-    """The warehouse has settled that the attempt is committed, or never will be."""
+    """Decide what follows once the warehouse says for certain whether the attempt was committed."""
     if verdict.loaded == batch.manifest_checksum:
         # When it was loaded is not known: it says nothing about files that failed meanwhile.
         return _mark(batch, loads=head.loads, now=now)
@@ -255,7 +255,7 @@ def _judge(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict,
 
 
 def _blame(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict, now: int) -> Decision:
-    """The data failed: part the batch, or settle what a single file deserves."""
+    """Decide what follows when the data failed: split the batch, or try or quarantine a single file."""
     if batch.files > 1:
         return Decision("split", batch)
     if head.paused and not batch.data_failures and len(batches) > 1:
@@ -294,7 +294,7 @@ def _mark(batch: Batch, *, loads: int, now: int) -> Decision:
 
 
 def delay_seconds(failures: int) -> int:
-    """Give the delay before another try, after so many that failed."""
+    """Give the seconds to wait before another try, after this number of failed ones."""
     delay: int = FIRST_DELAY_SECONDS * 2 ** min(failures, 10)
     return min(delay, LAST_DELAY_SECONDS)
 

@@ -70,7 +70,7 @@ class Catalog:
         """Give the rights that a load needs and `redshift.load_user` does not have.
 
         Raises:
-            WarehouseError: there is no such user, schema or table.
+            WarehouseError: the user, the schema or the table does not exist.
         """
         privileges = load_privileges(self._pipeline)
         (answers,) = await self._ask(privileges_sql(self._pipeline, privileges))

@@ -146,7 +146,7 @@ def compare(
     for name in target_names(pipeline):
         found = tables.get(fold(name))
         if not found:
-            differences.append(Difference(name, "", "there is no such table", remedy="Run `fastetl ddl --apply`"))
+            differences.append(Difference(name, "", "the table does not exist", remedy="Run `fastetl ddl --apply`"))
             continue
         declared = {fold(column): kind for column, kind in pipeline.layout.columns}
         for column, kind in declared.items():

@@ -148,7 +148,7 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
 def tombstone_sql(
     pipeline: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...] = ()
 ) -> tuple[Statement, ...]:
-    """The one transaction that deletes what an epoch's full export no longer has: rows of older epochs.
+    """Build the transaction that deletes rows of older epochs, which an epoch's full export no longer has.
 
     Args:
         pipeline: with a mirror.
@@ -389,7 +389,7 @@ def _ranked(names: list[str], *, partition: str, order: str) -> str:
 
 
 def _shared(pipeline: Pipeline, layout: Layout) -> list[str]:
-    """The columns that both the files and today's configuration have."""
+    """Give the columns that both the files and today's configuration have."""
     today = {name for name, _ in pipeline.layout.columns}
     return [name for name, _ in layout.columns if name in today]
 

@@ -104,8 +104,8 @@ async def test_an_exception_is_an_error_and_the_environment_lives_on(make_functi
     failed = await call(function, do="raise")
 
     assert failed.error == "ValueError"
-    assert json.loads(failed.payload)["errorMessage"] == "no such luck"
-    assert any("[ERROR] ValueError: no such luck" in line for line in failed.log)
+    assert json.loads(failed.payload)["errorMessage"] == "as the test has it"
+    assert any("[ERROR] ValueError: as the test has it" in line for line in failed.log)
     assert failed.report.error_type == ""
     assert (await describe(function))["pid"] == before["pid"]
 

@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         print(line)  # noqa: T201
     match event.get("do", "describe"):
         case "raise":
-            raise ValueError("no such luck")
+            raise ValueError("as the test has it")
         case "exit":
             sys.stdout.flush()
             os._exit(3)

@@ -73,7 +73,7 @@ class Batches:
             batch_id: of the batch.
 
         Raises:
-            LedgerError: there is no such item, or DynamoDB did not give it.
+            LedgerError: the batch has no item, or DynamoDB did not give it.
         """
         row = await self._table.get(f"B#{batch_id}")
         if row is None:

@@ -108,8 +108,8 @@ class Files:
                     only_if={"state": "PENDING"},
                 )
             except ConditionFailedError:
-                # Marked before; or gone with a ledger that was restored, and then registered anew and refused
-                # by the gate. A quarantined file is in no batch.
+                # It was marked before; or a restored ledger has lost it, so that it was registered again and the
+                # gate refused it. A quarantined file is in no batch.
                 return
 
         await gather(mark, files)

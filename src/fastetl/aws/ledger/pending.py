@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastetl.aws.ledger.table import LedgerTable
 
 INDEX_BUCKETS = 16
-"""The index is spread over so many keys per pipeline: one takes about 1,000 writes a second."""
+"""Keys of the index per pipeline. One key takes about 1,000 writes a second, so the files are spread over several."""
 
 _PAGE = 1000
 

@@ -206,7 +206,7 @@ def _held_by_view(table: Table) -> Refusal:
 
 
 def table_of(node: exp.Expr) -> Table:
-    """A table's name, folded as Redshift folds it."""
+    """Read the name of the table that a statement names first, with its case folded as Redshift folds it."""
     table = node.find(exp.Table)
     assert table is not None  # noqa: S101 - sqlglot has parsed it as one
     return Table(fold(table.name), fold(table.db))
@@ -217,7 +217,7 @@ def _full_name(table: Table) -> str:
 
 
 def quote(text: str) -> str:
-    """A literal of standard SQL, as both engines read it."""
+    """Write a text as a literal of standard SQL, which both engines read."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -45,7 +45,7 @@ def copy(command: CopyCommand, session: Session, s3: S3Client) -> tuple[int, tup
 
     Raises:
         CopyFailedError: too many rows could not be loaded; what was inserted is for the caller to roll back.
-        SqlError: there is no such table, column or object.
+        SqlError: the table, a column or an object does not exist.
     """
     columns = _target_columns(command, session)
     errors: list[LoadError] = []

@@ -113,7 +113,7 @@ class Runner:
             session.close()
 
     def prepare(self, sqls: Sequence[str]) -> list[SubStatement]:
-        """Number the statements, as Redshift numbers its queries."""
+        """Give each statement a query id, as Redshift does."""
         return [SubStatement(sql, next(self._query_ids)) for sql in sqls]
 
     def run(self, execution: Execution) -> None:

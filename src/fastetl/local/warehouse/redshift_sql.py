@@ -133,7 +133,7 @@ def _translate_lock(names: str, dialect: Dialect) -> Translated:
 
 
 def _altered_columns(tree: exp.Alter) -> tuple[tuple[Table, str, RedshiftType], ...]:
-    """The columns that ALTER TABLE adds, or whose VARCHAR it lengthens."""
+    """Find the columns that ALTER TABLE adds, or whose VARCHAR it lengthens."""
     table, found = table_of(tree.this), []
     for action in tree.args["actions"]:
         kind = _redshift_type(action.args.get("kind" if isinstance(action, exp.ColumnDef) else "dtype"))

@@ -87,7 +87,7 @@ def _names(tree: exp.Expr) -> Iterator[str]:
 
 
 def _untyped(tree: exp.Expr) -> Iterator[str]:
-    """A NULL that nothing gives a type: PostgreSQL 8.0, from which Redshift descends, leaves it `unknown`."""
+    """Find each NULL without a type: PostgreSQL 8.0, from which Redshift descends, leaves it `unknown`."""
     values: list[exp.Expr] = []
     for merge in tree.find_all(exp.Merge):
         for clause in merge.args["whens"].expressions:
