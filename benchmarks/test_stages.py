@@ -18,7 +18,8 @@ from isal import igzip, isal_zlib
 
 from benchmarks.candidates import _Skipped
 from benchmarks.events import SHAPES, STREAM_ARN
-from fastetl.decode.decoder import Decoder, _Left
+from fastetl.decode.decoder import Decoder
+from fastetl.decode.left import Left
 from fastetl.ingest.csv import write_csv
 
 TURNS, ROUNDS = 3, 3
@@ -54,7 +55,7 @@ def build_stages(name):
     file = igzip.compress(text, 1)
     return {
         "native pass": lambda: native.decode(shape.event, STREAM_ARN, ()),
-        "frame and file id": lambda: decoder._complete(rows, _Left((), decoder._general, STREAM_ARN, ()), STREAM_ARN),
+        "frame and file id": lambda: decoder._complete(rows, Left((), decoder._general, STREAM_ARN, ()), STREAM_ARN),
         "CSV": lambda: b"".join(map(bytes, write_csv(changes.frame, shape.pipeline.layout))),
         "gzip": lambda: igzip.compress(text, 1),
         "CRC32": lambda: isal_zlib.crc32(file),

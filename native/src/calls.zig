@@ -1,4 +1,4 @@
-//! What `fastetl/decode/native.py` calls: a plain C ABI. The caller holds Python's lock, so that one call runs at a time; only arrays
+//! What `fastetl/decode/native.py` and `ingest/csv.py` call: a plain C ABI. The caller holds Python's lock, so that one call runs at a time; only arrays
 //! are dropped in any thread.
 const std = @import("std");
 const arenas = @import("arena.zig");

@@ -14,7 +14,8 @@ from polars.testing import assert_frame_equal
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
-from fastetl.decode.decoder import Decoder, parse_source_arn
+from fastetl.decode.decoder import Decoder
+from fastetl.decode.source_arn import parse_source_arn
 from fastetl.errors import EventError, MisfitError
 from fastetl.versions import EpochStart
 

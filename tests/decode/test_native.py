@@ -17,8 +17,9 @@ from polars.testing import assert_frame_equal
 
 from fastetl.columns import Column, RedshiftType
 from fastetl.config.model import Pipeline
-from fastetl.decode import Decoder, native
-from fastetl.decode.native import NativePass, free_rows, load_library
+from fastetl.decode import Decoder, native, shared_object
+from fastetl.decode.native import NativePass, free_rows
+from fastetl.decode.shared_object import load_library
 from tests.decode.test_decoder import (
     ID,
     as_bytes,
@@ -231,7 +232,7 @@ def test_without_the_object_the_reference_decodes_everything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
 ) -> None:
     path = tmp_path / "object.so"
-    monkeypatch.setattr(native, "find_object", lambda _machine: path)
+    monkeypatch.setattr(shared_object, "find_object", lambda _machine: path)
     if why == "damaged":
         path.write_bytes(b"\x7fELF no more")
     if why == "foreign":
@@ -239,10 +240,10 @@ def test_without_the_object_the_reference_decodes_everything(
     if why in {"old", "processor"}:
         monkeypatch.undo()
     if why == "old":
-        monkeypatch.setattr(native, "VERSION", native.VERSION + 1)
+        monkeypatch.setattr(shared_object, "VERSION", shared_object.VERSION + 1)
     if why == "processor":
-        monkeypatch.setattr(native, "_processor_flags", set)
-        monkeypatch.setattr(native, "_NEEDED_FLAGS", {machine: {"avx9"} for machine in ("x86_64", "aarch64")})
+        monkeypatch.setattr(shared_object, "_processor_flags", set)
+        monkeypatch.setattr(shared_object, "_NEEDED_FLAGS", {machine: {"avx9"} for machine in ("x86_64", "aarch64")})
     decoder = Decoder(make_pipeline(ID))
     assert decoder.native_missing
     changes = decoder.decode(as_bytes(make_record(1)))

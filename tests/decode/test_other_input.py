@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fastetl.decode.decoder import Decoder, parse_source_arn
+from fastetl.decode.decoder import Decoder
 from fastetl.decode.other_input import describe_other_input
+from fastetl.decode.source_arn import parse_source_arn
 from fastetl.errors import EventError
 from tests.decode.test_decoder import ID, make_pipeline, make_record
 

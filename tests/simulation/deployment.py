@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.ledger import Ledger
-from fastetl.decode.decoder import parse_source_arn
+from fastetl.decode.source_arn import parse_source_arn
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest

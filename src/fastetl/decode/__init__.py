@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from fastetl.decode.decoder import Changes, Decoder, LineReader, count_drift, parse_source_arn
+from fastetl.decode.changes import Changes, count_drift
+from fastetl.decode.decoder import Decoder
 from fastetl.decode.event import cut_name, parse_record
-from fastetl.decode.native import LinesOf, free_rows, load_library
+from fastetl.decode.left import LineReader
+from fastetl.decode.native import LinesOf, free_rows
+from fastetl.decode.shared_object import load_library
+from fastetl.decode.source_arn import parse_source_arn
 
 __all__ = [
     "Changes",

@@ -8,164 +8,35 @@ Event shape: AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB"
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import traceback
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.decode.event import Tally, cut_name, has_label, name_record, parse_record, parse_records, write_record
+from fastetl.decode.changes import Changes
+from fastetl.decode.event import has_label, parse_record, parse_records, write_record
 from fastetl.decode.general import GeneralDecoder, Row
 from fastetl.decode.kinesis import Unwrapped, unwrap
-from fastetl.decode.native import LinesOf, NativePass, NativeRows, load_library
-from fastetl.decode.other_input import describe_other_input
-from fastetl.errors import EventError, FastetlError
-from fastetl.model import MAX_DRIFT, Reject
+from fastetl.decode.left import Left, LineReader, name_file
+from fastetl.decode.native import NativePass, NativeRows
+from fastetl.decode.shared_object import load_library
+from fastetl.decode.source_arn import parse_source_arn
+from fastetl.errors import FastetlError
+from fastetl.model import Reject
 from fastetl.versions import EpochStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
     from fastetl.config import Pipeline
 
 UNEXPECTED = (Exception, pl.exceptions.PanicException)
 """What the native pass and Polars may raise; a panic is no `Exception`."""
-
-_SOURCE_ARN = re.compile(rb'"eventSourceARN"\s*:\s*"([^"\\]+)"')
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What one event holds."""
-
-    frame: pl.DataFrame
-    """A row per converted record, in the event's order; every column is text as COPY reads it, null is SQL NULL."""
-    file_id: str
-    """Names the event's file: a hash of the stream's ARN and the event ids in order."""
-    stream_arn: str
-    received: int
-    """Records of the event: rows and rejects."""
-    rejects: tuple[Reject, ...]
-    misfits: dict[tuple[str, str], int]
-    """Values that became NULL or were truncated, by column and reason."""
-    ignored: dict[str, int]
-    """Undeclared attributes that were left out, by name."""
-    decoded_native: int
-    decoded_general: int
-    """Records that were left to the reference, since the native pass does not decide everything."""
-    changed_min: str
-    changed_max: str
-    """Bounds of `_changed_at`; empty without rows."""
-    version_min: str
-    version_max: str
-    native_error: str = ""
-    """Why the native pass failed, by type and place, so that the reference decoded everything; empty as a rule."""
-    ties: int = 0
-    """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
-    passed_over: dict[str, int] = {}
-    """Of Kinesis: records of other tables, by table; they are not among those received."""
-    reject_positions: frozenset[int] = frozenset()
-    """Where the rejects were among the records."""
-
-    @property
-    def row_positions(self) -> list[int]:
-        """Where the rows' records were among those received."""
-        return [position for position in range(self.received) if position not in self.reject_positions]
-
-    @property
-    def rejects_by_reason(self) -> dict[tuple[str, str], int]:
-        """How many rejects, by column and reason."""
-        return Counter((reject.column, reject.reason) for reject in self.rejects)
-
-    @property
-    def drift(self) -> dict[str, int]:
-        """What did not fit the columns, as `FileItem.drift`."""
-        return count_drift(self.ignored, self.misfits, self.rejects_by_reason)
-
-
-def count_drift(
-    ignored: Mapping[str, int], misfits: Mapping[tuple[str, str], int], rejects: Mapping[tuple[str, str], int]
-) -> dict[str, int]:
-    """Sum what did not fit the columns, as the ledger keeps it.
-
-    Args:
-        ignored: counts by attribute.
-        misfits: counts by column and reason.
-        rejects: counts by column and reason.
-
-    Returns:
-        Counts by `ignored/<attribute>`, `misfit/<column>/<reason>` and `reject/<column>/<reason>`.
-    """
-    drift: Counter[str] = Counter()
-    for name, count in ignored.items():
-        drift[f"ignored/{cut_name(name)}"] += count
-    drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
-    drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
-    return dict(sorted(drift.items(), key=lambda each: (-each[1], each[0]))[:MAX_DRIFT])
-
-
-def parse_source_arn(
-    event: bytes | bytearray | dict[str, Any], is_known: Callable[[str], bool] = lambda _: True
-) -> str:
-    """Find the stream that an event comes from, without decoding it.
-
-    Args:
-        event: the JSON that Lambda hands over, or what it means.
-        is_known: tells a stream that is read from any other: one odd record does not speak for the others.
-
-    Returns:
-        The first ARN that is known; the first of all where none is.
-
-    Raises:
-        EventError: no record says.
-    """
-    first = ""
-    for arn in _find_arns(event):
-        if is_known(arn):
-            return arn
-        first = first or arn
-    if not first:
-        what = describe_other_input(event)
-        raise EventError(f"{what}; invoke the function through an event source mapping")
-    return first
-
-
-def _find_arns(event: bytes | bytearray | dict[str, Any]) -> Iterator[str]:
-    if isinstance(event, dict):
-        records = event.get("Records")
-        every = records if isinstance(records, list) else []
-        found = (record.get("eventSourceARN") for record in every if isinstance(record, dict))
-        yield from (arn for arn in found if arn and isinstance(arn, str))
-    else:
-        # Inside an item this could only be an attribute's name, and an attribute's value is never plain text.
-        yield from (match[1].decode(errors="replace") for match in _SOURCE_ARN.finditer(event))
-
-
-class LineReader(Protocol):
-    """Makes records of an export's lines."""
-
-    @property
-    def export(self) -> LinesOf:
-        """What all lines share."""
-        ...
-
-    def read(self, line: bytes, number: int) -> dict[str, Any] | Reject:
-        """Give the record that DynamoDB Streams would have sent; a reject where the line is none of an export.
-
-        Args:
-            line: of a data file.
-            number: the line's number in its data file.
-
-        Returns:
-            The record, as an event has it; or the reject.
-        """
-        ...
 
 
 class Decoder:
@@ -225,7 +96,7 @@ class Decoder:
         return unwrap(content, self._pipeline.table, takes_nameless=self._takes_nameless)
 
     def _nothing(self, event: bytes | bytearray | dict[str, Any]) -> Changes:
-        return self._complete(None, _Left((), self._general, "", ()), parse_source_arn(event, self._knows))
+        return self._complete(None, Left((), self._general, "", ()), parse_source_arn(event, self._knows))
 
     def _decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...]) -> Changes:
         content = _to_bytes(event)
@@ -254,7 +125,7 @@ class Decoder:
         """
         stream_arn = parse_source_arn(event, self._knows)
         records = enumerate(parse_records(event))
-        return self._complete(None, _Left(records, self._general, stream_arn, epochs), stream_arn)
+        return self._complete(None, Left(records, self._general, stream_arn, epochs), stream_arn)
 
     def decode_lines(
         self, text: bytes, reader: LineReader, first_line: int, epochs: tuple[EpochStart, ...], file_id: str
@@ -309,7 +180,7 @@ class Decoder:
         if rows is None:
             return None
         records = ((position, parse_record(rows.text(position))) for position in rows.left)
-        return self._complete(rows, _Left(records, self._general, stream_arn, epochs, rows.ignored), stream_arn)
+        return self._complete(rows, Left(records, self._general, stream_arn, epochs, rows.ignored), stream_arn)
 
     def _complete_lines(
         self, rows: NativeRows | None, lines: Iterable[tuple[int, bytes]], reader: LineReader, first_line: int,
@@ -317,10 +188,10 @@ class Decoder:
     ) -> Changes:  # fmt: skip
         records = ((position, reader.read(line, first_line + position)) for position, line in lines)
         stream_arn = reader.export.stream_arn
-        left = _Left(records, self._general, stream_arn, epochs, rows.ignored if rows else None)
+        left = Left(records, self._general, stream_arn, epochs, rows.ignored if rows else None)
         return self._complete(rows, left, stream_arn, file_id)
 
-    def _complete(self, rows: NativeRows | None, left: _Left, stream_arn: str, file_id: str = "") -> Changes:
+    def _complete(self, rows: NativeRows | None, left: Left, stream_arn: str, file_id: str = "") -> Changes:
         """Put the rows of both ways together, in the event's order."""
         file_id = file_id or name_file(stream_arn, rows, left.names)
         frame = self._build_frame(rows, left.rows, file_id)
@@ -357,27 +228,6 @@ class Decoder:
         return pl.concat([native.frame(self._names, file_id), frame])[order]
 
 
-class _Left:
-    """Records that the reference decodes: all of an event, or those that the native pass left."""
-
-    def __init__(
-        self, records: Iterable[tuple[int, Any]], general: GeneralDecoder, stream_arn: str,
-        epochs: tuple[EpochStart, ...], ignored: dict[str, int] | None = None,
-    ) -> None:  # fmt: skip
-        self.rows: dict[int, Row] = {}
-        self.rejects: list[Reject] = []
-        self.names: dict[int, str] = {}
-        """What each adds to the file's name, by position."""
-        self.tally = Tally(ignored)
-        for position, record in records:
-            made = record if isinstance(record, Reject) else general.decode(record, stream_arn, epochs, self.tally)
-            self.names[position] = name_record(record) if record is not made else made.event_id
-            if isinstance(made, Reject):
-                self.rejects.append(made)
-            else:
-                self.rows[position] = made
-
-
 def _build_native(pipeline: Pipeline) -> tuple[NativePass | None, str]:
     library = load_library()
     if isinstance(library, str):
@@ -407,16 +257,3 @@ def _describe(error: BaseException) -> str:
     """Say what failed and where; its message may quote an item."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
-
-
-def name_file(stream_arn: str, rows: NativeRows | None, left: dict[int, str]) -> str:
-    """Name an event's file by what is in it, so that a repeated delivery has the same name."""
-    digest = hashlib.blake2b(stream_arn.encode(), digest_size=16)
-    if rows and not left:
-        digest.update(rows.ids)
-        return digest.hexdigest()
-    ids = dict(left)
-    if rows and rows.rows:
-        ids.update(zip(rows.positions, rows.ids.decode().split("\n")[1:], strict=True))
-    digest.update("".join(f"\n{ids[position]}" for position in range(len(ids))).encode())
-    return digest.hexdigest()
