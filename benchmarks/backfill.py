@@ -36,7 +36,7 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 from tests.deployments import make_deployment
 
 from benchmarks.events import SEED, build_order, flat_pipeline
-from fastetl.aws.s3 import StoredObject
+from fastetl.aws.stored_object import StoredObject
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_format import DataFile, Export, parse_files, write_files
 from fastetl.config.model import Config

@@ -13,9 +13,10 @@ import aioboto3
 import boto3
 import pytest
 
+from fastetl.aws.bodies import prepare_uploads
 from fastetl.aws.clients import _client_config
 from fastetl.aws.ledger import Ledger
-from fastetl.aws.s3 import Bucket, prepare_uploads
+from fastetl.aws.s3 import Bucket
 
 TURNS, ROUNDS = 5, 5
 AT_ONCE = 4

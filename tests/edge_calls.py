@@ -26,6 +26,7 @@ from fastetl.aws.state_machine import StateMachine
 LEDGER = ("table", "pending", "files", "batches", "backfills", "written_columns", "ingest_errors")
 EDGES = {
     "s3": (Bucket, "call"),
+    "upload": (Bucket, "call"),
     **{f"ledger/{part}": (LedgerTable, "call") for part in LEDGER},
     "redshift": (Warehouse, "_call"),
     "source": (SourceTable, "_call"),

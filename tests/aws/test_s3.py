@@ -15,7 +15,10 @@ from aiobotocore.config import AioConfig
 from aiohttp import web
 
 from fastetl.aws import calls
-from fastetl.aws.s3 import Bucket, StoredObject, check_part, prepare_uploads
+from fastetl.aws.bodies import prepare_uploads
+from fastetl.aws.s3 import Bucket
+from fastetl.aws.stored_object import StoredObject
+from fastetl.aws.upload import check_part
 from fastetl.errors import StorageError
 from fastetl.limits import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES
 

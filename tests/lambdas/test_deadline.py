@@ -15,7 +15,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from fastetl.aws import s3
+from fastetl.aws import upload
 from fastetl.aws.calls import ATTEMPTS
 from fastetl.aws.clients import SDK_ATTEMPTS
 from fastetl.aws.ledger.items import write_item
@@ -27,7 +27,7 @@ from tests.local.test_stack import CONFIG, make_record
 
 TIMEOUT_SECONDS = 13
 UNHURRIED_SECONDS = 120
-SHORT_SECONDS = s3.ABORT_LIMIT_SECONDS + 2.0
+SHORT_SECONDS = upload.ABORT_LIMIT_SECONDS + 2.0
 """Less than the waits between the attempts take."""
 
 Invoke = Callable[..., Awaitable[InvokeResult]]

@@ -9,10 +9,12 @@ from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Run, Token, Warehouse
 from fastetl.aws.references import References, find_local
-from fastetl.aws.s3 import ABORT_LIMIT_SECONDS, Bucket, StoredObject
+from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import Described, Item, SourceTable
 from fastetl.aws.stack import Stack
 from fastetl.aws.state_machine import StateMachine
+from fastetl.aws.stored_object import StoredObject
+from fastetl.aws.upload import ABORT_LIMIT_SECONDS
 
 __all__ = [
     "ABORT_LIMIT_SECONDS",

@@ -8,8 +8,8 @@ from typing import Any
 import aioboto3
 from aiobotocore.config import AioConfig
 
+from fastetl.aws.bodies import prepare_uploads
 from fastetl.aws.calls import AT_ONCE
-from fastetl.aws.s3 import prepare_uploads
 from fastetl.errors import ConfigError, Problem
 
 CONNECT_TIMEOUT_SECONDS = 3

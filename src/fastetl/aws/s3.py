@@ -1,27 +1,21 @@
 """Read and write one bucket of S3. Every object is written once: a second writer gets what is there.
 
 Every body travels with its CRC32, worked out here, so that the SDK neither hashes it again nor sends it in chunks with
-a trailer. Limits: Amazon S3 User Guide, "Multipart upload limits"; conditional writes: "How to prevent object
-overwrites with conditional writes".
+a trailer. Conditional writes: Amazon S3 User Guide, "How to prevent object overwrites with conditional writes".
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import contextlib
 import hashlib
-import io
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from botocore.handlers import add_expect_header
 from isal import isal_zlib
 
-from fastetl.aws.calls import Refusal, make_call, task_group
+from fastetl.aws.calls import Refusal, make_call
+from fastetl.aws.stored_object import StoredObject, encode_crc32
+from fastetl.aws.upload import Upload
 from fastetl.errors import StorageError
-from fastetl.limits import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -29,9 +23,6 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3 import S3Client
 
-
-ABORT_LIMIT_SECONDS = 5.0
-"""An upload that cannot be aborted in this time is left to the bucket's lifecycle rule."""
 
 _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchUpload"}
 """Answers to a conditional write after which an object of this name may be there: an earlier attempt wrote it, or this
@@ -45,21 +36,6 @@ RESTORED_DAYS = 7
 
 DOWNLOAD_BYTES = 1024 * 1024
 
-PIECE_BYTES = 256 * 1024
-"""Of a body, given to the connection at once."""
-
-
-class StoredObject(msgspec.Struct, frozen=True):
-    """What S3 holds under a key."""
-
-    key: str
-    bytes: int
-    checksum: str
-    """CRC32 of the whole object, base64, as S3 gives it."""
-    metadata: dict[str, str]
-    created: bool
-    """False: it was there before."""
-
 
 class RefusedError(StorageError):
     """S3 answered with an error; `code` is its own, empty where no answer came."""
@@ -67,34 +43,6 @@ class RefusedError(StorageError):
     def __init__(self, message: str, code: str) -> None:
         self.code = code
         super().__init__(message)
-
-
-def prepare_uploads(client: S3Client) -> None:
-    """Have a client send bodies piece by piece, without a copy and many small writes, and without asking first.
-
-    With `Expect: 100-continue`, which the SDK asks for, every upload would wait for a second answer.
-    """
-    client.meta.events.register("before-send.s3", _give_in_pieces)
-    client.meta.events.unregister("before-call.s3", add_expect_header)
-
-
-def _give_in_pieces(request: Any, **_: Any) -> None:
-    if isinstance(request.body, io.BytesIO):
-        request.body = _Pieces(request.body.getvalue())
-
-
-class _Pieces:
-    """A body as aiohttp takes it."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = memoryview(body)
-
-    async def __aiter__(self) -> AsyncIterator[memoryview]:
-        for start in range(0, len(self._body), PIECE_BYTES):
-            yield self._body[start : start + PIECE_BYTES]
-
-    def seek(self, _position: int) -> None:
-        """Begin at the start again, whatever is asked: the SDK rewinds before it tries again."""
 
 
 class Bucket:
@@ -131,7 +79,7 @@ class Bucket:
         first_two = list(itertools.islice(pieces, 2))
         try:
             if first_two[1:]:
-                return await _Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
+                return await Upload(self, key, metadata, max_parts_in_flight).run(first_two, pieces)
             return await self._put_whole(key, b"".join(first_two), metadata)
         except RefusedError as error:
             if error.code in _PERHAPS_THERE and (there := await self.head(key)):
@@ -145,7 +93,7 @@ class Bucket:
             key: of the object.
             body: its new content.
         """
-        await self.call("put_object", Key=key, Body=body, ChecksumCRC32=_base64(isal_zlib.crc32(body)))
+        await self.call("put_object", Key=key, Body=body, ChecksumCRC32=encode_crc32(isal_zlib.crc32(body)))
 
     async def head(self, key: str) -> StoredObject | None:
         """Read what S3 knows of an object, without its content.
@@ -280,102 +228,12 @@ class Bucket:
         return await make_call(request, refuse)
 
     async def _put_whole(self, key: str, body: bytes, metadata: Mapping[str, str]) -> StoredObject:
-        checksum = _base64(isal_zlib.crc32(body))
+        checksum = encode_crc32(isal_zlib.crc32(body))
         await self.call("put_object", Key=key, Body=body, Metadata=metadata, ChecksumCRC32=checksum, IfNoneMatch="*")
         return StoredObject(key, len(body), checksum, dict(metadata), created=True)
 
     def _where(self, arguments: Mapping[str, Any]) -> str:
         return f"s3://{self._name}/{arguments.get('Key', arguments.get('Prefix', ''))}"
-
-
-class _Upload:
-    """One multipart upload, from its beginning to its completion or its abortion."""
-
-    def __init__(self, bucket: Bucket, key: str, metadata: Mapping[str, str], max_parts_in_flight: int) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._metadata = metadata
-        self._slots = asyncio.Semaphore(max_parts_in_flight)
-        self._parts: dict[int, dict[str, Any]] = {}
-        self._bytes = 0
-        self._crc32 = 0
-
-    async def run(self, first_two: list[bytes], tail: Iterator[bytes]) -> StoredObject:
-        begun = await self._bucket.call(
-            "create_multipart_upload",
-            Key=self._key,
-            Metadata=self._metadata,
-            ChecksumAlgorithm="CRC32",
-            ChecksumType="FULL_OBJECT",
-        )
-        upload_id = begun["UploadId"]
-        try:
-            await self._send(upload_id, first_two, tail)
-            return await self._complete(upload_id)
-        except BaseException:
-            await self._abort(upload_id)
-            raise
-
-    async def _send(self, upload_id: str, waiting: list[bytes], tail: Iterator[bytes]) -> None:
-        async with task_group() as parts:
-            part_number = 0
-            piece: bytes | None = waiting.pop(0)
-            while piece is not None:
-                following = waiting.pop(0) if waiting else await asyncio.to_thread(next, tail, None)
-                part_number += 1
-                check_part(part_number, len(piece), last=following is None)
-                self._bytes += len(piece)
-                self._crc32 = isal_zlib.crc32(piece, self._crc32)
-                await self._slots.acquire()
-                parts.create_task(self._send_part(upload_id, part_number, piece))
-                piece = following
-
-    async def _send_part(self, upload_id: str, part_number: int, body: bytes) -> None:
-        checksum = _base64(isal_zlib.crc32(body))
-        answer = await self._bucket.call(
-            "upload_part",
-            Key=self._key,
-            UploadId=upload_id,
-            PartNumber=part_number,
-            Body=body,
-            ChecksumCRC32=checksum,
-        )
-        self._parts[part_number] = {"PartNumber": part_number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
-        self._slots.release()
-
-    async def _complete(self, upload_id: str) -> StoredObject:
-        checksum = _base64(self._crc32)
-        await self._bucket.call(
-            "complete_multipart_upload",
-            Key=self._key,
-            UploadId=upload_id,
-            MultipartUpload={"Parts": [self._parts[number] for number in sorted(self._parts)]},
-            ChecksumType="FULL_OBJECT",
-            ChecksumCRC32=checksum,
-            MpuObjectSize=self._bytes,
-            IfNoneMatch="*",
-        )
-        return StoredObject(self._key, self._bytes, checksum, dict(self._metadata), created=True)
-
-    async def _abort(self, upload_id: str) -> None:
-        # Its own failure must not hide why the upload was given up, and the bucket's lifecycle aborts what is left.
-        with contextlib.suppress(StorageError, TimeoutError):
-            async with asyncio.timeout(ABORT_LIMIT_SECONDS):
-                await self._bucket.call("abort_multipart_upload", Key=self._key, UploadId=upload_id)
-
-
-def check_part(part_number: int, size_bytes: int, *, last: bool) -> None:
-    """Hold a part to S3's limits before it is sent, rather than learn of them when the upload is completed.
-
-    Raises:
-        StorageError: there are too many parts, or this one is too large, or too small without being the last.
-    """
-    if part_number > MAX_PARTS:
-        raise StorageError(f"part {part_number}: an upload has at most {MAX_PARTS} parts; raise part_size")
-    if size_bytes > MAX_PART_BYTES:
-        raise StorageError(f"part {part_number}: {size_bytes} bytes, at most {MAX_PART_BYTES}; lower part_size")
-    if size_bytes < MIN_PART_BYTES and not last:
-        raise StorageError(f"part {part_number}: {size_bytes} bytes, at least {MIN_PART_BYTES}; raise part_size")
 
 
 async def _write(answer: Any, into: Path) -> bytes:
@@ -387,7 +245,3 @@ async def _write(answer: Any, into: Path) -> bytes:
                 md5.update(piece)
                 file.write(piece)
     return md5.digest()
-
-
-def _base64(crc32: int) -> str:
-    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
