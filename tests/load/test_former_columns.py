@@ -109,6 +109,18 @@ async def test_a_lost_ledger_learns_the_columns_again_from_the_layouts(make_plan
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ("note",)
 
 
+async def test_a_stack_deployed_again_beside_its_bucket_learns_them_before_its_first_load(make_plant: Any) -> None:
+    plant = await make_plant()
+    await new_ingest(plant).ingest(make_event(1, note="old"))
+    await plant.run()
+    table = plant.ledger.table
+    for pk in ("C#orders#public.orders", "P#orders"):
+        await table._client.delete_item(TableName=table.name, Key={"pk": {"S": pk}})
+    later = Change(1, 10**22, amount="5")
+    assert await load(plant, (ID, AMOUNT), later) == LOADED
+    assert await everything(plant, "note") == [("",)]
+
+
 async def test_the_tombstones_of_a_resync_lose_them_too(make_plant: Any) -> None:
     plant = await make_plant()
     await load(plant, (ID, AMOUNT, NOTE), Change(1, 1, note="secret"))

@@ -4,18 +4,21 @@ A row is one version of an item: beside values of a newer version, what an older
 wrong, and of a deleted item nothing may stay. So they become NULL in every row that is written. Columns that somebody
 else has added to the table were never written, and are left alone.
 
-The ledger records, for each table, the columns that were ever written. The warehouse says which of them are still
-there: people drop columns.
+The ledger records, for each table, the columns that were ever written. Of a ledger that was lost, or of a stack that is
+deployed anew beside its bucket, the layouts on S3 tell. The warehouse says which of the columns are still there: people
+drop columns.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+
+import msgspec
 
 from fastetl.aws import Deployment
 from fastetl.errors import WarehouseError
 from fastetl.identifiers import fold
+from fastetl.keys import layouts_prefix
 from fastetl.model import Layout
 from fastetl.sql import table_columns_sql
 
@@ -34,6 +37,8 @@ class FormerColumns:
         """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
+        self._bucket = deployment.bucket
+        self._prefix = deployment.config.prefix
         self._warehouse = deployment.warehouse
         self._new_name = deployment.new_name
         self._table = f"{self._pipeline.schema}.{self._pipeline.target}"
@@ -58,24 +63,34 @@ class FormerColumns:
         """
         return await self._find([])
 
-    async def restore(self, layouts: Iterable[Layout]) -> None:
-        """Record the columns of layouts, for a ledger that was lost; those that are not in the table do no harm.
+    async def restore(self) -> None:
+        """Record the columns of all files that were ever written, for a ledger that was lost or set back.
 
-        Args:
-            layouts: of the files that are on S3.
+        Those that are not in the table do no harm.
 
         Raises:
             StaleStepError: as `note`.
+            StorageError: S3 did not give the layouts.
         """
         known = await self._ledger.written_columns.read(self._pipeline.name, self._table)
-        every = tuple(dict.fromkeys([*known, *(name for layout in layouts for name, _ in layout.columns)]))
+        every = tuple(dict.fromkeys([*known, *await self._columns_of_files()]))
         if every != known:
             await self._ledger.written_columns.put(self._pipeline.name, self._table, every, known)
+
+    async def _columns_of_files(self) -> list[str]:
+        keys = [key async for key in self._bucket.list_keys(layouts_prefix(self._prefix, self._pipeline.name))]
+        layouts = [msgspec.json.decode(await self._bucket.get(key), type=Layout) for key in keys]
+        return [name for layout in layouts for name, _ in layout.columns]
+
+    async def _written_by_others(self) -> list[str]:
+        """List what loads may have written that this ledger does not know of: none, once it knows of a load."""
+        head = await self._ledger.batches.head(self._pipeline.name)
+        return [] if head and head.loads else await self._columns_of_files()
 
     async def _find(self, written_now: list[str]) -> tuple[str, ...]:
         name = self._pipeline.name
         known = await self._ledger.written_columns.read(name, self._table)
-        every = tuple(dict.fromkeys([*known, *written_now]))
+        every = tuple(dict.fromkeys([*(known or await self._written_by_others()), *written_now]))
         today = {fold(column) for column, _ in self._pipeline.layout.columns}
         former = tuple(column for column in every if fold(column) not in today)
         if former and "mirror" in self._pipeline.outputs:

@@ -13,9 +13,9 @@ import msgspec
 
 from fastetl.aws import gather
 from fastetl.ingest import build_file
-from fastetl.keys import data_prefix, layouts_prefix, parse_data_key
+from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import FormerColumns
-from fastetl.model import FileItem, Layout
+from fastetl.model import FileItem
 from fastetl.sql import loaded_files_sql
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Reconciler:
         Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered.
         """
         name = self._pipeline.name
-        await self._restore_written_columns()
+        await FormerColumns(self._deployment).restore()
         registered = 0
         for stored in (await self.objects("", "~")).values():
             item = build_file(stored, int(self._clock() * 1000))
@@ -144,12 +144,6 @@ class Reconciler:
         for file in undone:
             await self._ledger.files.requeue(file)
         return Rebuilt(name, registered, len(done), len(undone))
-
-    async def _restore_written_columns(self) -> None:
-        prefix = layouts_prefix(self._config.prefix, self._pipeline.name)
-        bodies = [await self._bucket.get(key) async for key in self._bucket.list_keys(prefix)]
-        layouts = [msgspec.json.decode(body, type=Layout) for body in bodies]
-        await FormerColumns(self._deployment).restore(layouts)
 
     async def loaded(self) -> dict[str, Loaded]:
         """Ask the warehouse which files it has."""
