@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.decode.source_arn import parse_source_arn
 from fastetl.enrich.enricher import Enricher
-from fastetl.errors import LedgerError
+from fastetl.errors import FastetlError, LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
 from fastetl.load.rounds import Rounds
@@ -38,18 +40,30 @@ class Stack:
         self._world = world
         self._idle: dict[str, list[Ingest]] = defaultdict(list)
         self._skews = (0.0, 0.0)
+        self.broken = ""
+        """The pipeline that fails in ways that nobody foresaw."""
 
     async def ingest(self, event: bytes) -> None:
         """One invocation of the ingest Lambda, in an environment that waits or in a new one."""
         (pipeline,) = self.config.pipelines_for(parse_source_arn(event))
         idle = self._idle[pipeline.name]
         environment = idle.pop() if idle else self._new_environment(pipeline)
-        await environment.ingest(event)
+        try:
+            await environment.ingest(event)
+        except Exception as error:
+            if pipeline.name == self.broken:
+                raise FastetlError("the pipeline is broken") from error
+            raise
         idle.append(environment)
 
     def _new_environment(self, pipeline: Pipeline) -> Ingest:
         self._world.sometimes("ingest environment begun")
         return Ingest(self.of(pipeline), Enricher(pipeline))
+
+    def deploy(self, pipelines: tuple[Pipeline, ...]) -> None:
+        """Deploy other pipelines; invocations that run go on with those that they began with."""
+        self.config = msgspec.structs.replace(self.config, pipelines=pipelines)
+        self.forget_environments()
 
     def forget_environments(self) -> None:
         """End those that wait for an invocation."""
@@ -58,8 +72,9 @@ class Stack:
     async def coordinate(self, pipeline: Pipeline) -> None:
         """One invocation of the coordinator Lambda: steps, until there is nothing to do right away."""
         world = self._world
-        # Mostly the one that was woken for, so that seeds stay short; sometimes all, as the function does.
-        pipelines = self.config.pipelines if world.random.random() < ALL_AT_ONCE else (pipeline,)
+        # Mostly the one that was woken for, so that seeds stay short; else all, as the function does.
+        everything = self.broken or world.random.random() < ALL_AT_ONCE
+        pipelines = self.config.pipelines if everything else (pipeline,)
         loaders = {each.name: Loader(self.of(each)) for each in pipelines}
 
         async def observe(_name: str, step: Step) -> None:
@@ -68,14 +83,19 @@ class Stack:
 
         moved = await Rounds(loaders, pipelines).wake_up(observe, lambda: LAMBDA_SECONDS)
         world.sometimes("several pipelines in one wake-up", sum(bool(each.actions) for each in moved.values()) > 1)
-        for each in moved.values():
+        for name, each in moved.items():
+            if name == self.broken:
+                world.sometimes("broken pipeline beside another", bool(each.error))
+                continue
             # A call that takes minutes leaves its pipeline out of this wake-up.
             world.sometimes("pipeline left out of a wake-up", isinstance(each.error, TimeoutError))
             if each.error and not isinstance(each.error, TimeoutError):
                 raise each.error
 
     async def change_head(self, pipeline: Pipeline, **changes: Any) -> None:
-        """An operator's change of HEAD, repeated until it is in."""
+        """An operator's change of HEAD, repeated until it is in; of a broken pipeline there is none."""
+        if pipeline.name == self.broken:
+            return
         ledger = self.ledger()
         for _ in range(20):
             try:
@@ -91,9 +111,15 @@ class Stack:
         if head and head.paused_by == "operator":
             await self.change_head(pipeline, paused="", paused_by="")
 
+    def deployed(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline of that name as it is deployed now."""
+        (found,) = (each for each in self.config.pipelines if each.name == pipeline.name)
+        return found
+
     def of(self, pipeline: Pipeline, clock: Callable[[], float] | None = None) -> Deployment:
         """What one process works on: the edges, opened by it alone, and its clock."""
         world = self._world
+        pipeline = self.deployed(pipeline)
         clients = {
             "s3": world.network.client(world.s3),
             "dynamodb": world.network.client(world.dynamodb),

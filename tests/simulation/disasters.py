@@ -47,6 +47,10 @@ class Disasters:
             planned.append(self._begin_epoch())
         elif scenario.has_gap:
             planned.append(Gap(self._world).run())
+        if scenario.column:
+            planned.append(self._change_columns())
+        if scenario.breaks_neighbour:
+            planned.append(self._break_neighbour())
         if scenario.operator:
             planned.append(self._operate())
         planned += [self._break_object(corrupt=False) for _ in range(scenario.lost_objects)]
@@ -116,6 +120,33 @@ class Disasters:
         for pipeline in world.deployment.config.pipelines:
             await world.deployment.change_head(pipeline, epochs=(starts,))
             world.sometimes("epoch begun")
+
+    async def _change_columns(self) -> None:
+        """Take a column out of the configuration, and perhaps put it back later."""
+        world = self._world
+        await self._sometime(0.5)
+        before = world.deployment.config.pipelines
+        after = tuple(
+            msgspec.structs.replace(each, columns=tuple(c for c in each.columns if c.name != "quantity"))
+            for each in before
+        )
+        world.invariants.may_lack_quantity = True
+        world.deployment.deploy(after)
+        world.sometimes("column left")
+        if world.scenario.column == "leaves and returns":
+            await self._sometime(0.5)
+            world.deployment.deploy(before)
+            world.sometimes("column returned")
+
+    async def _break_neighbour(self) -> None:
+        """Spoil the second pipeline's HEAD, so that whatever reads it fails in a way that nobody foresaw."""
+        world = self._world
+        await self._sometime()
+        name = world.deployment.config.pipelines[1].name
+        if head := world.dynamodb.items.get(f"P#{name}"):
+            world.deployment.broken = name
+            head["loads"] = {"S": "spoilt"}
+            world.sometimes("neighbour broken")
 
     async def _operate(self) -> None:
         world = self._world

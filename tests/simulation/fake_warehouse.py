@@ -85,6 +85,8 @@ class FakeWarehouse:
         watch: Callable[[FakeWarehouse], None] = lambda _: None,
     ) -> None:
         self.tables: dict[str, list[Row]] = {}
+        self.columns: dict[str, list[str]] = {}
+        """As the tables were defined."""
         self.load_errors: list[Row] = []
         self.conflicts: Counter[str] = Counter()
         """Errors 1023, by table."""
@@ -141,6 +143,8 @@ class Transaction:
         self._inserted: dict[str, list[Row]] = {}
         self._removed: dict[str, set[int]] = {}
         self._temporary: dict[str, list[Row]] = {}
+        self._columns: dict[str, list[str]] = {}
+        """Of temporary tables."""
         self._read: set[str] = set()
         self._locks: list[Lock] = []
 
@@ -274,6 +278,7 @@ class Transaction:
         if name in self._temporary:
             raise SqlError(f"relation {name} already exists")
         self._temporary[name] = []
+        self._columns[name] = _defined(sql)
 
     _stage_files = _stage_winners = _stage
 
@@ -353,8 +358,12 @@ class Transaction:
             known = best.get(row["_key"])
             if known is None or (newest_wins and row["_version"] > known["_version"]):
                 best[row["_key"]] = row
-        self._temporary[_table(sql, "INSERT INTO")] = [
-            dict(row)
+        winners = _table(sql, "INSERT INTO")
+        # A column that these files do not have stays NULL.
+        empty = dict.fromkeys(self._columns[winners])
+        inserted = _names(sql, rf"INSERT INTO {re.escape(winners)} ")
+        self._temporary[winners] = [
+            empty | {name: row[name] for name in inserted}
             for row in best.values()
             if row["_version"] >= floor
             and (row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"])
@@ -362,13 +371,15 @@ class Transaction:
 
     def _merge(self, sql: str) -> None:
         mirror = _table(sql, "MERGE INTO")
+        updated = re.findall(r'"([^"]+)" = "fastetl_winners"\.', sql.partition("THEN UPDATE SET")[2])
+        inserted = _names(sql, "THEN INSERT ")
         there = {row["_key"]: row for row in self._rows(mirror)}
         for winner in self._rows('"fastetl_winners"'):
-            if winner["_key"] in there:
+            if old := there.get(winner["_key"]):
                 # A column that the statement does not set keeps its value.
-                self._replace(mirror, there[winner["_key"]], {**there[winner["_key"]], **winner})
+                self._replace(mirror, old, old | {name: winner[name] for name in updated})
             else:
-                self._insert(mirror, [winner])
+                self._insert(mirror, [{name: winner[name] for name in inserted}])
 
     def _former_columns(self, sql: str) -> None:
         mirror, emptied = _table(sql, "UPDATE"), dict.fromkeys(re.findall(r'"([^"]+)" = NULL', sql))
@@ -470,6 +481,15 @@ class Transaction:
         names = ("file_name", "line_number", "column_name", "error_code", "error_message")
         return [tuple(row[name] for name in names) for row in found]
 
+    def _table_columns(self, sql: str) -> Answer:
+        schema, *tables = _literals(sql)
+        columns = self._warehouse.columns
+        return [
+            (table, name, "character varying", 64, None, None)
+            for table in tables
+            for name in columns.get(f'"{schema}"."{table}"', [])
+        ]
+
     def _loaded_files(self, sql: str) -> Answer:
         rows = self._rows(_table(sql, "FROM"))
         return [(row["file_id"], row["batch_id"], row["row_count"]) for row in rows]
@@ -480,7 +500,9 @@ class Transaction:
             if not self._warehouse.tables[gate]:
                 self._warehouse.tables[gate] = [{"n": 0}]
         else:
-            self._warehouse.tables.setdefault(_table(sql, "CREATE TABLE IF NOT EXISTS"), [])
+            name = _table(sql, "CREATE TABLE IF NOT EXISTS")
+            self._warehouse.tables.setdefault(name, [])
+            self._warehouse.columns.setdefault(name, _defined(sql))
 
     _mirror = _bookkeeping
 
@@ -508,6 +530,18 @@ def _table(sql: str, before: str) -> str:
     if (found := re.search(rf"{before} {_TABLE}", sql)) is None:
         raise SqlError(f"syntax error: no table after {before} in {sql[:80]!r}")
     return found[1]
+
+
+def _defined(sql: str) -> list[str]:
+    """The columns that a CREATE TABLE defines."""
+    return re.findall(r'[(,] ?"([^"]+)" [A-Z]', sql)
+
+
+def _names(sql: str, before: str) -> list[str]:
+    """The names in the parentheses that follow some words."""
+    if (found := re.search(rf"{before}\(([^)]*)\)", sql)) is None:
+        raise SqlError(f"syntax error: no list of names after {before} in {sql[:80]!r}")
+    return re.findall(r'"([^"]+)"', found[1])
 
 
 def _literals(sql: str) -> list[str]:

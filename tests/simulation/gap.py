@@ -20,6 +20,7 @@ from fastetl.backfill.export_format import DataFile, Export, write_files, write_
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import FastetlError
 from fastetl.ingest.store import FileStore
+from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FOLDER = "exports/AWSDynamoDB/1"
+
+FINISH_SECONDS = 14 * 24 * HOUR
+"""Within which everything that a resync waits for must be loaded, whatever goes wrong meanwhile."""
 
 
 class Gap:
@@ -66,8 +70,12 @@ class Gap:
         )
         await asyncio.gather(*(self._convert(backfill, file) for file in files))
         world.sometimes("resync converted")
-        while await self._insist(lambda: backfiller.finish(backfill)):
+        waits_since = world.loop.time()
+        while left := await self._insist(lambda: backfiller.finish(backfill)):
             world.sometimes("resync waits for loads")
+            if world.loop.time() - waits_since > FINISH_SECONDS:
+                world.invariants.violated("I7", f"a resync still waits after {FINISH_SECONDS / HOUR:.0f} hours: {left}")
+                return
             await asyncio.sleep(300)
         world.sometimes("resync finished")
         if self._chance.random() < 0.3:
@@ -120,7 +128,9 @@ class Gap:
             await asyncio.sleep(self._chance.uniform(1, 60))
 
     async def _convert_once(self, backfill: Backfill, file: DataFile) -> None:
-        world, pipeline = self._world, self._source.pipeline
+        world = self._world
+        # As it is deployed now; its columns may have changed since the export was opened.
+        pipeline = world.deployment.deployed(self._source.pipeline)
         ledger = world.deployment.ledger()
         folder = ExportFolder(world.network.client(world.s3), backfill.location)
         export, _ = await folder.read()

@@ -39,6 +39,7 @@ from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import batches, decide, steps
 from fastetl.load.plan import Planner
+from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
 from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
@@ -383,6 +384,19 @@ def export_at_once() -> AbstractContextManager[Any]:
     return patch.multiple(backfiller, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000, CLOCK_SLACK_SECONDS=0)
 
 
+def neighbour_stopped() -> AbstractContextManager[Any]:
+    """What one pipeline's ledger fails with ends the wake-up of all."""
+    original = Rounds._read
+
+    async def read(self: Rounds, name: str, moved: Any, seconds: float) -> Any:
+        found = await original(self, name, moved, seconds)
+        if moved.error:
+            raise moved.error
+        return found
+
+    return patch.object(Rounds, "_read", read)
+
+
 class Guard(msgspec.Struct, frozen=True):
     """A guard, switched off by `without`, and the invariants of which one is violated then."""
 
@@ -417,6 +431,8 @@ MUTATIONS: dict[str, Guard] = {
     "a resync that does not wait": _shows("I4", impatient_resync),
     "old changes after a resync": _shows("I4", changed_sql('MAX("floor")', "MAX(NULL)")),
     "an export taken at once": _shows("I4", export_at_once),
+    "former columns stay": _shows("I4", without_steps("former_columns")),
+    "a broken pipeline stops its neighbour": _shows("errors", neighbour_stopped),
 }
 
 DIRECTED: dict[str, Mutation] = {

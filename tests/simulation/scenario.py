@@ -60,6 +60,10 @@ class Scenario(msgspec.Struct, frozen=True):
     operator: bool
     gap: bool
     """Changes are trimmed before they are read, and a resync mends it."""
+    column: str
+    """What a deploy does to a column while files wait and batches are open: it "leaves", or it "leaves and returns"."""
+    neighbour: bool
+    """The second of two pipelines breaks in a way that nobody foresaw, and is never mended."""
 
     @property
     def has_gap(self) -> bool:
@@ -67,6 +71,11 @@ class Scenario(msgspec.Struct, frozen=True):
         spoilt = self.unloadable or self.rejects or self.lost_objects or self.corrupt_objects
         lost = self.ledger_restored or self.redeployed or self.head_lost or self.epoch
         return self.gap and not spoilt and not lost
+
+    @property
+    def breaks_neighbour(self) -> bool:
+        """Whether the second pipeline breaks: where there is one, and no resync that waits for it."""
+        return self.neighbour and self.pipelines > 1 and not self.has_gap
 
 
 def draw_scenario(seed: int) -> Scenario:
@@ -81,6 +90,8 @@ def draw_scenario(seed: int) -> Scenario:
 
     # Drawn apart, so that older scenarios stay what they were.
     gap = random.Random(f"gap {seed}").random() < 0.5
+    column = random.Random(f"column {seed}").choice(("", "", "", "leaves", "leaves and returns"))
+    neighbour = random.Random(f"neighbour {seed}").random() < 0.3
     disaster = source.choice(("", "", "", "", "restore", "redeploy", "head"))
     return Scenario(
         pipelines=source.choice((1, 1, 2)),
@@ -123,4 +134,6 @@ def draw_scenario(seed: int) -> Scenario:
         epoch=often(0.25),
         operator=often(0.25),
         gap=gap,
+        column=column,
+        neighbour=neighbour,
     )

@@ -26,6 +26,8 @@ class Change(msgspec.Struct, frozen=True):
     """Of the stream and within it: later is greater. Never taken from what the product writes."""
     deleted: bool
     payload: str | None
+    quantity: str | None
+    """As the warehouse has it; of a delete, that of the item before."""
     unloadable: bool
     """The warehouse refuses every file with it."""
     reject: bool
@@ -133,7 +135,8 @@ class SourceTable:
             "SizeBytes": 10,
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
-        image = {**keys, "payload": {"S": payload}, "quantity": {"S": "many"} if reject else {"N": "7"}}
+        quantity = str(self._sequence % 1000)
+        image = {**keys, "payload": {"S": payload}, "quantity": {"S": "many"} if reject else {"N": quantity}}
         if was is not None:
             body["OldImage"] = was
         if deleted:
@@ -158,6 +161,7 @@ class SourceTable:
             order=(self._streams, self._sequence),
             deleted=deleted,
             payload=payload,
+            quantity=was["quantity"].get("N") if was and deleted else quantity,
             unloadable=payload in {POISON, SWALLOW},
             reject=reject,
             record=orjson.dumps(record),

@@ -23,6 +23,7 @@ REACHED = {
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",
     "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished",
     "resync waits for loads", "lost changes replayed after a resync", "conversion begun again", "backfill killed",
+    "column left", "column returned", "neighbour broken", "broken pipeline beside another",
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ class World:
         ]
         self.acknowledged: set[str] = set()
         self._calm_since = 0.0
-        self._delivered: dict[tuple[str, ...], frozenset[str]] = {}
+        self._delivered: dict[frozenset[str], frozenset[str]] = {}
         self.processes: set[Process] = set()
         self._reading: set[str] = set()
         self._redelivering = 0
@@ -201,8 +201,8 @@ class World:
         await self._come_to_rest()
         await self._load_once_more()
         if not self.invariants.violations:
-            self.invariants.check_at_rest(self.dynamodb.items, self.sources, self.acknowledged)
-            for source in self.sources:
+            self.invariants.check_at_rest(self.dynamodb.items, self._healthy, self.acknowledged)
+            for source in self._healthy:
                 self.invariants.check_staleness(source, self._calm_since, STALE_SECONDS)
 
     async def _make_tables(self, pipeline: Pipeline) -> None:
@@ -215,7 +215,7 @@ class World:
         await self.disasters.over()
         self.calm = True
         self.network.plan.active = False
-        for source in self.sources:
+        for source in self._healthy:
             # A ledger that was restored may know of a pause that is over.
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
@@ -229,7 +229,7 @@ class World:
             # Healthy changes go on arriving, and what is wrong with a suspect shows by their being loaded.
             if self.loop.time() - written > HOUR:
                 written = self.loop.time()
-                for source in self.sources:
+                for source in self._healthy:
                     self.arrive(source, healthy=True)
             await asyncio.sleep(60)
 
@@ -238,7 +238,7 @@ class World:
         scenario, begins = self.scenario, self.loop.time()
         delays = scenario.index_lag_seconds + scenario.max_age_seconds + 2 * scenario.skew_seconds
         bound = READ_SECONDS + delays + 2 * CALM_TICK_SECONDS + LOAD_SECONDS
-        for source in self.sources:
+        for source in self._healthy:
             # Not a delete: it has the values that the item had last, which the warehouse may refuse.
             self.arrive(source, healthy=True, delete=False)
         while not self.invariants.violations and not self._at_rest():
@@ -246,19 +246,26 @@ class World:
                 self.invariants.violated("I9", f"after {bound:,.0f} s without a fault: {self._unrest()}")
             await asyncio.sleep(60)
 
+    @property
+    def _healthy(self) -> list[SourceTable]:
+        """The tables whose pipelines are not broken."""
+        return [source for source in self.sources if source.pipeline.name != self.deployment.broken]
+
     def _at_rest(self) -> bool:
         return not self._unrest()
 
     def _unrest(self) -> str:
         """What has not come to its end, in words; empty at rest."""
-        if self._reading or any(not shard.drained for source in self.sources for shard in source.shards):
+        broken = self.deployment.broken
+        shards = [shard for source in self._healthy for shard in source.shards]
+        if any(not shard.drained or shard.name + shard.arn in self._reading for shard in shards):
             return "changes are not read"
         if self._redelivering:
             return "changes are delivered again"
         for pk, item in self.dynamodb.items.items():
-            if pk.startswith("F#") and item["state"]["S"] == "PENDING":
+            if pk.startswith("F#") and item["state"]["S"] == "PENDING" and item["pipeline"]["S"] != broken:
                 return f"file {pk[2:]} waits"
-            if pk.startswith("P#") and item["open"]["L"]:
+            if pk.startswith("P#") and item["open"]["L"] and pk != f"P#{broken}":
                 return f"{pk} has open batches, paused={item['paused']['S']!r}"
         return ""
 
@@ -325,7 +332,7 @@ class World:
 
     async def deliver(self, batch: list[Change]) -> Ended:
         """Invoke ingest with changes of one stream."""
-        events = tuple(change.event_id for change in batch)
+        events = frozenset(change.event_id for change in batch)
         rows = frozenset(change.event_id for change in batch if not change.reject)
         self.invariants.unsure[events] = rows
         ended = await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
