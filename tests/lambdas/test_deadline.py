@@ -20,7 +20,7 @@ from fastetl.aws.calls import ATTEMPTS
 from fastetl.aws.clients import SDK_ATTEMPTS
 from fastetl.aws.ledger.items import write_item
 from fastetl.load.batches import build_batch
-from fastetl.local.functions.lambda_environment import FunctionSettings
+from fastetl.local.functions.function_settings import FunctionSettings
 from fastetl.local.functions.lambda_runtime import Function, InvokeResult
 from fastetl.model import FileItem, Head
 from tests.local.test_stack import CONFIG, make_record

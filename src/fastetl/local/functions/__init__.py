@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastetl.local.functions.event_source import EventSource
 from fastetl.local.functions.failure_destination import FailureDestination
+from fastetl.local.functions.function_settings import FunctionSettings
 from fastetl.local.functions.kinesis_destination import KinesisDestination
 from fastetl.local.functions.kinesis_records import build_kinesis_event
-from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES, FunctionSettings
 from fastetl.local.functions.lambda_runtime import Function, InvokeResult
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.functions.readers import KinesisStream, TableStream
+from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 
 __all__ = [
     "MAX_PAYLOAD_BYTES",

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
 from fastetl.local.functions.readers import Reader, Slice
+from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.stream_records import StreamRecord, build_event
 
 __all__ = ["Counts", "EventSource", "FailedBatch", "MappingSettings"]

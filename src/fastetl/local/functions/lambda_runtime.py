@@ -18,7 +18,9 @@ from typing import Any, Self
 import msgspec
 import orjson
 
-from fastetl.local.functions.lambda_environment import MAX_PAYLOAD_BYTES, Environment, FunctionSettings, Outcome
+from fastetl.local.functions.function_settings import FunctionSettings
+from fastetl.local.functions.lambda_environment import Environment
+from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES, Outcome
 
 __all__ = ["Function", "FunctionSettings", "InvokeResult", "Report", "RequestTooLargeError"]
 
