@@ -31,8 +31,9 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.ingest.ingester import Ingest, Outcome
 from fastetl.load.loader import Loader
-from fastetl.local.functions.event_source import EventSource, MappingSettings
+from fastetl.local.functions.event_source import EventSource
 from fastetl.local.functions.lambda_runtime import InvokeResult, Report
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.functions.readers import TableStream
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine

@@ -13,9 +13,11 @@ import orjson
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fastetl.local.functions.event_source import EventSource, FailedBatch, MappingSettings
+from fastetl.local.functions.event_source import EventSource
+from fastetl.local.functions.failed_batch import FailedBatch
 from fastetl.local.functions.failure_destination import FailureDestination
 from fastetl.local.functions.lambda_runtime import InvokeResult, Report
+from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.functions.readers import TableStream
 
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}

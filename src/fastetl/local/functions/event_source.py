@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.local.functions.counts import Counts
+from fastetl.local.functions.failed_batch import Condition, FailedBatch, OnFailure
 from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
 from fastetl.local.functions.readers import Reader, Slice
 from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.stream_records import StreamRecord, build_event
-
-__all__ = ["Counts", "EventSource", "FailedBatch", "MappingSettings"]
+from fastetl.local.functions.watched_tasks import WatchedTasks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,43 +34,7 @@ POLL_SECONDS = 0.25
 READ_AHEAD_BYTES = 4 * MAX_PAYLOAD_BYTES
 """How much of a shard is held in memory."""
 
-Condition = Literal["RetryAttemptsExhausted", "RecordAgeExceeded"]
-"""Why records were given up."""
-
 Invoke = Callable[[bytes], Awaitable[InvokeResult]]
-
-
-class FailedBatch(msgspec.Struct, frozen=True):
-    """Records that were given up."""
-
-    condition: Condition
-    shard_id: str
-    stream_arn: str
-    records: tuple[StreamRecord, ...]
-    invoke_count: int
-    result: InvokeResult | None
-    """Of the last invocation, if there was one."""
-
-
-OnFailure = Callable[[FailedBatch], Awaitable[None]]
-
-
-class Counts(msgspec.Struct):
-    """What a mapping has done so far."""
-
-    read: int = 0
-    acknowledged: int = 0
-    dropped: int = 0
-    """Given up, with or without a destination."""
-    invocations: int = 0
-    failed_invocations: int = 0
-    repeated: int = 0
-    """Invocations with records that had been acknowledged before."""
-
-    @property
-    def outstanding(self) -> int:
-        """Read, and neither acknowledged nor given up."""
-        return self.read - self.acknowledged - self.dropped
 
 
 class EventSource:
@@ -111,10 +75,9 @@ class EventSource:
         self._clock = clock
         self._on_failure = on_failure
         self._random = random.Random(settings.seed)  # noqa: S311 - which batches come twice
-        self._changed = asyncio.Condition()
+        self._tasks = WatchedTasks()
+        self._changed = self._tasks.changed
         self._shards: dict[str, Shard] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._broken: BaseException | None = None
         self._round = 0
         """Raised by each `drain`: what was read in an earlier round may lack what was written since."""
         self._discovered_in_round = -1
@@ -122,7 +85,7 @@ class EventSource:
         self._repeating = 0
 
     async def __aenter__(self) -> Self:
-        self._spawn(self._discover())
+        self._tasks.spawn(self._discover())
         return self
 
     async def __aexit__(
@@ -132,9 +95,7 @@ class EventSource:
 
     async def stop(self) -> None:
         """Read and deliver nothing more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def positions(self) -> dict[str, str]:
         """Tell for each shard the sequence number up to which every record is acknowledged or given up."""
@@ -148,11 +109,11 @@ class EventSource:
             self._draining += 1
             self._changed.notify_all()
             try:
-                await self._changed.wait_for(lambda: self._broken or self._is_drained(called_in))
+                await self._changed.wait_for(lambda: self._tasks.broken or self._is_drained(called_in))
             finally:
                 self._draining -= 1
-        if self._broken is not None:
-            raise self._broken
+        if self._tasks.broken is not None:
+            raise self._tasks.broken
 
     def _is_drained(self, called_in: int) -> bool:
         return (
@@ -171,10 +132,10 @@ class EventSource:
                 if shard_id not in self._shards:
                     shard = Shard(shard_id, parent_id, self._settings, self._positions.get(shard_id, ""))
                     self._shards[shard.id] = shard
-                    self._spawn(self._follow(shard))
+                    self._tasks.spawn(self._follow(shard))
                     for lane in shard.lanes:
-                        self._spawn(self._serve(shard, lane))
-            async with self._notifying():
+                        self._tasks.spawn(self._serve(shard, lane))
+            async with self._tasks.notifying():
                 self._discovered_in_round = this_round
             await self._pause(this_round)
 
@@ -182,8 +143,7 @@ class EventSource:
         """Read a shard to its end, after its parent has been dealt with."""
         parent = self._shards.get(shard.parent_id)
         if parent is not None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: parent.finished)
+            await self._tasks.wait_for(lambda: parent.finished)
         while not shard.closed:
             this_round = self._round
             read: Slice = await self._persist(self._reader.read, shard.id, shard.last_read)
@@ -219,7 +179,7 @@ class EventSource:
         while True:
             batch = await self._next_batch(lane)
             await self._deliver(shard, batch)
-            async with self._notifying():
+            async with self._tasks.notifying():
                 lane.in_hand = ()
 
     async def _next_batch(self, lane: Lane) -> Sequence[StreamRecord]:
@@ -274,15 +234,15 @@ class EventSource:
             return
         for repeated in self._choose_repeats(records):
             self._repeating += 1
-            self._spawn(self._repeat(repeated))
-        async with self._notifying():
+            self._tasks.spawn(self._repeat(repeated))
+        async with self._tasks.notifying():
             shard.settle(records)
             self.counts.acknowledged += len(records)
 
     async def _repeat(self, records: Sequence[StreamRecord]) -> None:
         """Deliver records once more, beside whatever comes next; the result does not matter."""
         await self._call(records)
-        async with self._notifying():
+        async with self._tasks.notifying():
             self.counts.repeated += 1
             self._repeating -= 1
 
@@ -310,28 +270,6 @@ class EventSource:
             records = tuple(piece.records)
             failed = FailedBatch(condition, shard.id, self.stream_arn, records, piece.invoke_count, piece.result)
             await self._on_failure(failed)
-        async with self._notifying():
+        async with self._tasks.notifying():
             shard.settle(piece.records)
             self.counts.dropped += len(piece.records)
-
-    # --- tasks ---------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _notifying(self) -> AsyncIterator[None]:
-        async with self._changed:
-            yield
-            self._changed.notify_all()
-
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(self._report_breakage(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _report_breakage(self, work: Awaitable[None]) -> None:
-        """Let whoever drains see an exception, rather than wait for a task that is no more."""
-        try:
-            await work
-        except Exception as error:
-            async with self._notifying():
-                self._broken = error
-            raise

@@ -17,7 +17,7 @@ from fastetl.local.functions.stream_records import build_event
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from fastetl.local.functions.event_source import FailedBatch
+    from fastetl.local.functions.failed_batch import FailedBatch
 
 
 class FailureDestination:
