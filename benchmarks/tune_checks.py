@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.cpu_quota import QuotaError
 from benchmarks.quota_check import check_quota
 from fastetl.config.reading import parse_config
-from fastetl.local import stack
+from fastetl.local import stack, wake_ups
 from fastetl.local.demonstration import demo_config
 from fastetl.local.flights import read_flights
 from fastetl.local.functions.mapping import MappingSettings
@@ -76,7 +76,7 @@ async def check_hour() -> None:
     files = [line for line in lines if line.get("message") == "ingested"]
     loads = [line for line in lines if line.get("message") == "loaded"]
     settings = Settings(1769, BATCH_SIZE, WINDOW_SECONDS, 1, 8 * MIB, pipeline.load.max_bytes, MAX_AGE_SECONDS)
-    constants = msgspec.structs.replace(Constants(), wake_up_seconds=stack.WAKE_UP_SECONDS, copy_base_seconds=0.5)
+    constants = msgspec.structs.replace(Constants(), wake_up_seconds=wake_ups.WAKE_UP_SECONDS, copy_base_seconds=0.5)
     day = predict(measured, settings, Workload(written / seconds, PROFILE), Book(constants=constants))
     share = seconds / (24 * HOUR)
     print("| | predicted | happened | error |\n|---|---:|---:|---:|")

@@ -19,10 +19,10 @@ import pytest_asyncio
 from finish import RUNTIME, find_interpreter
 
 from fastetl.aws.ledger import TABLE_SCHEMA
+from fastetl.local.environment import BUCKET, CREDENTIALS, LEDGER_TABLE
 from fastetl.local.functions.lambda_environment import FunctionSettings
 from fastetl.local.functions.lambda_runtime import Function
 from fastetl.local.moto_process import MotoProcess
-from fastetl.local.stack import BUCKET, CREDENTIALS, LEDGER_TABLE
 
 FOLDERS = {name: Path(os.environ[f"FASTETL_{name.upper()}"]).resolve() for name in ("ingest", "coordinator")}
 CLIENT = Path(os.environ["FASTETL_RUNTIME"]).resolve()
