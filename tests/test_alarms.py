@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fastetl.model import STREAM_KEEPS_SECONDS
+from fastetl.limits import STREAM_KEEPS_SECONDS
 from tests.template import ROOT, read_template, render
 
 

@@ -54,3 +54,17 @@ MIN_NUMBER_EXPONENT, MAX_NUMBER_EXPONENT = -130, 125
 
 MAX_ATTRIBUTE_NAME_BYTES = 65_535
 """An attribute's name ("Supported data types and naming rules": 64 KB)."""
+
+MAX_BATCH_GET_KEYS = 100
+"""Keys in one BatchGetItem (API reference, BatchGetItem)."""
+
+STREAM_KEEPS_SECONDS = 24 * 3600
+"""How long a stream keeps a change ("Change data capture for DynamoDB Streams")."""
+
+# --- AWS Lambda Developer Guide --------------------------------------------------------------------------------------
+
+MAX_PAYLOAD_BYTES = 6 * 1024**2
+"""An event, and a response ("Lambda quotas")."""
+
+MEMORY_MB_PER_CPU = 1769
+"""The memory at which a function has one processor ("Configure Lambda function memory")."""

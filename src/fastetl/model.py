@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.limits import STREAM_KEEPS_SECONDS
 from fastetl.versions import EXPORT_LABEL, EpochStart
 
 ENCODER = 1
@@ -87,9 +88,6 @@ class FileItem(msgspec.Struct, frozen=True):
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
 
-
-STREAM_KEEPS_SECONDS = 24 * 3600
-"""Amazon DynamoDB Developer Guide, "Change data capture for DynamoDB Streams"."""
 
 GAP_MARGIN_SECONDS = 1800
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fastetl.aws import Deployment, build_deployment
 from fastetl.config import Config, parse_usable_config
 from fastetl.errors import ConfigError, Problem
+from fastetl.limits import MEMORY_MB_PER_CPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -32,10 +33,6 @@ TRACING_VARIABLE = "FASTETL_TRACING"
 
 METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
 """Of every metric; the template sets it to the stack's name."""
-
-
-MEMORY_MB_PER_CPU = 1_769
-"""The memory at which a function has one processor (AWS Lambda Developer Guide, "Configure Lambda function memory")."""
 
 
 MAPPED_BYTES = 1_000_000

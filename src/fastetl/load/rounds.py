@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fastetl.aws import gather
 from fastetl.errors import StaleStepError
 from fastetl.load.together import choose
 
@@ -71,11 +72,13 @@ class Rounds:
         # A load that is found to have ended has left its warehouse awake.
         awake = {each.warehouse for each in standings.values() if each.is_running or each.pipeline in chosen}
         following: Iterable[str] = moved
+
+        async def move(name: str) -> str:
+            return await self._move_on(name, chosen.get(name, math.inf), moved, observe, seconds_left)
+
         while following:
-            moves = (
-                self._move_on(name, chosen.get(name, math.inf), moved, observe, seconds_left) for name in following
-            )
-            progressed = [name for name in await asyncio.gather(*moves) if name]
+            # All at once: no pipeline waits for another one.
+            progressed = [name for name in await gather(move, following, at_once=len(moved)) if name]
             standings |= await self._read_all(progressed, moved, seconds_left)
             # A load that has ended leaves its place to the next pipeline.
             chosen = choose(standings.values(), self._sharing, awake) if progressed else {}
@@ -86,7 +89,7 @@ class Rounds:
         self, names: Iterable[str], moved: Mapping[str, Moved], seconds_left: Callable[[], float]
     ) -> dict[str, Standing]:
         seconds = min(STANDING_SECONDS, seconds_left() + MARGIN_SECONDS)
-        found = await asyncio.gather(*(self._read(name, moved[name], seconds) for name in names))
+        found = await gather(lambda name: self._read(name, moved[name], seconds), names, at_once=len(moved))
         return {standing.pipeline: standing for standing in found if standing}
 
     async def _read(self, name: str, moved: Moved, seconds: float) -> Standing | None:

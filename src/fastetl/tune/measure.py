@@ -22,7 +22,8 @@ from fastetl.config import Config, Pipeline, parse_config
 from fastetl.decode import Decoder
 from fastetl.errors import FastetlError
 from fastetl.ingest import encode_frames
-from fastetl.local.functions import MAX_PAYLOAD_BYTES, Function, FunctionSettings, InvokeResult, build_kinesis_event
+from fastetl.limits import MAX_PAYLOAD_BYTES
+from fastetl.local.functions import Function, FunctionSettings, InvokeResult, build_kinesis_event
 from fastetl.local.moto_process import MotoProcess
 from fastetl.tune.model import Measured, Sample
 from fastetl.tune.records import EventCutter, Record

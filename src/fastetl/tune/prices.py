@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from fastetl.errors import ConfigError, Problem
+from fastetl.limits import MAX_PAYLOAD_BYTES, MEMORY_MB_PER_CPU
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How services behave. What is called an estimate here is one: replace it by what your account shows."""
 
-    memory_of_one_cpu_mb: float = 1769
+    memory_of_one_cpu_mb: float = MEMORY_MB_PER_CPU
     """Lambda gives CPU in proportion to memory, one vCPU at 1,769 MB (Lambda Developer Guide)."""
     quota_period_seconds: float = 0.02
     """In each period a function may compute for its share of it (estimate: AWS does not say; Linux's own default is
@@ -72,7 +73,7 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the ledger's calls in one invocation (estimate: two calls of single-digit milliseconds)."""
     poll_seconds: float = 0.25
     """Lambda polls a shard four times a second (Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
-    payload_bytes: int = 6 * 1024 * 1024
+    payload_bytes: int = MAX_PAYLOAD_BYTES
     """Lambda's limit for an event (Lambda quotas)."""
     wake_up_seconds: float = 60
     """The coordinator's schedule in `template.yaml`."""

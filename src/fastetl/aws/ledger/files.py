@@ -11,6 +11,7 @@ from fastetl.aws.ledger.items import parse_item, write_item
 from fastetl.aws.ledger.pending import PendingIndex, index_keys
 from fastetl.aws.ledger.table import ConditionFailedError, if_absent
 from fastetl.errors import LedgerError
+from fastetl.limits import MAX_BATCH_GET_KEYS
 from fastetl.model import FileItem, FileState, PendingFile
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 LOADED_FILES_KEPT_SECONDS = 90 * 24 * 3600
 """A FILE item recognises a redelivery; streams redeliver for 24 hours, and the rest is for `fastetl reconcile`."""
-
-_BATCH_GET = 100
-"""Keys in one BatchGetItem (DynamoDB API reference)."""
 
 
 class Files:
@@ -66,7 +64,7 @@ class Files:
         Returns:
             The items by `file_id`.
         """
-        chunks = [file_ids[n : n + _BATCH_GET] for n in range(0, len(file_ids), _BATCH_GET)]
+        chunks = [file_ids[n : n + MAX_BATCH_GET_KEYS] for n in range(0, len(file_ids), MAX_BATCH_GET_KEYS)]
         found: dict[str, FileItem] = {}
 
         async def read_chunk(chunk: Sequence[str]) -> None:

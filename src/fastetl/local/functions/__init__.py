@@ -10,10 +10,8 @@ from fastetl.local.functions.kinesis_records import build_kinesis_event
 from fastetl.local.functions.lambda_runtime import Function, InvokeResult
 from fastetl.local.functions.mapping import MappingSettings
 from fastetl.local.functions.readers import KinesisStream, TableStream
-from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 
 __all__ = [
-    "MAX_PAYLOAD_BYTES",
     "EventSource",
     "FailureDestination",
     "Function",

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fastetl.limits import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.counts import Counts
 from fastetl.local.functions.failed_batch import Condition, FailedBatch, OnFailure
 from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
 from fastetl.local.functions.readers import Reader, Slice
-from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.stream_records import StreamRecord, build_event
 from fastetl.local.functions.watched_tasks import WatchedTasks
 

@@ -18,9 +18,10 @@ from typing import Any, Self
 import msgspec
 import orjson
 
+from fastetl.limits import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.function_settings import FunctionSettings
 from fastetl.local.functions.lambda_environment import Environment
-from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES, Outcome
+from fastetl.local.functions.runtime_api import Outcome
 
 __all__ = ["Function", "FunctionSettings", "InvokeResult", "Report", "RequestTooLargeError"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import orjson
 
+from fastetl.limits import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.lambda_runtime import InvokeResult
-from fastetl.local.functions.runtime_api import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.stream_records import StreamRecord, build_event
 
 

@@ -15,8 +15,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
-MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-"""Of a request and of a response (Lambda quotas)."""
+from fastetl.limits import MAX_PAYLOAD_BYTES
 
 _API = "/2018-06-01/runtime"
 
