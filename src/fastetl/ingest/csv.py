@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from fastetl.model import Layout
 
 BUFFER_BYTES = 256 * 1024
-"""Of CSV that is written at once; a row that is longer gets a longer buffer."""
+"""The size of the buffer of CSV. A longer row gets a longer buffer."""
 
 SLICE_BYTES = 768 * 1024
-"""Of a frame in memory that Polars writes at once."""
+"""The size in memory of the rows that Polars writes at once."""
 
 COLUMN_BYTES = 10 * 1024
-"""Of a slice for each column at least: each column of each slice has a price of its own."""
+"""At least this much for each column, because every column of every slice costs some time, however short it is."""
 
 _FAILED = 2**64 - 1
 
@@ -43,7 +43,7 @@ def write_csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
         layout: which columns, the delimiter and the null marker.
 
     Yields:
-        CSV, which is written over when the next is asked for.
+        Pieces of CSV. Each is overwritten when the next one is asked for.
     """
     if frame.is_empty():
         return
@@ -56,7 +56,7 @@ def write_csv(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview]:
 
 
 def bound_row(frame: pl.DataFrame, layout: Layout) -> int:
-    """Give how many bytes of CSV no row of a frame is longer than; much less work than writing it.
+    """Compute an upper bound, in bytes of CSV, for the longest row of a frame; much less work than writing the rows.
 
     Args:
         frame: as `write_csv` takes it.
@@ -114,7 +114,7 @@ def _write_by_polars(frame: pl.DataFrame, layout: Layout) -> Iterator[memoryview
     rows = max(1, slice_bytes * frame.height // max(1, int(frame.estimated_size())))
     csv = io.BytesIO()
     for part in frame.iter_slices(rows):
-        # Over what the slice before has left: memory that is new each time costs as much as writing to it.
+        # The buffer of the slice before is used again: allocating a new one costs as much time as writing into it.
         csv.seek(0)
         part.write_csv(
             csv,

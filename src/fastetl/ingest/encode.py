@@ -1,6 +1,6 @@
 """Encode frames as compressed CSV, in pieces that can be uploaded while the next are encoded. Pure.
 
-One gzip member or zstd frame in all, since nothing documents that COPY reads concatenated ones.
+A file is one gzip member or one zstd frame, since no document says that COPY reads several of them in one file.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class _Compressor(Protocol):
 
 
 def encode_frames(frames: Iterable[pl.DataFrame], layout: Layout, part_size_bytes: int) -> Iterator[bytes]:
-    """Yield one file in pieces, every one but the last of at least `part_size_bytes`; the same bytes each time.
+    """Yield a file in pieces of at least `part_size_bytes`, but for the last; the same rows give the same bytes.
 
     Nothing is encoded before it is asked for, and no more than a piece and a buffer of CSV are held.
 
     Args:
         frames: columns of text as COPY reads it, null for NULL; those of the layout, and perhaps others.
         layout: which columns, and how they are written.
-        part_size_bytes: of the compressed file.
+        part_size_bytes: how large each piece is at least, after compression.
     """
     compressor = _compressor(layout.compression)
     chunks: list[bytes] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastetl.versions import EpochStart
 
 EPOCHS_KEPT_SECONDS = 30
-"""HEAD's epochs are read again after this time. An epoch begins later than this after it was announced."""
+"""The epochs of HEAD are read again after this time. An epoch is announced longer than this before it begins."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class Ingest:
         return self._decoder.native_missing
 
     async def ingest(self, event: bytes | bytearray | dict[str, Any]) -> Outcome:
-        """Put an event's changes on S3 and into the ledger. When it returns, they are there.
+        """Write an event's changes to S3, and record the file in the ledger. When this returns, both are done.
 
         Args:
             event: the JSON that Lambda hands over, or what it means.
@@ -93,8 +93,8 @@ class Ingest:
 
         Raises:
             EventError: the event as a whole cannot be read.
-            MisfitError, EnrichmentError: the configuration would rather have the batch retried.
-            StorageError, LedgerError: not everything is there; repeating the invocation completes it.
+            MisfitError, EnrichmentError: a value does not fit, and by the configuration the batch is then retried.
+            StorageError, LedgerError: S3 or the ledger refused a step; repeating the invocation does the missing steps.
         """
         changes = self._decoder.decode(event, await self._read_epochs())
         refined = refine(

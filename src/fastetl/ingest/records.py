@@ -1,6 +1,6 @@
 """Enrich the rows of a frame, and reject those that COPY would refuse.
 
-What becomes of a record is settled here: a row of the frame, or a reject with the record as it came.
+After this every record is either a row of the frame, or a reject that holds the record as it came.
 """
 
 from __future__ import annotations

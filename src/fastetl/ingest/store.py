@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastetl.aws import Deployment
 
 UNKNOWN_TIME = "1970-01-01 00"
-"""Names the rejects of an event in which no record tells when it happened."""
+"""Stands in the key of the rejects where no record of the event has a time."""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -61,17 +61,17 @@ class FileStore:
         self._clock = deployment.clock
 
     async def store(self, contents: Contents, pieces: Iterator[bytes]) -> tuple[FileItem, bool]:
-        """Put a file's rejects, its object and its item where they belong; when it returns, they are there.
+        """Store a file's rejects, its object and its FILE item. When this returns, all of them are stored.
 
         Args:
             contents: what it holds; at least a row or a reject.
-            pieces: its bytes, as `encode_frames` gives them; not asked for without rows.
+            pieces: its bytes, as `encode_frames` gives them; read only if the file has rows.
 
         Returns:
             The item as the ledger has it, and whether an earlier attempt had registered it, or written its object.
 
         Raises:
-            StorageError, LedgerError: not everything is there; repeating it completes it.
+            StorageError, LedgerError: S3 or the ledger refused a step; repeating the call does the missing steps.
         """
         rejects_key = await self._put_rejects(contents)
         described = self._describe(contents, rejects_key)

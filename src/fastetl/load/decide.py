@@ -1,7 +1,7 @@
-"""Decide the one step that a wake-up takes, from what the ledger and the warehouse say. Pure.
+"""Decide the next step of a pipeline, from what the ledger and the warehouse say. Pure.
 
-`docs/architecture.md` has the truth table of `decide`; `loader.py` does what is decided here. A decision rests on
-nothing but its arguments, so any coordinator that reads the same decides the same.
+`docs/architecture.md` has the truth table of `decide`; `steps.py` takes the step. A decision depends on its arguments
+alone, so two coordinators that read the same state decide the same.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
     files: tuple[FileItem, ...] = ()
     is_due: bool = False
-    """Whether there are enough of them, or one is old enough, or they are to be tried alone."""
+    """Whether they are to be loaded now: enough of them wait, or one waits long enough, or one is tried alone."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(
     head: Head, batches: Sequence[Batch], waiting: Waiting, verdicts: Mapping[str, Verdict], now: int
 ) -> Decision:
-    """Decide the step that is due.
+    """Decide the next step.
 
     Args:
         head: the pipeline's HEAD.
@@ -152,7 +152,7 @@ def find_due(head: Head, batches: Sequence[Batch], now: int) -> Batch | None:
 
 
 def resolve_changes(failure: Failure, error: str, suspects: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Give what a batch becomes whose attempt has ended: before anything else, the warehouse is to settle how."""
+    """Give the changes that make a batch RESOLVING: its attempt has ended, and the warehouse is asked how."""
     return {
         "state": "RESOLVING",
         "statement_id": "",
@@ -198,7 +198,7 @@ def _follow(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict
 
 
 def _find_attempt(batch: Batch, verdict: Verdict, now: int) -> Decision:
-    """Somebody meant to submit, and perhaps did."""
+    """Decide what follows for an attempt that a coordinator was about to submit, and perhaps did submit."""
     if verdict.answer == "seen":
         changes = {"state": "SUBMITTED", "statement_id": verdict.statement_id}
         return Decision("follow", batch, changes=changes)

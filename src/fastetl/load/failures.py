@@ -1,6 +1,6 @@
 """Tell from the step that failed, and from Redshift's message, what made an attempt fail. Pure.
 
-Only what is known to be the data's fault may ever put a file into quarantine. Whatever nobody knows is taken for a
+A file goes into quarantine only for a message that is known to be about the data. Every unknown message counts as a
 failure of the infrastructure: the pipeline pauses, says why, and tries again. `tests/load/redshift_messages.toml` holds
 the messages that AWS's documents and public issue threads quote, each with its source and what it is taken for.
 """

@@ -1,8 +1,8 @@
 """Load the files that wait on S3 into the warehouse, each exactly once.
 
-A wake-up reads the ledger and the warehouse, decides the one step that is due (`decide.py`), and takes it. No step
-needs the memory of an earlier one and no process owns anything, so every step may be repeated: whatever a coordinator
-left when it died, any other coordinator finishes. Only the warehouse knows whether a batch is loaded.
+A wake-up reads the ledger and the warehouse (`survey.py`), decides on one step (`decide.py`), and takes it
+(`steps.py`). A step depends only on what was just read, and no process holds a lock. So every step may be repeated, and
+any coordinator can finish what another one had begun when it died. Only the warehouse knows whether a batch is loaded.
 
 ```
 FORMED ─► SUBMITTING ─► SUBMITTED ─► LOADED
@@ -44,11 +44,11 @@ class Loader:
         self._steps = Steps(deployment, self._planner)
 
     async def wake_up(self, share: float = 1.0) -> Step:
-        """Take the one step that is due.
+        """Take the next step of this pipeline.
 
         Args:
-            share: of its thresholds from which on a load begins: less than 1 beside the load of another pipeline,
-                infinite where no load is to begin.
+            share: a load begins when this share of one of its thresholds is reached: 1 as a rule, less beside the
+                load of another pipeline, infinite where no load may begin.
 
         Returns:
             What was done.
@@ -66,10 +66,10 @@ class Loader:
         return await self._steps.take(head, decision)
 
     async def stand(self) -> tuple[Standing, Backlog, Head]:
-        """Read what the pipeline would do if it were allowed to, and how much it has waiting.
+        """Read how much waits, and whether the pipeline has something to load.
 
         Returns:
-            What is chosen from, what waits, and HEAD.
+            What `choose` needs to know of the pipeline, how much waits, and HEAD.
 
         Raises:
             LedgerError, StorageError: it could not be read.
@@ -80,7 +80,7 @@ class Loader:
         """Count what waits to be loaded.
 
         Args:
-            most: files that are counted at most.
+            most: counting stops after this many files.
         """
         return (await self._survey.read_standing(most))[1]
 

@@ -1,4 +1,4 @@
-"""Plan attempts: put on S3 what COPY reads, and build the statements that an attempt submits."""
+"""Plan attempts: write a batch's manifest and list of files to S3, and build the statements that load it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastetl.sql import Load, Statement, load_sql, resolve_sql
 
 
 class Planner:
-    """Plans the attempts of one pipeline. Every method may be repeated; it writes and reads the same again."""
+    """Plans the attempts of one pipeline. Every method may be repeated, with the same result."""
 
     def __init__(self, deployment: Deployment) -> None:
         """Describe how batches of one pipeline are planned.
@@ -31,7 +31,7 @@ class Planner:
         self._layouts: dict[str, Layout] = {}
 
     async def stage(self, installation: str, files: Sequence[FileItem], *, parent: str = "") -> Batch:
-        """Put a batch's manifest and its list of files on S3. If nobody opens the batch, they expire.
+        """Write a batch's manifest and list of files to S3; the bucket's lifecycle deletes those of no open batch.
 
         Args:
             installation: `Head.installation`, or what stands for it.
@@ -93,7 +93,7 @@ class Planner:
         return load_sql(self._pipeline, load)
 
     def resolve(self, batch: Batch) -> tuple[Statement, ...]:
-        """Build the statements that settle how the batch's attempt ended.
+        """Build the statements that find out how the batch's attempt ended, and fence it off if it is not committed.
 
         Args:
             batch: whose attempt has ended.

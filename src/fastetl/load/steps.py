@@ -1,7 +1,7 @@
-"""Take the steps that were decided: write them to the ledger, and submit statements to the warehouse.
+"""Take the step that was decided: write it to the ledger, and submit statements to the warehouse.
 
-Each step is conditional on what the decision was based on, so that of two coordinators one takes it. A step that fails
-half-way is repeated by the next wake-up.
+Each write has the condition that the ledger is still as it was when the decision was made, so that only one of two
+coordinators takes a step. A step that fails half-way is repeated by the next wake-up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read what a decision rests on: HEAD and its batches, the files that wait, and what the warehouse says."""
+"""Read everything that a decision needs: HEAD and its batches, the files that wait, and what the warehouse says."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class Survey:
-    """Reads for one pipeline. It writes nothing but HEAD, where there is none."""
+    """Reads the state of one pipeline. It writes only HEAD, and only where there is none."""
 
     def __init__(self, deployment: Deployment, planner: Planner) -> None:
         self._pipeline = deployment.pipeline
@@ -79,7 +79,7 @@ class Survey:
         Args:
             head: as it was read.
             open_batches: that it names.
-            share: of its thresholds from which on it is due.
+            share: the batch is due when this share of one of its thresholds is reached.
         """
         if math.isinf(share) or not self._may_open(head, open_batches):
             return Waiting()
