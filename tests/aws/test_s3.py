@@ -427,3 +427,15 @@ def test_parts_are_held_to_the_limits(part_number, size_bytes, last, problem):
         return
     with pytest.raises(StorageError, match=problem):
         check_part(part_number, size_bytes, last=last)
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_a_body_is_sent_without_waiting_until_s3_asks_for_it(aws: Any, prepared: bool) -> None:
+    client = await aws.client("s3")
+    if prepared:
+        prepare_uploads(client)
+    sent: list[Any] = []
+    client.meta.events.register_last("before-send.s3", lambda request, **_: sent.append(request.headers.get("Expect")))
+    await client.put_object(Bucket=await aws.new_bucket(), Key="k", Body=b"body")
+    # The SDK asks by itself: without `prepare_uploads` this test sees it.
+    assert [bool(each) for each in sent] == [not prepared]

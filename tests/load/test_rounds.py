@@ -114,3 +114,16 @@ async def test_a_ledger_that_does_not_answer_delays_no_other_pipeline(monkeypatc
 async def test_when_time_is_up_nothing_begins() -> None:
     moved = await wake_up(Loads("a", 1.0), seconds=0.0)
     assert moved["a"].actions == []
+
+
+async def test_what_has_begun_may_go_on_after_time_is_up() -> None:
+    """A step that is cut off has to be taken once more; the margin is there to prevent that."""
+
+    class Slow(Loads):
+        async def wake_up(self, share: float) -> Step:
+            await asyncio.sleep(0.1)
+            return await super().wake_up(share)
+
+    moved = await wake_up(Slow("a", 1.0), seconds=0.01)
+    assert moved["a"].error is None
+    assert moved["a"].actions == LOADING

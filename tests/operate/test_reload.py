@@ -74,6 +74,28 @@ async def test_some_hours_alone(make_plant: Any) -> None:
     assert (await make_reloader(plant, "other").reload("2026/01/01/01", "~", lambda _: None)).files == 0
 
 
+async def test_what_was_no_resync_deletes_nothing(make_plant: Any) -> None:
+    plant = await make_plant()
+    await put(plant, Change(1, 1))
+    await plant.run()
+    head = await plant.ledger.batches.head("orders")
+    # An epoch that no backfill has followed, one whose backfill was no resync, and a resync that has not ended.
+    await plant.ledger.batches.change_head(head, epochs=tuple(EpochStart(n, int(plant.now) + n) for n in (1, 2, 3)))
+    for epoch, how in ((2, {"state": "FINISHED"}), (3, {"resync": True})):
+        await plant.ledger.backfills.put(Backfill("orders", epoch, "s3://x/y", "id", int(plant.now), 0, 0, 1, **how))
+    await make_reloader(plant).reload("", "~", lambda _: None)
+    assert await rows(plant, "orders_again") == [("1", "1.0000000000", "x")]
+
+
+async def test_a_reload_of_some_hours_repeats_no_resync(make_plant: Any) -> None:
+    plant = await make_plant()
+    await put(plant, Change(1, 1))
+    resync = Backfill("orders", 1, "s3://x/y", "id", int(plant.now), 0, 0, 1, resync=True, state="FINISHED")
+    await plant.ledger.backfills.put(resync)
+    await make_reloader(plant).reload("2026/01/01/00", "2026/01/01/01", lambda _: None)
+    assert await rows(plant, "orders_again") == [("1", "1.0000000000", "x")]
+
+
 async def test_the_pipelines_own_table_is_refused(make_plant: Any) -> None:
     plant = await make_plant()
     with pytest.raises(WarehouseError, match="the pipeline's own table"):

@@ -98,7 +98,9 @@ def _parse_hour(option: str, text: str, absent: str) -> str:
         return absent
     for form in ("%Y-%m-%dT%H", "%Y-%m-%d"):
         with contextlib.suppress(ValueError):
-            return datetime.strptime(text, form).replace(tzinfo=UTC).strftime("%Y/%m/%d/%H")
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+            # Not `%Y`: Linux writes years before 1000 without zeros, and hours are compared as text.
+            return f"{moment.year:04d}/{moment:%m/%d/%H}"
     raise ConfigError(
         (Problem(option, f"{text!r} is not an hour", "Write it as 2026-01-31T00, or a day as 2026-01-31"),)
     )
