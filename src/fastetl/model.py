@@ -144,7 +144,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 MAX_OPEN_BATCHES = 8
-"""In one HEAD. Splits and suspects share it with the next batch, so that a poison file never blocks healthy ones."""
+"""Open batches of a pipeline. Splits and suspects are open beside the next batch: a bad file never blocks good ones."""
 
 Failure = Literal["", "gate", "files", "data", "unreadable", "archived", "infrastructure", "transient"]
 """Why an attempt failed: the gate refused it; files of it are loaded already; the data; objects

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 PIECE_BYTES = 256 * 1024
-"""Of a body, given to the connection at once."""
+"""How much of a body the connection is given at once."""
 
 
 def prepare_uploads(client: S3Client) -> None:

@@ -15,10 +15,10 @@ from fastetl.errors import ConfigError, Problem
 CONNECT_TIMEOUT_SECONDS = 3
 
 READ_TIMEOUT_SECONDS = 20
-"""Until the next byte comes; a part of 8 MiB takes well under a second inside a region."""
+"""How long to wait for the next byte; a part of 8 MiB takes well under a second inside a region."""
 
 SDK_ATTEMPTS = 4
-"""Of each request, in the SDK's standard mode: exponential backoff with jitter, up to 20 seconds."""
+"""How often the SDK tries a request, in its standard mode: with exponential backoff and jitter, up to 20 seconds."""
 
 
 async def open_clients(*services: str, region: str = "") -> tuple[Any, ...]:

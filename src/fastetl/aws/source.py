@@ -32,7 +32,7 @@ class Described(msgspec.Struct, frozen=True):
     """The partition key, and the sort key if there is one."""
     key_types: tuple[str, ...]
     items: int
-    """As DynamoDB counts them every six hours."""
+    """DynamoDB counts them every six hours."""
     bytes: int
     stream_arn: str
     """Empty without a stream."""

@@ -45,7 +45,7 @@ class Unfinished(msgspec.Struct, frozen=True):
     """What a resync waits for."""
 
     data_files: int
-    """Of the export, not converted yet."""
+    """Data files of the export that are not converted yet."""
     pending: int
     """Files with changes up to the export that wait for their load."""
     quarantined: int

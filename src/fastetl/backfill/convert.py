@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastetl.ingest import Enricher, FileStore
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""Of DynamoDB JSON, decoded at once: as much as an invocation of ingest has."""
+"""How much DynamoDB JSON is decoded at once: as much as an invocation of ingest has."""
 
 READ_BYTES = 256 * 1024
 

@@ -43,7 +43,7 @@ class DataFile(msgspec.Struct, frozen=True):
     key: str = msgspec.field(name="dataFileS3Key")
     items: int = msgspec.field(name="itemCount")
     md5: str = msgspec.field(name="md5Checksum")
-    """Of the compressed file, base64."""
+    """The MD5 of the compressed file, in base64."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Export(msgspec.Struct, frozen=True):
     """Unix seconds of the state that it holds; an incremental export's end."""
     items: int
     files_key: str
-    """Of manifest-files.json."""
+    """Where manifest-files.json is."""
 
 
 class _Summary(msgspec.Struct, rename="camel"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastetl.aws import Bucket, SourceTable
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-"""Of the table, roughly, in one segment; its lines are compressed as they come, and held until it is whole."""
+"""How much of the table one segment reads, roughly. Its lines are compressed as they come, and held until the end."""
 
 MAX_SEGMENTS = 100_000
 """DynamoDB allows a million (API reference, Scan, `TotalSegments`)."""

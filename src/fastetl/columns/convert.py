@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastetl.columns.types import Column
 
 Converter = Callable[[str, Any], str | None]
-"""From tag and content to the column's text; None is SQL NULL."""
+"""Takes tag and content, and gives the column's text; None is SQL NULL."""
 
 
 def build_converter(column: Column, null_marker: str) -> Converter:

@@ -27,7 +27,7 @@ else:
     from fastetl.columns.lazy import polars as pl
 
 _PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")
-"""As `plain` writes numbers."""
+"""A number as `plain` writes it."""
 
 
 def build_json(tag: str, content: Any) -> str:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from fastetl.columns.types import Column, RedshiftType
 
 Convert = Callable[[str, Any], str]
-"""From a DynamoDB value (tag and content) to the column's text; raises `UnfitError`."""
+"""Takes a DynamoDB value (tag and content), and gives the column's text; raises `UnfitError`."""
 
 Look = Callable[["pl.Series"], tuple["pl.Series", "pl.Series"]]
-"""From texts of DynamoDB values to texts as COPY reads them, and whether they are; null where there is no value."""
+"""Takes texts of DynamoDB values; gives texts as COPY reads them, and whether each fits; null where there is none."""
 
 
 class UnfitError(Exception):
@@ -40,7 +40,7 @@ class Bound(msgspec.Struct, frozen=True):
     """One argument of a type, as the length of VARCHAR(20)."""
 
     name: str
-    """Of the attribute of `RedshiftType` that keeps it."""
+    """The name of the attribute of `RedshiftType` that keeps it."""
     default: int
     """Where the argument is left out."""
     least: int
@@ -78,7 +78,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Callable[[RedshiftType], pl.DataType | type[pl.DataType]]
     """The Polars type in which enrichments see the column."""
     read: Callable[[pl.Expr], pl.Expr] | None = None
-    """From the text that COPY reads to `dtype`, nothing rounded; where Polars' cast does it, None."""
+    """Turns the text that COPY reads into `dtype`, nothing rounded; None where Polars' cast does it."""
     spell: Callable[[pl.Series, RedshiftType], pl.Series | None]
     """From what an enrichment gives, unless it is text, to texts as DynamoDB spells `tag`; None for dtypes that do not
     mean this type."""
@@ -97,4 +97,4 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DOCUMENT = "document"
-"""In place of a tag: any value."""
+"""Stands in place of a tag where any value fits."""

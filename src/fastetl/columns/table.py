@@ -17,7 +17,7 @@ RULES: dict[str, Rule] = {
     rule.kind: rule
     for rule in (*numbers.RULES, *texts.RULES, *binaries.RULES, *times.RULES, *clock.RULES, *documents.RULES)
 }  # fmt: skip
-"""By the type's name in DDL."""
+"""Every rule, by the type's name in DDL."""
 
 KINDS: dict[str, str] = {name: rule.kind for rule in RULES.values() for name in (rule.kind, *rule.synonyms)}
-"""From the names that people write in DDL to the type's own."""
+"""The type's own name, by the names that people write in DDL."""

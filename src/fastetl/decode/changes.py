@@ -41,9 +41,9 @@ class Changes(msgspec.Struct, frozen=True):
     native_error: str = ""
     """Why the native pass failed, by type and place, so that the reference decoded everything; empty as a rule."""
     ties: int = 0
-    """Of Kinesis: changes of one item in the same microsecond, whose order is not known."""
+    """Changes of one item in the same microsecond, whose order is not known; only Kinesis has them."""
     passed_over: dict[str, int] = {}
-    """Of Kinesis: records of other tables, by table; they are not among those received."""
+    """Records of other tables in a Kinesis stream, by table; they are not among those received."""
     reject_positions: frozenset[int] = frozenset()
     """Where the rejects were among the records."""
 

@@ -26,7 +26,7 @@ TIME_DIGITS, TIE_DIGITS = 17, 23
 """Together the 40 digits of a version's number."""
 
 MICROSECOND_DIGITS = 16
-"""Of a time between the years 2001 and 2286; milliseconds have 13."""
+"""A time between the years 2001 and 2286 has this many digits in microseconds, and 13 in milliseconds."""
 
 MILLISECONDS_DETAIL = (
     "a time in microseconds, since milliseconds cannot order changes: set the destination's"
@@ -38,7 +38,7 @@ class Unwrapped(msgspec.Struct, frozen=True):
     """What one pipeline takes of an event."""
 
     event: dict[str, Any]
-    """As DynamoDB Streams would have sent it."""
+    """The event as DynamoDB Streams would have sent it."""
     ties: int
     """Changes that are tied with another."""
     passed_over: dict[str, int]

@@ -41,7 +41,7 @@ _KINDS = (
     "TIMESTAMPTZ", "epoch DATE", "epoch TIMESTAMP", "epoch TIMESTAMPTZ", "TIME",
     "TIMETZ", "SUPER",
 )  # fmt: skip
-"""As `plan.zig` numbers them; what comes behind is unknown to it."""
+"""The types in the order of their numbers in `plan.zig`; it does not know any other."""
 _INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 _UNIT_MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _UNDECLARED = ("ignore", "extra", "reject")
@@ -59,7 +59,7 @@ class LinesOf(msgspec.Struct, frozen=True):
     """What all lines of an export's data file share."""
 
     id_prefix: str
-    """Of their events' ids; a colon and the line's number follow."""
+    """The beginning of their events' ids; a colon and the line's number follow."""
     stream_arn: str
     exported_at: int
     """Unix seconds."""

@@ -23,11 +23,11 @@ from functools import cache
 from pathlib import Path
 
 VERSION = 3
-"""Of what the shared object offers, as `native/src/calls.zig` has it."""
+"""The version of the functions that the shared object offers; `native/src/calls.zig` has the same number."""
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 _NEEDED_FLAGS = {"x86_64": {"avx2", "bmi2"}}
-"""Of a processor (`native/build.py`); Lambda's x86_64 has them (AWS Lambda Developer Guide, "Vectorization")."""
+"""What a processor needs (`native/build.py`); Lambda's x86_64 has it (AWS Lambda Developer Guide, "Vectorization")."""
 
 
 class Bytes(Structure):
@@ -52,7 +52,7 @@ class ColumnPlan(Structure):
 
 
 class VersionStart(Structure):
-    """From which Unix second on versions begin with which text."""
+    """A text with which versions begin, and the Unix second from which on they do."""
 
     _fields_ = (("from", c_double), ("prefix", Bytes))
 

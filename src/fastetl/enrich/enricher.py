@@ -43,7 +43,7 @@ class Enriched(msgspec.Struct, frozen=True):
     frame: pl.DataFrame
     """The rows to write, in their order."""
     counts: dict[str, int] = {}
-    """By enrichment and event: `0/filter/filtered`, `1/geoip/unknown`."""
+    """Counts by enrichment and event: `0/filter/filtered`, `1/geoip/unknown`."""
     rejected: tuple[RejectedRow, ...] = ()
     """The rows that are not in the frame."""
     misfits: dict[tuple[str, str], int] = {}

@@ -65,7 +65,7 @@ class GeoIpDatabase:
             self._outputs.append((column, build_converter(column, null_marker)))
         self._none: tuple[None, ...] = (None,) * len(self._outputs)
         self._networks = {4: _Networks(), 16: _Networks()}
-        """By the length of an address in bytes."""
+        """The networks by the length of an address in bytes."""
 
     def locate(self, addresses: pl.Series) -> StepResult:
         """Give the outputs as text for COPY, a row per address, and how many addresses have none, by reason."""

@@ -33,7 +33,7 @@ MADE_UP_ROWS = 8
 """Rows of made-up values, beside one of NULLs."""
 
 SAMPLED_ROWS = 16
-"""Of a batch in which a step fails on made-up values as well: if it fails on all of these, it is broken."""
+"""Rows of a batch that are tried when a step fails on made-up values as well: if it fails on all, it is broken."""
 
 
 RAISED = (Exception, SystemExit, pl.exceptions.PanicException)
@@ -58,7 +58,7 @@ class StageResult(msgspec.Struct, frozen=True):
     frame: pl.DataFrame
     """The outputs as text for COPY, or for a filter `KEEPS`; NULL where there is no value."""
     failed: dict[int, FailedRow]
-    """By row."""
+    """Why a row failed, by its position."""
     counts: dict[str, int]
     """What happened, by event."""
 

@@ -32,18 +32,18 @@ class StepResult(msgspec.Struct, frozen=True):
     is_written: bool = False
     """The outputs are text for COPY already."""
     unfit: Sequence[tuple[int, str, str]] = ()
-    """With `is_written`: row, output and reason of every value that its column cannot hold and that is NULL."""
+    """Row, output and reason of every value that its column cannot hold and that became NULL, where `is_written`."""
 
 
 Step = Callable[[pl.DataFrame], StepResult]
-"""From a frame of the inputs to what an enrichment gives for them."""
+"""Takes a frame of the inputs, and gives what an enrichment makes of them."""
 
 
 class StepContext(msgspec.Struct, frozen=True):
     """What a step is built from, beside its own settings."""
 
     types: Mapping[str, RedshiftType]
-    """Of the columns that are there before it."""
+    """The columns that are there before it."""
     untouchable: frozenset[str]
     """Columns that no enrichment may change."""
     null_marker: str

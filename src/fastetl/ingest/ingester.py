@@ -32,11 +32,11 @@ class Outcome(msgspec.Struct, frozen=True):
     file_id: str
     records: int
     file: FileItem | None = None
-    """As the ledger has it; None where there was nothing to write."""
+    """The file as the ledger has it; None where there was nothing to write."""
     already_there: bool = False
     """An earlier attempt had registered this file, or written its object."""
     rejects: dict[tuple[str, str], int] = {}
-    """By column ("" for the record as a whole) and reason."""
+    """Counts by column ("" for the record as a whole) and reason."""
     misfits: dict[tuple[str, str], int] = {}
     """Values that became NULL or were truncated, by column and reason."""
     ignored: dict[str, int] = {}
@@ -49,9 +49,9 @@ class Outcome(msgspec.Struct, frozen=True):
     native_error: str = ""
     """Why the native pass failed, so that the reference decoded everything."""
     ties: int = 0
-    """Of Kinesis: changes of one item in the same microsecond."""
+    """Changes of one item in the same microsecond; only Kinesis has them."""
     passed_over: dict[str, int] = {}
-    """Of Kinesis: records of other tables, by table."""
+    """Records of other tables in a Kinesis stream, by table."""
 
 
 class Ingest:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastetl.model import Layout
 
 WriteRecords = Callable[[Sequence[int]], list[str]]
-"""From the positions of records in what was decoded to the records as rejects keep them."""
+"""Takes the positions of records in what was decoded, and gives the records as rejects keep them."""
 
 
 class Enricher(Protocol):

@@ -30,7 +30,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     file_id: str
     label: str
-    """Of the stream, or what stands in its place; a folder of the object's key."""
+    """The stream's label, or what stands in its place; it is a folder of the object's key."""
     received: int
     """Records, counted before any was converted."""
     rows: int
@@ -40,7 +40,7 @@ class Contents(msgspec.Struct, frozen=True):
     changed_min: str
     changed_max: str
     drift: dict[str, int] = {}
-    """As `FileItem.drift`."""
+    """What did not fit the columns, as `FileItem.drift` has it."""
 
 
 class FileStore:

@@ -31,7 +31,7 @@ STEPS_WITHOUT_ROWS = {
     "batch_execute_statement", "lock", "bump", "gate_row", "gate_batch", "gate_fence", "gate_files", "stage_files",
     "copy_files", "stage", "load_files", "loads",
 }  # fmt: skip
-"""Of a load; what they fail with says nothing of items."""
+"""The steps of a load that read no rows: their errors quote no item."""
 
 logger = Logger(service="coordinator")
 metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)

@@ -32,14 +32,14 @@ CONFIG_VARIABLE = "FASTETL_CONFIG"
 TRACING_VARIABLE = "FASTETL_TRACING"
 
 METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
-"""Of every metric; the template sets it to the stack's name."""
+"""The namespace of every metric; the template sets it to the stack's name."""
 
 
 MAPPED_BYTES = 1_000_000
 """The least size of a block that is mapped alone."""
 
 _M_MMAP_THRESHOLD = -3
-"""As glibc's malloc.h has it."""
+"""The number of this option in glibc's malloc.h."""
 
 
 def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:

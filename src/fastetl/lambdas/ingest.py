@@ -51,13 +51,13 @@ DEADLINE_MARGIN_SECONDS = ABORT_LIMIT_SECONDS + 1
 """Kept of the time that Lambda gives, to abort an upload and to say what happened."""
 
 NOTE_LIMIT_SECONDS = 0.5
-"""For writing down what failed."""
+"""How long writing an error into the ledger may take."""
 
 REFERENCES_KEPT_SECONDS = 300
-"""After this time an invocation asks S3 whether a file that enrichments read has changed."""
+"""How long files that enrichments read are used before S3 is asked whether they have changed."""
 
 NAMES_LOGGED = 20
-"""Of undeclared attributes, in one line."""
+"""One log line names at most this many undeclared attributes."""
 
 logger = Logger(service="ingest")
 metrics = Metrics(service="ingest", namespace=METRICS_NAMESPACE)

@@ -21,7 +21,7 @@ RESUBMIT_LIMIT_SECONDS = 4 * 3600
 """The Data API remembers a client token for 8 hours: well before that, an attempt is resolved instead."""
 
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 30, 3600
-"""Before the first retry of a batch, and before any retry at most; the delay doubles in between."""
+"""The delay before the first retry of a batch, and the longest delay; it doubles in between."""
 
 QUARANTINE_AFTER = 2
 """Failures of the data, of a file on its own, with another batch loaded in between."""
@@ -78,9 +78,9 @@ class Verdict(msgspec.Struct, frozen=True):
     suspects: tuple[str, ...] | None = ()
     """Files that the warehouse's load errors name; None while they are still being asked for."""
     loaded: str = ""
-    """Of a resolve: the manifest's checksum with which the batch is committed; empty where it is not."""
+    """The manifest's checksum with which the batch is committed, as resolving says; empty where it is not committed."""
     fenced: int = 0
-    """Of a resolve: the highest attempt that can no longer commit."""
+    """The highest attempt that can no longer commit, as resolving says."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -89,9 +89,9 @@ class Decision(msgspec.Struct, frozen=True):
     action: Action
     batch: Batch | None = None
     files: tuple[FileItem, ...] = ()
-    """Of the batch to open."""
+    """The files of the batch to open."""
     changes: dict[str, Any] = {}
-    """Of the batch."""
+    """What the batch becomes, by attribute."""
     head_changes: dict[str, Any] = {}
     pause: str = ""
     """Why the pipeline is to pause, if it is."""

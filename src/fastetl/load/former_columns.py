@@ -23,7 +23,7 @@ from fastetl.model import Layout
 from fastetl.sql import table_columns_sql
 
 ASK_LIMIT_SECONDS = 30
-"""After this time without an answer, all former columns are taken to be there; a load of others would fail."""
+"""If there is no answer by then, all former columns are taken to be in the table; if one is not, the load fails."""
 
 
 class FormerColumns:

@@ -31,7 +31,7 @@ PROBED_AMONG = 1000
 """A probe takes the youngest of this many waiting files, at most."""
 
 CLOCK_SLACK_SECONDS = 300
-"""By how much this clock and the warehouse's may differ."""
+"""How much this clock and the warehouse's may differ."""
 
 MAX_SUSPECTS = 100
 """Files that the warehouse named, kept in one BATCH item."""

@@ -19,7 +19,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     pipeline: str
     warehouse: str
-    """Of Redshift Serverless or of a cluster: what is awake or asleep as a whole."""
+    """The workgroup of Redshift Serverless, or the cluster: it is awake or asleep as a whole."""
     fullness: float = 0.0
     """How much waits that a new batch may take, as a share of the first of its thresholds that is reached: 1 is due. 0
     where nothing waits, or no batch may be opened, since the pipeline is paused."""

@@ -19,7 +19,7 @@ COORDINATOR = Caller(
     "IAMR:local-CoordinatorRole",
     session_only=True,
 )
-"""As whom the coordinator calls the Data API: a role of its own, with the rights that `fastetl ddl` grants."""
+"""The caller that the coordinator is to the Data API: a role with the rights that `fastetl ddl` grants."""
 COORDINATOR_KEY = "coordinator"
 """Its access key, by which the warehouse knows it."""
 SDK_CREDENTIALS: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": REGION}

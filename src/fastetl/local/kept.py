@@ -25,7 +25,7 @@ from fastetl.errors import ConfigError, Problem
 AWS, WAREHOUSE, POSITIONS, ABOUT = "aws.pickle", "warehouse.duckdb", "positions.json", "about.json"
 
 Positions = dict[str, dict[str, str]]
-"""By mapping and shard: the sequence number up to which everything is acknowledged or given up."""
+"""The sequence number up to which everything is acknowledged or given up, by mapping and shard."""
 
 
 class KeptFolder:

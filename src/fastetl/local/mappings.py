@@ -49,7 +49,7 @@ class Mappings:
         self._kept = dict(positions)
         """How far the mappings came that have ended."""
         self.sources: dict[str, EventSource] = {}
-        """By pipeline; of Kinesis, by the stream's ARN."""
+        """The mappings by pipeline; those of Kinesis by the stream's ARN."""
 
     def positions(self) -> Positions:
         """Tell how far each mapping has come, those included that have ended."""

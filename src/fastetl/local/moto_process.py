@@ -34,7 +34,7 @@ class MotoProcess:
 
     @property
     def endpoint_url(self) -> str:
-        """For `AWS_ENDPOINT_URL`."""
+        """The value of `AWS_ENDPOINT_URL` that reaches it."""
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:

@@ -30,18 +30,18 @@ _WORD = re.compile(r"\$?[A-Za-z][A-Za-z_$-]*")
 _SEPARATOR = "#"
 
 COVERED = 0.95
-"""Of the items, at least, have a type attribute."""
+"""A type attribute is one that at least this share of the items has."""
 
 MOST_KINDS = 60
 
 FREQUENT = 0.25
-"""Of the partitions of one form, at least, hold an item whose whole sort key is a word: otherwise it is a value."""
+"""A word that is a whole sort key tells a kind only if at least this share of the partitions of one form has it."""
 
 MOST_ALIKE = 3
 """Words that are whole sort keys of items with the same attributes, at most."""
 
 _SLACK = 0.02
-"""By which two ways are as good as each other."""
+"""Two ways whose results differ by less than this are equally good."""
 
 Label = tuple[str, ...]
 """What tells one kind from another: a type attribute's value, or the form of the keys."""
@@ -53,10 +53,10 @@ class Kind(msgspec.Struct, frozen=True):
     name: str
     """A name for its table: lower case, letters, digits and _."""
     told_by: str
-    """In words."""
+    """What tells an item of this kind, in words."""
     label: Label
     items: int
-    """Of the sample."""
+    """How many items of the sample are of this kind."""
     lists: tuple[str, ...]
     """Attributes that are lists of maps in most of the items that have them: rows of their own."""
 

@@ -32,13 +32,13 @@ class OpenBatch(msgspec.Struct, frozen=True):
     files: int
     bytes: int
     step: str
-    """Of the load that failed; empty where none did."""
+    """The step of the load that failed; empty where none did."""
     failure: str
     """Whose fault it was: `data`, `infrastructure`, `transient`; see `fastetl.model.Failure`."""
     error: str
-    """In the warehouse's own words, which may quote an item."""
+    """What the warehouse said, which may quote an item."""
     next_try_seconds: float
-    """Until the coordinator tries it again; 0 where it does not wait."""
+    """Seconds until the coordinator tries it again; 0 where it does not wait."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Status(msgspec.Struct, frozen=True):
     oldest_pending_seconds: float
     open_batches: tuple[OpenBatch, ...]
     loads: int
-    """Since this ledger began."""
+    """Loads that succeeded since this ledger began."""
     last_load: str
     """When the last one was seen to have succeeded: ISO 8601, UTC; empty before the first."""
     last_load_seconds: float

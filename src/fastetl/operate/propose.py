@@ -33,7 +33,7 @@ HEADROOM = 2
 """A text's column holds texts this many times as long as the longest of the sample."""
 
 SPARE_DIGITS = 4
-"""Before the point, beyond the largest number of the sample."""
+"""How many more digits before the point a column gets than the largest number of the sample has."""
 
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 4096, 16_384, MAX_VARCHAR_BYTES)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")

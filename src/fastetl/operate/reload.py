@@ -34,10 +34,10 @@ class Reloaded(msgspec.Struct, frozen=True):
     """How far a reload has come."""
 
     files: int
-    """In the range."""
+    """How many files the range holds."""
     rows: int
     loaded: int
-    """Of them, files."""
+    """How many of these files are loaded."""
     restoring: int = 0
     """Files that are being brought back from an archive."""
 

@@ -26,7 +26,7 @@ FAILURES_PREFIX = "aws/lambda/"
 """Where Lambda puts what it gave up on: AWS Lambda Developer Guide, "Retaining discarded batches"."""
 
 MAX_RECORDS = 10_000
-"""In one event, as Lambda has it."""
+"""One event has at most this many records, as Lambda's have."""
 
 
 class Replayed(msgspec.Struct, frozen=True):

@@ -28,12 +28,12 @@ class Sample(msgspec.Struct, frozen=True):
     event_bytes: int
     file_bytes: int
     cpu_seconds: float
-    """Of the function's process until its reply: user and system time."""
+    """User and system time of the function's process until its reply."""
     wall_seconds: float
     memory_mb: float
     """The process's peak so far."""
     spread: float = 0.0
-    """Of the CPU seconds: interquartile range divided by the median."""
+    """Interquartile range of the CPU seconds, divided by their median."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     compression: str
     samples: tuple[Sample, ...]
-    """By rising batch size; at least two."""
+    """The measurements by rising batch size; at least two."""
     init_seconds: float
     """CPU time until the handler is ready."""
 
@@ -78,7 +78,7 @@ class Workload(msgspec.Struct, frozen=True):
     profile: tuple[float, ...] = (1.0,) * 24
     """The hours' rates as multiples of the mean."""
     shards: int = 1
-    """Of the stream."""
+    """Shards of the stream."""
 
     @property
     def hours(self) -> list[float]:
@@ -111,7 +111,7 @@ class Ingestion(msgspec.Struct, frozen=True):
     """The ingest function in one hour."""
 
     records: float
-    """Of one invocation."""
+    """Records of one invocation."""
     duration_seconds: float
     invocations: float
     """Per second."""
@@ -127,10 +127,10 @@ class Loading(msgspec.Struct, frozen=True):
     """The coordinator in one hour."""
 
     cycle_seconds: float
-    """From one load to the next."""
+    """Seconds from one load to the next."""
     load_seconds: float
     files: float
-    """Of one load."""
+    """Files of one load."""
 
 
 def cpu_share(memory_mb: float, constants: Constants) -> float:

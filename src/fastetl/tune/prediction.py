@@ -39,7 +39,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
     settings: Settings
     dollars_per_day: dict[str, float]
-    """By service."""
+    """Dollars by service."""
     per_million: float
     """Dollars for a million changes."""
     fresh_p50: float

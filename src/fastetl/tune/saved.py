@@ -16,7 +16,7 @@ class Saved(msgspec.Struct, frozen=True):
     pipeline: str
     measured_with: str
     item_bytes: float
-    """Of one record in an event."""
+    """Bytes of one record in an event."""
     measured: tuple[Measured, ...]
     machine: str = ""
     """The architecture, as Python names it: x86_64, aarch64 …"""

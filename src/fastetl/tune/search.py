@@ -50,7 +50,7 @@ class Goal(msgspec.Struct, frozen=True):
     """What a setting must keep."""
 
     freshness_seconds: float
-    """At most, for 99 of 100 changes."""
+    """The freshness that 99 of 100 changes must have, at most."""
     margin: float = 1.5
     """How many times the busiest hour's rate must be carried."""
     headroom: float = 0.25
@@ -64,7 +64,7 @@ class Proposals(msgspec.Struct, frozen=True):
     balanced: Prediction
     fastest: Prediction
     frontier: tuple[Prediction, ...]
-    """Of all that keep up: those that nothing else beats in both cost and freshness, the freshest first."""
+    """Those that keep up and that nothing else beats in both cost and freshness, the freshest first."""
     looked_at: int
 
 

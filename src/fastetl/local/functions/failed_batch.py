@@ -23,7 +23,7 @@ class FailedBatch(msgspec.Struct, frozen=True):
     records: tuple[StreamRecord, ...]
     invoke_count: int
     result: InvokeResult | None
-    """Of the last invocation, if there was one."""
+    """The result of the last invocation, if there was one."""
 
 
 OnFailure = Callable[[FailedBatch], Awaitable[None]]

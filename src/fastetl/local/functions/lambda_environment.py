@@ -35,7 +35,7 @@ class Environment:
         self._exit: asyncio.Task[int] | None = None
         self._max_memory_mb = 0
         self.init_duration_ms = 0.0
-        """From the start of the process to its first poll."""
+        """The time from the start of the process to its first poll."""
 
     @property
     def alive(self) -> bool:
@@ -44,7 +44,7 @@ class Environment:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The id of its process."""
         return self._process.pid if self._process else 0
 
     def read_max_memory_mb(self) -> int:

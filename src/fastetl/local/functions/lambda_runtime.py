@@ -192,7 +192,7 @@ class _Worker:
         self._started = False
         self._spent = False
         self._failure: Outcome | None = None
-        """Of the environment's start, until an invocation has told it."""
+        """How long the environment's start took, until an invocation has reported it."""
         self.environment = Environment(settings, self._write)
 
     @property

@@ -35,7 +35,7 @@ class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """This share of acknowledged batches is delivered once more in part."""
     seed: int = 0
     retry_delay_seconds: float = 0.1
-    """Before the first retry; doubles, to at most 100 times as much."""
+    """The delay before the first retry; it doubles, to at most 100 times as much."""
 
 
 class Piece(msgspec.Struct, frozen=True):

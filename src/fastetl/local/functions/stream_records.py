@@ -24,7 +24,7 @@ class StreamRecord(msgspec.Struct, frozen=True):
     created_at: float
     """Unix seconds, whole."""
     key_hash: int
-    """Of the item's key: equal keys have equal hashes."""
+    """A hash of the item's key: equal keys have equal hashes."""
     body: bytes
     """JSON, as in `Records`."""
 

@@ -59,7 +59,7 @@ INSTALL: dict[Dialect, tuple[str, ...]] = {
         f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {SYSTEM_SCHEMA} TO PUBLIC",
     ),
 }
-"""In the engine's own SQL, once, when the database starts."""
+"""The engine's own SQL that runs once, when the database starts."""
 
 _IDENTITY = re.compile(
     r'(?P<verb>CREATE|DROP)\s+(?P<kind>USER|ROLE|GROUP)\s+(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>\w+))(?P<options>.*)',
@@ -72,7 +72,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """What Redshift would refuse by what is in its catalog."""
 
     query: str
-    """In the engine's SQL; a row means that it does."""
+    """A query in the engine's SQL; a row means that it is refused."""
     message: str
 
 

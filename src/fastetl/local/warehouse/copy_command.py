@@ -29,7 +29,7 @@ class CopyCommand(msgspec.Struct, frozen=True):
 
     table: Table
     columns: tuple[str, ...]
-    """In the order of the fields; empty: the table's own."""
+    """The columns in the order of the fields; empty where they are the table's own."""
     url: str
     """`s3://…`, a manifest or a prefix of object names."""
     manifest: bool = False

@@ -21,7 +21,7 @@ _DECIMAL64_LIMIT = 2**63 - 1
 """A DECIMAL of 19 digits is stored in 64 bits."""
 
 _MAX_CHARACTER_BYTES = 4
-"""In UTF-8: most fields need no encoding to be known short enough."""
+"""The most bytes of a character in UTF-8: most fields are known to be short enough without being encoded."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")

@@ -79,7 +79,7 @@ class WarehouseServer:
 
     @property
     def endpoint_url(self) -> str:
-        """For `AWS_ENDPOINT_URL_REDSHIFT_DATA`."""
+        """The value of `AWS_ENDPOINT_URL_REDSHIFT_DATA` that reaches it."""
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self, port: int = 0) -> None:
@@ -123,7 +123,7 @@ class WarehouseServer:
 
     @property
     def query_id_skew(self) -> int:
-        """By how much the query ids of load errors differ from the Data API's."""
+        """How much the query ids of load errors differ from the Data API's."""
         return self._runner.query_id_skew
 
     @query_id_skew.setter

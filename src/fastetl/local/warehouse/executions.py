@@ -59,7 +59,7 @@ class Caller(msgspec.Struct, frozen=True):
     """Who calls the Data API, told apart by the access key."""
 
     arn: str
-    """Of the IAM user, or of the role's session."""
+    """The id of the IAM user, or of the role's session."""
     database_user: str = ""
     """Made when it first connects, as for an IAM identity; empty: whoever may do everything."""
     session_only: bool = False
@@ -100,7 +100,7 @@ class Runner:
         self._query_ids = itertools.count(1001)
         self._transaction_ids = itertools.count(1)
         self.query_id_skew = 0
-        """By how much SYS_LOAD_ERROR_DETAIL's query ids differ from the Data API's, as on a provisioned cluster."""
+        """How much SYS_LOAD_ERROR_DETAIL's query ids differ from the Data API's, as on a provisioned cluster."""
         self._cancelling = threading.Lock()
 
     def install(self) -> None:

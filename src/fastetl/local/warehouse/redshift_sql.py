@@ -60,7 +60,7 @@ _TRANSACTION_TIME: dict[Dialect, str] = {
 
 _LEADING_COMMENTS = re.compile(r"\A(?:\s+|/\*.*?\*/|--[^\n]*(?:\n|\Z))*", re.DOTALL)
 _SORTKEY_AUTO = re.compile(r"\s+SORTKEY\s+AUTO\s*;?\s*\Z", re.IGNORECASE)
-"""At the end of CREATE TABLE, where sqlglot does not know it."""
+"""What may end CREATE TABLE and sqlglot does not know there."""
 _LOCK = re.compile(r"LOCK\s+(?:TABLE\s+)?(?P<tables>[^;]+?)\s*;?\s*", re.IGNORECASE)
 
 
@@ -68,13 +68,13 @@ class Translated(msgspec.Struct, frozen=True):
     """One Redshift statement as the engine runs it."""
 
     sql: tuple[str, ...]
-    """In order; the last one's answer is the statement's. Empty: nothing to do."""
+    """The engine's statements in order; the answer of the last one counts. Empty where there is nothing to do."""
     has_rows: bool
     """Whether it is a query."""
     counts: bool = False
     """Whether it says how many rows it touched."""
     unless_exists: Table | None = None
-    """For CREATE … IF NOT EXISTS: leave it all out when this table is there."""
+    """The table whose existence makes CREATE … IF NOT EXISTS do nothing."""
     refusals: tuple[Refusal, ...] = ()
     """What Redshift would refuse, to be asked first."""
     altered: tuple[tuple[Table, str, RedshiftType], ...] = ()
