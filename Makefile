@@ -47,8 +47,11 @@ demo: $(INSTALLED) ## Carry 20,000 changes of real flights through all of fastet
 
 # The pure core, and what else needs neither a server nor another process.
 UNIT := tests/columns tests/config tests/decode tests/enrich tests/ingest/test_encode.py tests/load/test_batches.py \
-	tests/operate/test_propose.py tests/local/warehouse/test_copy_command.py tests/local/warehouse/test_copy_values.py \
-	tests/local/warehouse/test_redshift_sql.py tests/tune/test_model.py tests/test_model.py tests/test_project.py
+	tests/load/test_decide.py tests/load/test_failures.py tests/load/test_rounds.py tests/load/test_survey.py \
+	tests/load/test_together.py tests/backfill/test_export_format.py tests/operate/test_propose.py \
+	tests/local/warehouse/test_copy_command.py tests/local/warehouse/test_copy_source.py \
+	tests/local/warehouse/test_copy_values.py tests/local/warehouse/test_redshift_sql.py tests/tune/test_model.py \
+	tests/test_model.py tests/test_project.py
 PURE := columns config decode enrich model sql versions
 
 unit: $(INSTALLED) ## Run the tests that need no server, in seconds, and report their coverage

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from fastetl.columns.types import SYSTEM_COLUMNS, RedshiftType
+from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,8 @@ from fastetl.columns.types import SYSTEM_COLUMNS, RedshiftType
         ("char", "CHAR(1)"),
         ("numeric(38, 37)", "DECIMAL(38,37)"),
         ("DECIMAL", "DECIMAL(18,0)"),
+        ("decimal(5)", "DECIMAL(5,0)"),
+        ("decimal(5, 0)", "DECIMAL(5,0)"),
         ("int8", "BIGINT"),
         ("double  precision", "DOUBLE PRECISION"),
         ("timestamp with time zone", "TIMESTAMPTZ"),
@@ -57,3 +60,11 @@ def test_what_redshift_refuses_is_refused(text: str) -> None:
 
 def test_system_columns_have_types_that_redshift_knows() -> None:
     assert all(RedshiftType.parse(str(kind)) == kind for _, kind in SYSTEM_COLUMNS)
+
+
+@pytest.mark.parametrize("policy", ["reject", "null", "truncate", "fail"])
+def test_a_column_says_what_becomes_of_a_value_that_does_not_fit(policy: str) -> None:
+    declared = {"name": "n", "path": ["n"], "type": {"kind": "INTEGER"}, "on_misfit": policy}
+    assert msgspec.convert(declared, Column).on_misfit == policy
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(declared | {"on_misfit": "perhaps"}, Column)
