@@ -1,4 +1,4 @@
-"""What happens once, if at all: a ledger restored, a stack deployed anew, a lock that a person holds."""
+"""What happens once, if at all: a ledger restored, a stack deployed again, a lock that a person holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Disasters:
 
     def __init__(self, world: World) -> None:
         self.broken = False
-        """Whether the surroundings are broken just now."""
+        """Whether the infrastructure is broken just now."""
         self._world = world
         self._under_way: list[asyncio.Task[None]] = []
 

@@ -64,7 +64,7 @@ class FakeDynamoDB:
         return dict(self.items)
 
     def restore(self, backup: dict[str, Item]) -> None:
-        """The table as it was then; its index is built anew."""
+        """The table as it was then; its index is built again."""
         self.items = dict(backup)
         self._index = {pk: item for pk, item in backup.items() if "q" in item}
         self._coming.clear()

@@ -23,7 +23,7 @@ class StoredBody:
         self._content = content
 
     async def read(self, amount: int | None = None) -> bytes:
-        """All that is left, or so many bytes of it."""
+        """All that is left, or `amount` bytes of it."""
         amount = len(self._content) if amount is None else amount
         piece, self._content = self._content[:amount], self._content[amount:]
         return piece

@@ -48,7 +48,7 @@ class Scenario(msgspec.Struct, frozen=True):
     dropped_sessions: float
     result_seconds: float
     trouble_seconds: float
-    """How long the surroundings are broken: permission lost, disk full."""
+    """How long the infrastructure is broken: permission lost, disk full."""
     trouble: str
     gate_held_seconds: float
     lost_objects: int

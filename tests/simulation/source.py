@@ -77,7 +77,7 @@ class SourceTable:
         self._open: list[Shard] = []
 
     def new_stream(self, label: str) -> None:
-        """Switch the stream on anew: another ARN, and numbers that begin lower than the old ones ended."""
+        """Switch the stream on again: another ARN, and numbers that begin lower than the old ones ended."""
         self._streams += 1
         for shard in self._open:
             shard.closed = True
