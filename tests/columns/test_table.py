@@ -6,7 +6,7 @@ import random
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import polars as pl
@@ -15,6 +15,7 @@ import pytest
 from fastetl.columns import (
     RULES,
     Column,
+    Encoding,
     RedshiftType,
     Rule,
     build_converter,
@@ -27,6 +28,7 @@ from fastetl.columns import (
 )
 
 MARKER = r"\N"
+LISTED = [encoding for encoding in get_args(Encoding) if encoding not in {"RAW", "ZSTD"}]
 EVERY = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 TOO_LONG = {"CHAR": ("S", "ab" * 5000), "VARCHAR": ("S", "äb" * 50_000)}
 TOO_PRECISE = ("S", "2026-01-01T10:00:00.123456789")
@@ -154,3 +156,32 @@ columns.natural_dtype(columns.RedshiftType("BIGINT"))
 assert "polars" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@EVERY
+def test_every_type_has_encodings_that_compress_it_and_raw_and_zstd_take_any(rule: Rule) -> None:
+    taken = {encoding for encoding in get_args(Encoding) if rule.is_compressed_by(encoding)}
+    assert rule.encodings <= set(get_args(Encoding))
+    assert taken == rule.encodings | {"RAW", "ZSTD"}
+    assert rule.encodings
+
+
+def test_encodings_are_those_of_the_guide() -> None:
+    """The table of "Compression encodings", read by encoding."""
+    whole, moments = {"SMALLINT", "INTEGER", "BIGINT", "DECIMAL"}, {"DATE", "TIMESTAMP"}
+    every, clock, raw = set(RULES), {"TIME", "TIMETZ"}, {"VARBYTE", "SUPER"}
+    floats = {"REAL", "DOUBLE PRECISION"}
+    assert {encoding: {kind for kind, rule in RULES.items() if encoding in rule.encodings} for encoding in LISTED} == {
+        "AZ64": whole | moments | clock | {"TIMESTAMPTZ"},
+        "BYTEDICT": every - raw - clock - {"BOOLEAN"},
+        "DELTA": whole | moments,
+        "DELTA32K": (whole | moments) - {"SMALLINT"},
+        "LZO": every - floats - {"BOOLEAN"},
+        "MOSTLY8": whole,
+        "MOSTLY16": whole - {"SMALLINT"},
+        "MOSTLY32": {"BIGINT", "DECIMAL"},
+        "RUNLENGTH": every - raw - clock,
+        "TEXT255": {"VARCHAR"},
+        "TEXT32K": {"VARCHAR"},
+    }
+    assert {kind for kind, rule in RULES.items() if not rule.orders} == raw

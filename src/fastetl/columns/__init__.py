@@ -9,7 +9,7 @@ from fastetl.columns.convert import Converter, build_converter, build_path_conve
 from fastetl.columns.documents import build_json
 from fastetl.columns.frames import natural_dtype, read_column, write_column
 from fastetl.columns.numbers import round_to_scale
-from fastetl.columns.rule import DOCUMENT, Rule, UnfitError
+from fastetl.columns.rule import DOCUMENT, Encoding, Rule, UnfitError
 from fastetl.columns.table import KINDS, RULES
 from fastetl.columns.types import KEY_TYPE, SYSTEM_COLUMNS, Column, Misfit, RedshiftType, TimeFormat
 from fastetl.columns.values import check_text, follow_path, only, parse_number, plain
@@ -22,6 +22,7 @@ __all__ = [
     "SYSTEM_COLUMNS",
     "Column",
     "Converter",
+    "Encoding",
     "Misfit",
     "RedshiftType",
     "Rule",

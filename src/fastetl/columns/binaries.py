@@ -74,6 +74,7 @@ def _example_varbyte(column: Column, chance: Random) -> str:
 RULES = (
     Rule(
         kind="BOOLEAN",
+        encodings=frozenset({"RUNLENGTH"}),
         synonyms=("BOOL",),
         tag="BOOL",
         convert=_convert_boolean,
@@ -87,6 +88,8 @@ RULES = (
     ),
     Rule(
         kind="VARBYTE",
+        encodings=frozenset({"LZO"}),
+        orders=False,
         synonyms=("BINARY VARYING", "VARBINARY"),
         bounds=(Bound("length", 64_000, 1, MAX_VARBYTE_BYTES),),
         catalog="binary varying",

@@ -84,6 +84,7 @@ def _example_time_with_zone(column: Column, chance: Random) -> str:
 RULES = (
     Rule(
         kind="TIME",
+        encodings=frozenset({"AZ64", "LZO"}),
         synonyms=("TIME WITHOUT TIME ZONE",),
         catalog="time without time zone",
         tag="S",
@@ -99,6 +100,7 @@ RULES = (
     ),
     Rule(
         kind="TIMETZ",
+        encodings=frozenset({"AZ64", "LZO"}),
         synonyms=("TIME WITH TIME ZONE",),
         catalog="time with time zone",
         tag="S",

@@ -152,6 +152,8 @@ def _example(_column: Column, chance: Random) -> dict[str, Any]:
 RULES = (
     Rule(
         kind="SUPER",
+        encodings=frozenset({"LZO"}),
+        orders=False,
         tag=DOCUMENT,
         convert=lambda _: build_json,
         copied=r"[^\x00]+",

@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastetl.columns.rule import Bound, Convert, Look, Rule, UnfitError
+from fastetl.columns.rule import Bound, Convert, Encoding, Look, Rule, UnfitError
 from fastetl.columns.values import plain, take_number
 from fastetl.limits import MAX_PRECISION, MAX_SCALE
 
@@ -178,6 +178,10 @@ def _example_float(_column: Column, chance: Random) -> str:
 
 _PLAIN_FRACTION = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?"
 
+_WIDE_WHOLE: frozenset[Encoding] = frozenset(
+    {"AZ64", "BYTEDICT", "DELTA", "DELTA32K", "LZO", "MOSTLY8", "MOSTLY16", "MOSTLY32", "RUNLENGTH"}
+)
+
 _integer = partial(
     Rule,
     tag="N",
@@ -188,27 +192,37 @@ _integer = partial(
     is_key=True,
     example=_example_integer,
 )
-_float = partial(Rule, tag="N", convert=_convert_float, copied=_PLAIN_FRACTION, example=_example_float)
+_float = partial(
+    Rule,
+    tag="N",
+    encodings=frozenset({"BYTEDICT", "RUNLENGTH"}),
+    convert=_convert_float,
+    copied=_PLAIN_FRACTION,
+    example=_example_float,
+)
 
 RULES = (
     _integer(
         kind="SMALLINT",
         synonyms=("INT2",),
         wider=("INTEGER", "BIGINT"),
+        encodings=frozenset({"AZ64", "BYTEDICT", "DELTA", "LZO", "MOSTLY8", "RUNLENGTH"}),
         dtype=lambda _: pl.Int16,
     ),
     _integer(
         kind="INTEGER",
         synonyms=("INT", "INT4"),
         wider=("BIGINT",),
+        encodings=_WIDE_WHOLE - {"MOSTLY32"},
         dtype=lambda _: pl.Int32,
     ),
-    _integer(kind="BIGINT", synonyms=("INT8",), dtype=lambda _: pl.Int64),
+    _integer(kind="BIGINT", synonyms=("INT8",), encodings=_WIDE_WHOLE, dtype=lambda _: pl.Int64),
     Rule(
         kind="DECIMAL",
         synonyms=("NUMERIC",),
         bounds=(Bound("precision", 18, 1, MAX_PRECISION), Bound("scale", 0, 0, MAX_SCALE)),
         catalog="numeric",
+        encodings=_WIDE_WHOLE,
         tag="N",
         convert=_convert_decimal,
         look=_look_at_decimals,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fastetl.columns.types import Column, RedshiftType
+
+Encoding = Literal[
+    "AZ64", "BYTEDICT", "DELTA", "DELTA32K", "LZO", "MOSTLY8", "MOSTLY16", "MOSTLY32", "RAW", "RUNLENGTH", "TEXT255",
+    "TEXT32K", "ZSTD",
+]  # fmt: skip
+"""How Redshift compresses a column (Amazon Redshift Database Developer Guide, "Compression encodings")."""
 
 Convert = Callable[[str, Any], str]
 """Takes a DynamoDB value (tag and content), and gives the column's text; raises `UnfitError`."""
@@ -61,6 +67,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Other types that hold all values of this one."""
     lengthens: bool = False
     """Whether Redshift makes a column of this type longer in place (ALTER TABLE, ALTER COLUMN)."""
+    encodings: frozenset[Encoding]
+    """What compresses a column of this type, beside RAW and ZSTD, which take any ("Compression encodings")."""
+    orders: bool = True
+    """Whether a table may be distributed and sorted by a column of this type."""
 
     tag: str
     """The DynamoDB type whose values the column takes as a rule; `DOCUMENT` for any."""
@@ -89,6 +99,14 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     example: Callable[[Column, Random], Any]
     """Makes up the content of a value that fits, of the column's own tag; a map's for `DOCUMENT`."""
+
+    def is_compressed_by(self, encoding: Encoding) -> bool:
+        """Tell whether an encoding compresses columns of this type.
+
+        Args:
+            encoding: of Redshift.
+        """
+        return encoding in {"RAW", "ZSTD"} or encoding in self.encodings
 
     @property
     def is_spelled_as_text(self) -> bool:

@@ -213,6 +213,7 @@ _moment = partial(
 RULES = (
     Rule(
         kind="DATE",
+        encodings=frozenset({"AZ64", "BYTEDICT", "DELTA", "DELTA32K", "LZO", "RUNLENGTH"}),
         tag="S",
         takes_time_format=True,
         convert=_convert_date,
@@ -226,6 +227,7 @@ RULES = (
     ),
     _moment(
         kind="TIMESTAMP",
+        encodings=frozenset({"AZ64", "BYTEDICT", "DELTA", "DELTA32K", "LZO", "RUNLENGTH"}),
         synonyms=("TIMESTAMP WITHOUT TIME ZONE",),
         catalog="timestamp without time zone",
         copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {CLOCK}{FRACTION}",
@@ -234,6 +236,7 @@ RULES = (
     ),
     _moment(
         kind="TIMESTAMPTZ",
+        encodings=frozenset({"AZ64", "BYTEDICT", "LZO", "RUNLENGTH"}),
         synonyms=("TIMESTAMP WITH TIME ZONE",),
         catalog="timestamp with time zone",
         copied=rf"(?:{_DAY}|[0-9]{{4}}-02-29) {CLOCK}{FRACTION}\+00",

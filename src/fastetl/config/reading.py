@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from fastetl.columns import RULES, Column, Misfit, RedshiftType, TimeFormat
+from fastetl.columns import RULES, Column, Encoding, Misfit, RedshiftType, TimeFormat
 from fastetl.config.enrichments import OPTIONS, Filter
 from fastetl.config.model import (
     ALL,
@@ -27,7 +27,7 @@ from fastetl.config.model import (
     RedshiftTarget,
 )
 from fastetl.config.naming import find_naming_problems
-from fastetl.config.storage import DistStyle, Encoding, Storage, parse_sortkey
+from fastetl.config.storage import DistStyle, Storage, parse_sortkey
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
 from fastetl.identifiers import find_name_problem, find_schema_problem, find_table_problem

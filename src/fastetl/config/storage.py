@@ -1,15 +1,16 @@
 """The settings of how Redshift stores a table: how its rows are distributed, sorted and compressed.
 
-Sources: Amazon Redshift Database Developer Guide, "CREATE TABLE", "ALTER TABLE", "Compression encodings", "VARBYTE
-type", "Limitations" of semi-structured data.
+Sources: Amazon Redshift Database Developer Guide, "CREATE TABLE", "ALTER TABLE". Which encodings compress a type, and
+whether it may be a key, is in the type's rule (`columns/`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from fastetl.columns import Encoding
 from fastetl.identifiers import fold
 from fastetl.limits import MAX_SORT_COLUMNS
 
@@ -19,37 +20,8 @@ if TYPE_CHECKING:
     from fastetl.columns import RedshiftType
 
 DistStyle = Literal["KEY", "AUTO", "EVEN", "ALL"]
-Encoding = Literal[
-    "AZ64", "BYTEDICT", "DELTA", "DELTA32K", "LZO", "MOSTLY8", "MOSTLY16", "MOSTLY32", "RAW", "RUNLENGTH", "TEXT255",
-    "TEXT32K", "ZSTD",
-]  # fmt: skip
-
-_WHOLE = frozenset({"SMALLINT", "INTEGER", "BIGINT", "DECIMAL"})
-_MOMENTS = frozenset({"DATE", "TIMESTAMP", "TIMESTAMPTZ"})
-_CLOCK = frozenset({"TIME", "TIMETZ"})
-_TEXTS = frozenset({"CHAR", "VARCHAR"})
-_ANY = _WHOLE | _MOMENTS | _CLOCK | _TEXTS | {"REAL", "DOUBLE PRECISION", "BOOLEAN", "VARBYTE", "SUPER"}
-_TAKEN: dict[Encoding, frozenset[str]] = {
-    "AZ64": _WHOLE | _MOMENTS | _CLOCK,
-    "BYTEDICT": _ANY - {"BOOLEAN", "VARBYTE", "SUPER"} - _CLOCK,
-    "DELTA": _WHOLE | {"DATE", "TIMESTAMP"},
-    "DELTA32K": (_WHOLE - {"SMALLINT"}) | {"DATE", "TIMESTAMP"},
-    "LZO": _ANY - {"REAL", "DOUBLE PRECISION", "BOOLEAN"},
-    "MOSTLY8": _WHOLE,
-    "MOSTLY16": _WHOLE - {"SMALLINT"},
-    "MOSTLY32": frozenset({"BIGINT", "DECIMAL"}),
-    "RAW": _ANY,
-    "RUNLENGTH": _ANY - {"VARBYTE", "SUPER"} - _CLOCK,
-    "TEXT255": frozenset({"VARCHAR"}),
-    "TEXT32K": frozenset({"VARCHAR"}),
-    "ZSTD": _ANY,
-}
-"""The types of column that each encoding compresses."""
-
 NOT_LENGTHENED: frozenset[Encoding] = frozenset({"BYTEDICT", "RUNLENGTH", "TEXT255", "TEXT32K"})
 """Encodings that keep ALTER TABLE from lengthening a VARCHAR column."""
-
-_NO_KEYS = frozenset({"SUPER", "VARBYTE"})
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,14 +68,14 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             kind = known.get(fold(name))
             if kind is None:
                 yield setting, f"there is no column {name!r}", "Name a column of the table"
-            elif kind.kind in _NO_KEYS:
+            elif not kind.rule.orders:
                 yield setting, f"{name!r} is {kind}, by which no table is distributed or sorted", "Name another column"
         for name, encoding in self.encode.items():
             kind = known.get(fold(name))
             if kind is None:
                 yield f"encode.{name}", f"there is no column {name!r}", "Name a column of the table"
-            elif kind.kind not in _TAKEN[encoding]:
-                fitting = ", ".join(each for each, kinds in _TAKEN.items() if kind.kind in kinds)
+            elif not kind.rule.is_compressed_by(encoding):
+                fitting = ", ".join(each for each in get_args(Encoding) if kind.rule.is_compressed_by(each))
                 yield f"encode.{name}", f"{encoding} compresses no {kind.kind}", f"Use one of {fitting}"
 
     def warnings(self, columns: Mapping[str, RedshiftType]) -> Iterator[tuple[str, str, str]]:
