@@ -26,6 +26,7 @@ from fastetl.aws.ledger.items import write_item
 from fastetl.backfill import backfiller
 from fastetl.cli import app
 from fastetl.local.warehouse import DuckDBEngine, WarehouseServer
+from tests.cli.test_wrong_input import EXPECTED, OFFLINE
 from tests.conftest import CREDENTIALS
 
 BUCKET, LEDGER, TABLE = "refusing-lake", "refusing-ledger", "refused-orders"
@@ -260,8 +261,10 @@ command("rebuild-ledger", once=prepared_with_files)
 command("quarantine", "list", once=prepared_with_quarantine)
 command("rejects", "list", once=prepared_with_files)
 command("backfill", "--scan", "--no-wait")
+command("resync", "--scan", "--no-wait")
 command("reload", "--into", "public.again", once=prepared_with_files)
 command("schema", "diff", once=prepared_with_files)
+command("schema", "diff", "--apply", once=prepared_with_files)
 command("check", "--online")
 command("ddl", "--apply")
 command("verify-account")
@@ -285,6 +288,12 @@ COMMANDS["rejects show"] = (prepared_with_files, lambda _: None, of_reject("reje
 for more in (["replay"], ["drop", "--yes"]):
     words = ["rejects", *more]
     COMMANDS[" ".join(words)] = (lambda _: None, prepared_with_files, of_reject(*words))
+
+
+def test_every_command_that_asks_aws_is_refused_here() -> None:
+    """`cost` asks what `tune` asks, and measures for half a minute where nothing is refused."""
+    asking = EXPECTED.keys() - OFFLINE - {"cost"}
+    assert {name for name in asking if not any(f"{each} ".startswith(f"{name} ") for each in COMMANDS)} == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
