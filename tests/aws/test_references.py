@@ -19,17 +19,21 @@ async def test_an_object_is_fetched_once_and_again_when_it_changed(aws, tmp_path
     s3_client, bucket = await aws.client("s3"), await aws.new_bucket()
     name = f"s3://{bucket}/references/airports.csv"
     await s3_client.put_object(Bucket=bucket, Key="references/airports.csv", Body=b"one")
-    references = References(s3_client, [name], root=tmp_path, folder=tmp_path / "kept")
-    assert await references.refresh() == (True, ())
+    references = References(s3_client, [name, "beside.csv"], root=tmp_path, folder=tmp_path / "kept")
+    assert references.has_all(["beside.csv"])
+    assert not references.has_all(["beside.csv", name])
+    assert await references.refresh(["beside.csv"]) == (False, ())
+    assert await references.refresh([name]) == (True, ())
+    assert references.has_all(["beside.csv", name])
     first = references.paths[name]
     assert (first.read_bytes(), first.suffix) == (b"one", ".csv")
-    assert await references.refresh() == (False, ())
+    assert await references.refresh([name]) == (False, ())
     await s3_client.put_object(Bucket=bucket, Key="references/airports.csv", Body=b"two")
-    assert await references.refresh() == (True, ())
+    assert await references.refresh([name]) == (True, ())
     assert references.paths[name].read_bytes() == b"two"
     assert not first.exists()
     await s3_client.delete_object(Bucket=bucket, Key="references/airports.csv")
-    changed, (failure,) = await references.refresh()
+    changed, (failure,) = await references.refresh([name])
     assert not changed
     assert "NoSuchKey; put it there" in failure
     assert references.paths[name].read_bytes() == b"two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import orjson
@@ -74,6 +75,23 @@ async def test_a_pipeline_that_cannot_be_set_up_keeps_no_other_from_working(brok
         files = [file async for file in stack.ledger.files.scan("orders")]
         assert [file.rows for file in files] == [1]
         assert sum("cannot be set up" in line and "broken" in line for line in stack.log) >= 1
+
+
+async def test_a_file_of_an_enrichment_is_fetched_with_an_event_and_as_soon_as_it_is_there() -> None:
+    lookup = with_step(
+        one("orders"), "lookup", source='"s3://fastetl-local/references/words.csv"', inputs='["note"]',
+        outputs='[{ name = "word", type = "VARCHAR(20)" }]',
+    )  # fmt: skip
+    async with Embedded(lookup) as stack:
+        await stack.create_tables()
+        event = event_of("orders", make_record(1, 1, "x"))
+        assert "ConfigError" in str((await stack.invoke_ingest(event)).payload)
+        s3 = await stack.client("s3")
+        await s3.put_object(Bucket=stack.config.bucket, Key="references/words.csv", Body=b"note,word\nx,cross\n")
+        assert not (await stack.invoke_ingest(event)).error
+        (file,) = [file async for file in stack.ledger.files.scan("orders")]
+        body = await (await s3.get_object(Bucket=stack.config.bucket, Key=file.key))["Body"].read()
+        assert gzip.decompress(body).endswith(b",cross\n") or b"\tcross\n" in gzip.decompress(body)
 
 
 async def test_several_tables_on_one_kinesis_stream() -> None:

@@ -47,14 +47,25 @@ class References:
         self.paths = find_local(names, root)
         """Where each is now; one that was never there is missing."""
 
-    async def refresh(self) -> tuple[bool, tuple[str, ...]]:
+    def has_all(self, names: Iterable[str]) -> bool:
+        """Tell whether none of these files is still to be fetched from S3.
+
+        Args:
+            names: some of those that were described.
+        """
+        return not any(name in self._etags and name not in self.paths for name in names)
+
+    async def refresh(self, names: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
         """Fetch what changed on S3; one object that cannot be read keeps no other from being fetched.
+
+        Args:
+            names: some of those that were described; files that are no objects on S3 are passed over.
 
         Returns:
             Whether anything changed, and why objects could not be read. What was fetched before stays.
         """
         changed, failures = False, []
-        for name in self._etags:
+        for name in filter(self._etags.__contains__, names):
             try:
                 changed |= await self._fetch(name)
             except StorageError as error:

@@ -50,6 +50,6 @@ async def _fetch(config: Config, names: tuple[str, ...], root: Path) -> dict[str
     (s3,) = await open_clients("s3", region=config.region)
     async with s3:
         references = References(s3, names, root=root, folder=Path(tempfile.gettempdir(), "fastetl-references"))
-        if failures := (await references.refresh())[1]:
+        if failures := (await references.refresh(names))[1]:
             raise StorageError("; ".join(failures))
         return references.paths

@@ -65,7 +65,7 @@ _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
-for _problem in (*_problems, *_runner.run(_references.refresh())[1]):
+for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))
 _converters: dict[str, Converter] = {}
 _opened: dict[tuple[str, int, str], _Opened] = {}
@@ -96,7 +96,7 @@ def close() -> None:
 
 async def _convert(task: Task) -> Converted:
     opened = await _open(task.pipeline, task.epoch, task.export)
-    converter = _converter(_config.pipeline(task.pipeline))
+    converter = await _converter(_config.pipeline(task.pipeline))
     with tempfile.TemporaryDirectory(prefix="fastetl-export-") as directory:
         path = Path(directory, "data.json.gz")
         await opened.folder.fetch(task.file, path)
@@ -121,8 +121,11 @@ async def _open(pipeline: str, epoch: int, export_name: str) -> _Opened:
     return _opened[asked]
 
 
-def _converter(pipeline: Pipeline) -> Converter:
+async def _converter(pipeline: Pipeline) -> Converter:
     if pipeline.name not in _converters:
+        # Not while the function starts: Lambda gives that ten seconds.
+        for reason in (await _references.refresh(pipeline.references))[1]:
+            logger.error("a pipeline cannot be set up", pipeline=pipeline.name, problem=reason)
         files = FileStore(_deployments[pipeline.name])
         _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
     return _converters[pipeline.name]

@@ -70,7 +70,7 @@ _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb})
 _references = References(
     _s3, _config.references, root=TASK_ROOT, folder=Path(tempfile.gettempdir(), "fastetl-references")
 )
-for _problem in (*_problems, *_runner.run(_references.refresh())[1]):
+for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))
 _references_read_at = time.monotonic()
 _enrichers: dict[str, Enricher] = {}
@@ -82,32 +82,34 @@ def _places(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def _set_up(pipeline: Pipeline) -> Ingest:
-    """Make a pipeline ready, unless it is.
+def _set_up(pipeline: Pipeline) -> None:
+    """Make a pipeline ready.
 
     Raises:
         ConfigError: it cannot work as it is configured, or a file that an enrichment reads is missing.
     """
-    if pipeline.name not in _ingests:
-        enricher = Enricher(pipeline, ENVIRON, _references.paths)
-        _ingests[pipeline.name] = Ingest(_deployments[pipeline.name], enricher, time.monotonic)
-        _enrichers[pipeline.name] = enricher
-    return _ingests[pipeline.name]
+    enricher = Enricher(pipeline, ENVIRON, _references.paths)
+    ingest = Ingest(_deployments[pipeline.name], enricher, time.monotonic)
+    if ingest.native_missing:
+        what = "no native pass: an event takes some fifteen times the CPU time"
+        logger.warning(what, pipeline=pipeline.name, reason=ingest.native_missing)
+    _ingests[pipeline.name], _enrichers[pipeline.name] = ingest, enricher
 
 
 for _pipeline in _config.pipelines:
+    if not _references.has_all(_pipeline.references):
+        # Fetched with the first event, which has the function's whole timeout: starting has ten seconds (AWS Lambda
+        # Developer Guide, "Understanding the Lambda execution environment lifecycle").
+        logger.info("an enrichment's files are fetched with the first event", pipeline=_pipeline.name)
+        continue
     # One that cannot be set up keeps no other from working. Its events are tried again, and so is setting it up.
     try:
-        _missing = _set_up(_pipeline).native_missing
+        _set_up(_pipeline)
     except ConfigError as _error:
         logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=str(_error))  # noqa: TRY400
     except Exception as _error:  # noqa: BLE001 - a defect in one pipeline's set-up is no other's trouble
         _what = f"unexpected {type(_error).__name__}"
         logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=_what, where=_places(_error))  # noqa: TRY400
-    else:
-        if _missing:
-            what = "no native pass: an event takes some fifteen times the CPU time"
-            logger.warning(what, pipeline=_pipeline.name, reason=_missing)
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
     logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")
@@ -142,7 +144,7 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], context: LambdaCont
         for pipeline in pipelines:
             logger.append_keys(pipeline=pipeline.name)
             try:
-                outcome = await _set_up(pipeline).ingest(event)
+                outcome = await (await _get_ready(pipeline)).ingest(event)
             except FastetlError as error:
                 if isinstance(error, EnrichmentError) and error.__cause__:
                     logger.error("a step of an enrichment failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
@@ -178,13 +180,23 @@ def _without_content(error: Exception) -> Exception:
     return RuntimeError(f"unexpected {type(error).__name__}; the log says where")
 
 
+async def _get_ready(pipeline: Pipeline) -> Ingest:
+    """Give what ingests a pipeline's events, set up if it was not; what its enrichments read is fetched first."""
+    if pipeline.name not in _ingests:
+        for reason in (await _references.refresh(pipeline.references))[1]:
+            logger.error("a pipeline cannot be set up", problem=reason)
+        _set_up(pipeline)
+    return _ingests[pipeline.name]
+
+
 async def _refresh_references() -> None:
     """Read files of enrichments again, where they changed; an older file serves better than none."""
     global _references_read_at  # noqa: PLW0603 - one function, one process
     if time.monotonic() - _references_read_at < REFERENCES_KEPT_SECONDS:
         return
     _references_read_at = time.monotonic()
-    changed, failures = await _references.refresh()
+    used = [name for pipeline in _config.pipelines if pipeline.name in _ingests for name in pipeline.references]
+    changed, failures = await _references.refresh(used)
     for reason in failures:
         logger.warning("a reference stays as it was", reason=reason)
     for name, enricher in _enrichers.items() if changed else ():
