@@ -38,7 +38,8 @@ MAX_STATEMENTS = 40
 """SQL statements in one BatchExecuteStatement (`Sqls`)."""
 
 MAX_SQL_BYTES = 100_000
-"""The statements of one call together ("Using the Amazon Redshift Data API", considerations: 100 KB)."""
+"""One SQL statement ("Considerations when calling the Amazon Redshift Data API": the maximum query statement size is
+100 KB, read as the lesser of its two meanings)."""
 
 # --- Amazon S3 User Guide, "Multipart upload limits" -----------------------------------------------------------------
 

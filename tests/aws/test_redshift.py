@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.aws.redshift import build_token
+from fastetl.aws.redshift import build_token, cut_into_pieces
+from fastetl.errors import WarehouseError
+from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 from fastetl.sql.text import Statement
 
 ONE = [Statement("test", "SELECT 1")]
@@ -57,3 +60,41 @@ async def test_the_same_request_runs_once_and_another_runs_again(make_plant: Any
     warehouse = (await make_plant()).warehouse
     ids = [await warehouse.submit(ONE, name="x", token=("x", LONG, n)) for n in (1, 1, 2)]
     assert ids[0] == ids[1] != ids[2]
+
+
+# --- how much fits a call ---------------------------------------------------------------------------------------------
+
+
+def sized(size: int) -> Statement:
+    """A statement of this number of bytes."""
+    return Statement("test", "SELECT 1 /*" + "x" * (size - 13) + "*/")
+
+
+@given(st.lists(st.integers(13, MAX_SQL_BYTES) | st.just(13), max_size=120))
+def test_pieces_keep_order_and_fit_a_call_by_count_and_by_bytes(sizes: list[int]) -> None:
+    statements = [sized(size) for size in sizes]
+    pieces = cut_into_pieces(statements)
+    assert [each for piece in pieces for each in piece] == statements
+    for number, piece in enumerate(pieces):
+        size = sum(len(each.sql) for each in piece)
+        assert 1 <= len(piece) <= MAX_STATEMENTS
+        assert size <= MAX_SQL_BYTES
+        if number + 1 < len(pieces):
+            following = len(pieces[number + 1][0].sql)
+            assert len(piece) == MAX_STATEMENTS or size + following > MAX_SQL_BYTES
+
+
+async def test_a_statement_that_is_too_long_is_named_and_not_sent(make_plant: Any) -> None:
+    warehouse = (await make_plant()).warehouse
+    fits, too_long = sized(MAX_SQL_BYTES), Statement("merge", sized(MAX_SQL_BYTES + 1).sql)
+    await warehouse.run([fits], name="fits", token=("fits",))
+    await warehouse.run_alone(fits, name="fits", token=("fits alone",))
+    for run in (
+        lambda: warehouse.run([fits, too_long], name="orders", token=("too long",)),
+        lambda: warehouse.run_alone(too_long, name="orders", token=("too long alone",)),
+    ):
+        with pytest.raises(
+            WarehouseError, match="the statement merge has 100,001 bytes, and the Data API takes 100,000"
+        ):
+            await run()
+    assert await warehouse.find("orders") == ""

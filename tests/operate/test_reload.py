@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from fastetl.columns.types import Column, RedshiftType
 from fastetl.errors import WarehouseError
+from fastetl.limits import MAX_SQL_BYTES
 from fastetl.model import Backfill
 from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.versions import EpochStart
@@ -126,3 +128,23 @@ async def test_what_is_archived_is_asked_for_and_waited_for(make_plant: Any) -> 
     told: list[Reloaded] = []
     await make_reloader(plant, sleep=sleep).reload("", "~", told.append)
     assert (len(slept), told[1].restoring, await rows(plant, "orders_again")) == (2, 1, [("1", "1.0000000000", "x")])
+
+
+async def test_the_tables_of_a_wide_pipeline_are_made_in_pieces(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = await make_plant()
+    names = [f"column_{n:03d}".ljust(120, "x") for n in range(230)]
+    columns = (*plant.pipeline.columns, *(Column(name, (name,), RedshiftType.parse("BIGINT")) for name in names))
+    deployment, sent = plant.deployment(columns=columns), []
+    submit = deployment.warehouse.submit
+
+    async def count(statements: Any, **how: Any) -> str:
+        sent.append([len(each.sql) for each in statements])
+        return await submit(statements, **how)
+
+    monkeypatch.setattr(deployment.warehouse, "submit", count)
+    await Reloader(deployment, ("public", "orders_again")).reload("", "~", lambda _: None)
+    assert sum(map(sum, sent)) > MAX_SQL_BYTES
+    assert all(sum(piece) <= MAX_SQL_BYTES for piece in sent)
+    assert await plant.sql('SELECT COUNT(*) FROM "public"."orders_again_current"') == [("0",)]

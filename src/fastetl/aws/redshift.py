@@ -1,8 +1,8 @@
 """The edge to Redshift: its Data API, as far as loading needs it.
 
 The Data API is asynchronous: a call hands over statements and gives an id; what became of them is asked later, by
-this process or by another. Limits: Amazon Redshift Data API reference (40 statements of 100 KB together in one
-transaction; results and metadata kept for 24 hours; a client token remembered for 8).
+this process or by another. Limits: Amazon Redshift Data API reference (40 statements in one transaction, each of at
+most 100 KB; results and metadata kept for 24 hours; a client token remembered for 8).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from fastetl.aws.calls import make_call
 from fastetl.errors import WarehouseError
-from fastetl.limits import MAX_STATEMENTS
+from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,8 @@ class Warehouse:
             raise WarehouseError(
                 f"{name}: {len(statements)} statements, and {MAX_STATEMENTS} fit; shorten pre_sql or post_sql"
             )
+        for statement in statements:
+            _check_size(statement, name)
         answer = await self._call(
             "batch_execute_statement",
             Sqls=[statement.sql for statement in statements],
@@ -174,7 +176,7 @@ class Warehouse:
         return await self.end(await self.submit(statements, name=name, token=token), failing=True)
 
     async def run_pieces(self, statements: Sequence[Statement], *, name: str, token: Token) -> None:
-        """Run any number of statements, as many at a time as one transaction takes; wait for each piece's end.
+        """Run any number of statements, as many at a time as one call takes; wait for each piece's end.
 
         Args:
             statements: in their order.
@@ -184,8 +186,8 @@ class Warehouse:
         Raises:
             WarehouseError: a piece failed; those before it are committed.
         """
-        for start in range(0, len(statements), MAX_STATEMENTS):
-            await self.run(statements[start : start + MAX_STATEMENTS], name=name, token=(*token, start))
+        for number, piece in enumerate(cut_into_pieces(statements)):
+            await self.run(piece, name=name, token=(*token, number))
 
     async def run_alone(self, statement: Statement, *, name: str, token: Token) -> str:
         """Run one statement in no transaction, as some have to be, wait for its end, and return its id.
@@ -198,6 +200,7 @@ class Warehouse:
         Raises:
             WarehouseError: it was not taken, or failed.
         """
+        _check_size(statement, name)
         answer = await self._call(
             "execute_statement",
             Sql=statement.sql,
@@ -237,6 +240,35 @@ class Warehouse:
             lambda refusal: WarehouseError(f"{operation}: {refusal}", code=refusal.code, transient=refusal.transient),
             attempts=1,
         )
+
+
+def cut_into_pieces(statements: Sequence[Statement]) -> list[list[Statement]]:
+    """Cut statements into pieces of at most `MAX_STATEMENTS`, and of `MAX_SQL_BYTES` where one is not longer by itself.
+
+    The limit of bytes is documented of one statement; what keeps to it in each call is right whatever else is counted.
+
+    Args:
+        statements: in their order.
+
+    Returns:
+        The pieces, in order, none of them empty.
+    """
+    pieces: list[list[Statement]] = []
+    size = MAX_SQL_BYTES
+    for statement in statements:
+        more = len(statement.sql.encode())
+        if size + more > MAX_SQL_BYTES or len(pieces[-1]) == MAX_STATEMENTS:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(statement)
+        size += more
+    return pieces
+
+
+def _check_size(statement: Statement, name: str) -> None:
+    if (size := len(statement.sql.encode())) > MAX_SQL_BYTES:
+        what = f"{name}: the statement {statement.step} has {size:,} bytes, and the Data API takes {MAX_SQL_BYTES:,}"
+        raise WarehouseError(f"{what}; `fastetl check` says what to shorten")
 
 
 def build_token(parts: Token) -> str:

@@ -30,10 +30,11 @@ def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
     from fastetl.cli.enrichment import build_enricher
     from fastetl.config import find_storage_warnings
     from fastetl.errors import ConfigError, Problem
+    from fastetl.sql import find_size_problems
 
     config = read_config(path, offline=True)
     warnings = [msgspec.to_builtins(warning) for warning in find_storage_warnings(config.pipelines)]
-    problems: list[Problem] = []
+    problems: list[Problem] = find_size_problems(config)
     for pipeline in config.pipelines if not no_enrichments else ():
         try:
             problems += asyncio.run(build_enricher(config, pipeline, path)).try_out()

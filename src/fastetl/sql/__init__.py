@@ -22,6 +22,7 @@ from fastetl.sql.load import (
     resolve_sql,
     tombstone_sql,
 )
+from fastetl.sql.sizes import find_size_problems
 from fastetl.sql.tables import (
     add_column_sql,
     ddl_sql,
@@ -48,6 +49,7 @@ __all__ = [
     "copy_probe_sql",
     "create_user_sql",
     "ddl_sql",
+    "find_size_problems",
     "load_errors_sql",
     "load_grants_sql",
     "load_privileges",

@@ -1,0 +1,63 @@
+"""What would not fit the Data API is found before anything is deployed."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fastetl.columns.types import Column, RedshiftType
+from fastetl.config.model import Config, LoadPolicy, Output
+from fastetl.limits import MAX_SQL_BYTES
+from fastetl.sql import Load, Statement, ddl_sql, find_size_problems, load_sql, tombstone_sql
+from tests.sql.test_sql import make_pipeline
+
+ID = "0" * 32
+
+
+def wide(columns: int, *outputs: Output, name_bytes: int = 40) -> Config:
+    """A configuration with columns of long names, the last pipeline's of which the first has one only."""
+    named = [f"column_{n:04d}".ljust(name_bytes, "x") for n in range(columns)]
+    many = tuple(Column(name, (name,), RedshiftType.parse("DECIMAL(38,10)")) for name in named)
+    one = make_pipeline(outputs=frozenset(outputs))
+    pipelines = (msgspec.structs.replace(one, name="narrow"), msgspec.structs.replace(one, columns=many))
+    return Config("bucket-" + "b" * 56, "ledger", pipelines, "a/prefix/")
+
+
+def longest(config: Config) -> int:
+    """The longest statement of any pipeline, of those that deploying, loading and a resync send."""
+    sizes = []
+    for pipeline in config.pipelines:
+        url = f"s3://{config.bucket}/{config.prefix}manifests/{pipeline.name}/{ID}"
+        load = Load(ID, 1, pipeline.layout, url, ID, url, "2026-01-01 00:00:00.000000", "2026-01-01 00:00:01.000000")
+        every: list[Statement] = [*ddl_sql(pipeline), *load_sql(pipeline, load)]
+        every += tombstone_sql(pipeline, 1, 0) if "mirror" in pipeline.outputs else ()
+        sizes += [len(each.sql.encode()) for each in every]
+    return max(sizes)
+
+
+@pytest.mark.parametrize("outputs", [("mirror",), ("log",), ("mirror", "log")])
+def test_a_pipeline_is_refused_exactly_where_one_of_its_statements_is_too_long(outputs: tuple[Output, ...]) -> None:
+    fits, too_many = 10, 1600
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (fits, middle) if find_size_problems(wide(middle, *outputs)) else (middle, too_many)
+    # The addresses that are put in have other lengths here, by some dozens of bytes.
+    assert longest(wide(fits, *outputs)) <= MAX_SQL_BYTES
+    assert longest(wide(too_many + 2, *outputs)) > MAX_SQL_BYTES
+    (problem,) = find_size_problems(wide(too_many, *outputs))
+    assert problem.place == "pipelines[1].columns"
+    assert f"and the Data API takes {MAX_SQL_BYTES:,}" in problem.message
+    assert problem.remedy.startswith(f"Shorten the names of its {len(wide(too_many).pipelines[1].layout.columns):,} ")
+
+
+def test_a_statement_of_the_users_own_is_named_with_its_place() -> None:
+    config = wide(1, "mirror")
+    load = LoadPolicy(pre_sql=("SELECT 1",), post_sql=("SELECT 2", f"SELECT '{'é' * 50_000}'"))
+    pipelines = (config.pipelines[0], msgspec.structs.replace(config.pipelines[1], load=load))
+    (problem,) = find_size_problems(msgspec.structs.replace(config, pipelines=pipelines))
+    assert problem.place == "pipelines[1].load.post_sql[1]"
+    assert "flights: it has 100,009 bytes" in problem.message
+
+
+def test_what_everybody_writes_fits() -> None:
+    assert find_size_problems(wide(300, "mirror", "log", name_bytes=20)) == []
