@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.template import ROOT, read_template
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,18 @@ def test_what_is_deployed_is_for_the_architecture_that_the_stack_is_told(archite
     built = dry_run("build-Backfill", f"ARCH={architecture}", "ARTIFACTS_DIR=somewhere").stdout
     assert f"finish.py somewhere {architecture}" in built
     assert f"ARCH={architecture} " in done.stdout
+
+
+def test_a_deployment_builds_in_the_source_folder_and_takes_only_what_it_needs() -> None:
+    """SAM would otherwise copy all of CodeUri, environments included, once for each function."""
+    (build,) = re.findall(r"sam build (.*)", dry_run("deploy", "CODE=mine more.py").stdout)
+    assert {"--build-in-source", "--base-dir ."} <= set(re.findall(r"--[\w-]+(?: [^-]\S*)?", build))
+    functions = [each for each in read_template()["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    assert [each["Metadata"] for each in functions] == [{"BuildMethod": "makefile"}] * 4
+    built = dry_run("build-Ingest", "ARTIFACTS_DIR=somewhere", "CODE=mine more.py").stdout
+    copied = re.findall(r"\bcp (?:-r )?(.*) somewhere/\S*$", built, re.MULTILINE)
+    native = "build/native/native.aarch64.so"
+    assert copied == ["src/fastetl", native, "fastetl.toml", "mine more.py"]
 
 
 def test_an_architecture_that_lambda_has_not_is_refused() -> None:
