@@ -61,6 +61,11 @@ def layouts_prefix(prefix: str, pipeline: str) -> str:
     return f"{prefix}layouts/{pipeline}/"
 
 
+def manifests_prefix(prefix: str, pipeline: str) -> str:
+    """Give the beginning of the keys of what a pipeline's loads read beside its files."""
+    return f"{prefix}manifests/{pipeline}/"
+
+
 def rejects_prefix(prefix: str, pipeline: str) -> str:
     """Give the beginning of the keys of a pipeline's rejects."""
     return f"{prefix}rejects/{pipeline}/"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fastetl.aws.alarm import Alarm
 from fastetl.aws.calls import gather, is_transient
 from fastetl.aws.clients import open_clients
 from fastetl.aws.deployment import Deployment, build_deployment
+from fastetl.aws.function import Function
 from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.aws.redshift import Run, Token, Warehouse
@@ -19,9 +21,11 @@ from fastetl.aws.upload import ABORT_LIMIT_SECONDS
 __all__ = [
     "ABORT_LIMIT_SECONDS",
     "TABLE_SCHEMA",
+    "Alarm",
     "Bucket",
     "Deployment",
     "Described",
+    "Function",
     "FunctionLog",
     "Item",
     "Ledger",

@@ -42,6 +42,8 @@ class Run(msgspec.Struct, frozen=True):
     error: str = ""
     query_id: int = 0
     """Redshift's id of the failed statement, for its system tables; 0 where there is none."""
+    has_begun: bool = False
+    """Whether the first statement is being executed, and no longer queued."""
 
 
 class Warehouse:
@@ -112,7 +114,7 @@ class Warehouse:
         if status == "FINISHED":
             return Run("FINISHED")
         if status not in {"FAILED", "ABORTED"}:
-            return Run("RUNNING")
+            return Run("RUNNING", has_begun=status == "STARTED")
         parts = answer.get("SubStatements", [])
         failed = next((n for n, part in enumerate(parts) if part["Status"] == "FAILED"), -1)
         part = parts[failed] if failed >= 0 else answer

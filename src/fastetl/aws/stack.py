@@ -32,6 +32,15 @@ class Stack:
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
         return parameters, outputs
 
+    async def find_resource(self, logical_id: str) -> str:
+        """Give the name that a resource of the template has in this stack.
+
+        Args:
+            logical_id: its name in the template.
+        """
+        answer = await self._call("describe_stack_resource", StackName=self.name, LogicalResourceId=logical_id)
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
     async def _call(self, operation: str, **arguments: Any) -> Any:
         return await make_call(
             lambda: getattr(self._client, operation)(**arguments),

@@ -1,7 +1,8 @@
 """The coordinator function: every wake-up moves each pipeline's load on. Wiring only; the story is `load`.
 
 It is woken by the schedule, by the Data API's completion events, and by hand, all alike: what is due is read from the
-ledger, never from the event. Two wake-ups at once do no harm, so that its concurrency needs no limit.
+ledger, never from the event. Two wake-ups at once do no harm, so that its concurrency needs no limit. Only an event of
+`fastetl verify-account` asks for something: a step of a rehearsal, which touches no pipeline's tables.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.aws import open_clients
 from fastetl.errors import FastetlError
 from fastetl.lambdas.environment import METRICS_NAMESPACE, build_deployments, read_config, trace
-from fastetl.load import Loader, Rounds
+from fastetl.load import Loader, Rounds, take_step
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -32,6 +34,9 @@ STEPS_WITHOUT_ROWS = {
     "copy_files", "stage", "load_files", "loads",
 }  # fmt: skip
 """The steps of a load that read no rows: their errors quote no item."""
+
+REHEARSE = "rehearse"
+"""The member of a test event that asks for a step of a rehearsal."""
 
 logger = Logger(service="coordinator")
 metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
@@ -49,12 +54,16 @@ for _problem in _problems:
 
 @trace
 @logger.inject_lambda_context(log_event=False, clear_state=True)
-def handler(_event: Any, context: LambdaContext) -> dict[str, list[str]]:
-    """Take, for every pipeline, the steps that are due; give their names.
+def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+    """Take, for every pipeline, the steps that are due, and give their names; or take one step of a rehearsal.
 
     Raises:
         RuntimeError: some pipelines could not be moved on; the others were.
+        FastetlError: the step of the rehearsal could not be taken.
     """
+    if isinstance(event, dict) and REHEARSE in event:
+        answer: dict[str, Any] = msgspec.to_builtins(_runner.run(take_step(event[REHEARSE], _deployments)))
+        return answer
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - DEADLINE_MARGIN_SECONDS
     moved = _runner.run(_rounds.wake_up(_observe, lambda: deadline - time.monotonic()))
     failed = []

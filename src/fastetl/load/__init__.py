@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+from fastetl.load.failures import classify
 from fastetl.load.former_columns import FormerColumns
 from fastetl.load.loader import Loader
 from fastetl.load.plan import Planner
+from fastetl.load.rehearsal import (
+    CHANGED_AT,
+    Answer,
+    BatchName,
+    FileName,
+    RehearsalStep,
+    Rehearse,
+    build_files,
+    build_layouts,
+    build_pipeline,
+    folder_key,
+    take_step,
+)
 from fastetl.load.rounds import Moved, Rounds
 from fastetl.load.steps import Step
 from fastetl.load.survey import Backlog
 from fastetl.load.together import Standing, choose
 
 __all__ = [
+    "CHANGED_AT",
+    "Answer",
     "Backlog",
+    "BatchName",
+    "FileName",
     "FormerColumns",
     "Loader",
     "Moved",
     "Planner",
+    "RehearsalStep",
+    "Rehearse",
     "Rounds",
     "Standing",
     "Step",
+    "build_files",
+    "build_layouts",
+    "build_pipeline",
     "choose",
+    "classify",
+    "folder_key",
+    "take_step",
 ]

@@ -73,22 +73,30 @@ class Planner:
             await self._bucket.replace(key, await self._bucket.get(key))
 
     async def load(self, batch: Batch) -> tuple[Statement, ...]:
-        """Build the statements of the batch's present attempt.
+        """Build the statements of the batch's present attempt, and record the columns that it writes.
 
         Args:
             batch: with the attempt that is to be made.
         """
-        layout = await self.layout(batch.layout_id)
+        return await self.plan(batch, await self._former_columns.note(await self.layout(batch.layout_id)))
+
+    async def plan(self, batch: Batch, former_columns: tuple[str, ...] = ()) -> tuple[Statement, ...]:
+        """Build the statements of the batch's present attempt; the ledger is neither read nor written.
+
+        Args:
+            batch: with the attempt that is to be made.
+            former_columns: of the mirror, which loads wrote once and no longer write.
+        """
         load = Load(
             batch_id=batch.batch_id,
             attempt=batch.attempt,
-            layout=layout,
+            layout=await self.layout(batch.layout_id),
             manifest_url=self._url(batch.manifest_key),
             manifest_checksum=batch.manifest_checksum,
             files_url=self._url(batch.files_key),
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
-            former_columns=await self._former_columns.note(layout),
+            former_columns=former_columns,
         )
         return load_sql(self._pipeline, load)
 

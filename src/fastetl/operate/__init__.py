@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastetl.operate.account_experiments import Verdict, Verifier
+from fastetl.operate.account_experiments import Verifier
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.kinds import Kind, Kinds, find_kinds
 from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
+from fastetl.operate.questions import Verdict
 from fastetl.operate.reconcile import Reconciler
+from fastetl.operate.rehearsal import Rehearsal
 from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
@@ -25,6 +27,7 @@ __all__ = [
     "Preflight",
     "Proposal",
     "Reconciler",
+    "Rehearsal",
     "Reloaded",
     "Reloader",
     "SchemaDiff",

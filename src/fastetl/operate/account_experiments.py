@@ -8,26 +8,14 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from fastetl.errors import FastetlError, WarehouseError
+from fastetl.errors import WarehouseError
+from fastetl.operate.questions import Question, Verdict, ask_each
 from fastetl.sql import Statement, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from fastetl.aws import Deployment
 
 RACES = 5
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """The answer to one question."""
-
-    question: str
-    answer: str
-    as_expected: bool
-    """False: fastetl's outcome stays right; tell its maintainers all the same."""
 
 
 class Verifier:
@@ -50,21 +38,43 @@ class Verifier:
 
     async def verify(self) -> list[Verdict]:
         """Ask everything; what cannot be asked is an answer as well."""
-        questions: dict[str, Callable[[], Awaitable[tuple[str, bool]]]] = {
-            "Does a batch that waited for LOCK read what the other committed?": self._snapshot_after_lock,
-            "Is an unquoted null marker NULL, and a quoted empty text not?": self._null_marker,
-            "Does COPY read every member of a concatenated gzip?": self._gzip_members,
-            "Does the Data API refuse other SQL under a known client token?": self._changed_sql,
-            "Do a child shard's sequence numbers begin above its parent's?": self._shards,
-        }
-        verdicts = []
-        for question, ask in questions.items():
-            try:
-                answer, as_expected = await ask()
-            except FastetlError as error:
-                answer, as_expected = f"could not be asked: {error}", False
-            verdicts.append(Verdict(question, answer, as_expected))
-        return verdicts
+        return await ask_each(
+            [
+                Question(
+                    "Does a batch that waited for LOCK read what the other committed?",
+                    self._snapshot_after_lock,
+                    "the gate's LOCK alone keeps attempts apart",
+                    "the gate's UPDATE keeps attempts apart; tell the maintainers",
+                    matters=False,
+                ),
+                Question(
+                    "Is an unquoted null marker NULL, and a quoted empty text not?",
+                    self._null_marker,
+                    "NULL and the empty text stay apart",
+                    "do not load: NULL and text would be mixed up; tell the maintainers",
+                ),
+                Question(
+                    "Does COPY read every member of a concatenated gzip?",
+                    self._gzip_members,
+                    "nothing: fastetl writes one member",
+                    "nothing: fastetl writes one member",
+                    matters=False,
+                ),
+                Question(
+                    "Does the Data API refuse other SQL under a known client token?",
+                    self._changed_sql,
+                    "an attempt is never run with other statements under its name",
+                    "the gate keeps an attempt from running twice; tell the maintainers",
+                    matters=False,
+                ),
+                Question(
+                    "Do a child shard's sequence numbers begin above its parent's?",
+                    self._shards,
+                    "the newest change of a key wins, also after a shard was split",
+                    "an older change may win after a shard was split; tell the maintainers",
+                ),
+            ]
+        )
 
     # --- the questions -------------------------------------------------------------------------------------------
 

@@ -73,8 +73,20 @@ class Catalog:
             WarehouseError: the user, the schema or the table does not exist.
         """
         privileges = load_privileges(self._pipeline)
+        granted = await self.granted(privileges)
+        return [each for each in privileges if each not in granted]
+
+    async def granted(self, privileges: tuple[Privilege, ...]) -> list[Privilege]:
+        """Give the rights, of some, that `redshift.load_user` has.
+
+        Args:
+            privileges: that are asked about.
+
+        Raises:
+            WarehouseError: there is no such user, schema or table.
+        """
         (answers,) = await self._ask(privileges_sql(self._pipeline, privileges))
-        return [each for each, answer in zip(privileges, answers, strict=True) if not _is_true(answer)]
+        return [each for each, answer in zip(privileges, answers, strict=True) if _is_true(answer)]
 
     async def may_assume_role(self) -> bool:
         """Tell whether `redshift.load_user` may have COPY take `redshift.iam_role`.

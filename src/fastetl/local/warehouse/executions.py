@@ -109,6 +109,8 @@ class Runner:
         session = self._engine.connect()
         try:
             _run_sql(session, f"CREATE TABLE IF NOT EXISTS {LOAD_ERRORS} ({columns})", self._engine, in_batch=False)
+            # Every user may read it (Redshift Database Developer Guide, SYS_LOAD_ERROR_DETAIL).
+            _run_sql(session, f"GRANT SELECT ON {LOAD_ERRORS} TO PUBLIC", self._engine, in_batch=False)
         finally:
             session.close()
 
