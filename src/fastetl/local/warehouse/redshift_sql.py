@@ -98,8 +98,9 @@ def translate(sql: str, dialect: Dialect, *, in_batch: bool = False) -> Translat
     if identity := translate_identity(statement, dialect):
         return Translated(identity.sql, has_rows=False, refusals=identity.refusals)
     # sqlglot reads a backslash as an escape as well.
-    tree = _parse(resolve_escapes(sql, backslash=r"\\"))
-    refuse(tree, in_batch=in_batch)
+    resolved = resolve_escapes(sql, backslash=r"\\")
+    tree = _parse(resolved)
+    refuse(tree, resolved, in_batch=in_batch)
     if isinstance(tree, exp.Grant | exp.Revoke):
         granted = translate_grant(tree, dialect)
         return Translated(granted.sql, has_rows=False, refusals=granted.refusals)

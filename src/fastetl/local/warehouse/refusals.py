@@ -1,26 +1,34 @@
 """Refuse what Redshift refuses although the engines behind the embedded Data API would take it.
 
-From the Redshift Database Developer Guide: MERGE, COPY, ALTER TABLE, CREATE TABLE, "Unsupported PostgreSQL
-features", TRUNCATE, and "Names and identifiers"; what comes from elsewhere says so.
+From the Redshift Database Developer Guide: MERGE, COPY, ALTER TABLE, CREATE TABLE, CREATE VIEW, "FROM clause",
+"Unsupported PostgreSQL features", TRUNCATE, "Reserved words", and "Names and identifiers"; what comes from elsewhere
+says so.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
+import sqlglot
 from sqlglot import exp
+from sqlglot.tokens import Token, TokenType
 
 from fastetl.identifiers import find_column_problem, find_name_problem
 from fastetl.local.warehouse.engine import SqlError
+from fastetl.local.warehouse.redshift_names import BEFORE_PARENTHESES, BEFORE_TABLES, FUNCTIONS, RESERVED, TAKING_TIME
+
+_CALLABLE = FUNCTIONS | TAKING_TIME | BEFORE_PARENTHESES
 
 _IN_NO_TRANSACTION = {"VACUUM", "CALL", "UNLOAD"}
 
 
-def refuse(tree: exp.Expr, *, in_batch: bool) -> None:
+def refuse(tree: exp.Expr, sql: str, *, in_batch: bool) -> None:
     """Raise what Redshift would answer to this statement.
 
     Args:
         tree: the statement, parsed in the Redshift dialect.
+        sql: its text, which says what parsing forgets.
         in_batch: whether it is part of a BatchExecuteStatement, which is one transaction.
 
     Raises:
@@ -28,10 +36,13 @@ def refuse(tree: exp.Expr, *, in_batch: bool) -> None:
     """
     rules = (
         _transaction_control, _merge, _untyped, _alter, _temporary, _full_join, _leader_node, _unsupported, _names,
+        _reserved, _late_binding, _derived_tables,
     )  # fmt: skip
     for rule in rules:
         for why in rule(tree):
             raise SqlError(why)
+    for why in _functions(sqlglot.tokenize(sql, read="redshift")):
+        raise SqlError(why)
     if in_batch:
         for why in _ends_transaction(tree):
             raise SqlError(why)
@@ -84,6 +95,37 @@ def _names(tree: exp.Expr) -> Iterator[str]:
         for name in filter(None, (table.db, table.name)):
             if problem := find_name_problem(name):
                 yield f"table or schema name: {problem}"
+
+
+def _reserved(tree: exp.Expr) -> Iterator[str]:
+    for name in tree.find_all(exp.Identifier):
+        if not name.quoted and name.name.upper() in RESERVED:
+            yield f'syntax error at or near "{name.name}": it is a reserved word, and a name only in quotes'
+
+
+def _functions(tokens: list[Token]) -> Iterator[str]:
+    """Functions that the engine has and Redshift does not."""
+    before = ""
+    for token, following in itertools.pairwise(tokens):
+        word = token.text.upper()
+        is_called = following.token_type == TokenType.L_PAREN and token.token_type != TokenType.IDENTIFIER
+        if is_called and word.isidentifier() and word not in _CALLABLE and before not in BEFORE_TABLES:
+            yield f"function {token.text.lower()} does not exist"
+        before = word
+
+
+def _late_binding(tree: exp.Expr) -> Iterator[str]:
+    if isinstance(tree, exp.Create) and tree.args.get("no_schema_binding"):
+        of_query = {cte.alias_or_name for cte in tree.find_all(exp.CTE)}
+        for table in tree.args["expression"].find_all(exp.Table):
+            if not table.db and table.name not in of_query:
+                yield f'relation "{table.name}" has to be qualified in a view WITH NO SCHEMA BINDING'
+
+
+def _derived_tables(tree: exp.Expr) -> Iterator[str]:
+    for subquery in tree.find_all(exp.Subquery):
+        if isinstance(subquery.parent, exp.From | exp.Join) and not subquery.alias:
+            yield "subquery in FROM must have an alias"
 
 
 def _untyped(tree: exp.Expr) -> Iterator[str]:
