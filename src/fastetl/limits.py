@@ -41,6 +41,9 @@ MAX_SQL_BYTES = 100_000
 """One SQL statement ("Considerations when calling the Amazon Redshift Data API": the maximum query statement size is
 100 KB, read as the lesser of its two meanings)."""
 
+MAX_RESULT_ROW_BYTES = 64 * 1024
+"""One row of a result ("Troubleshooting issues for Amazon Redshift Data API")."""
+
 # --- Amazon S3 User Guide, "Multipart upload limits" -----------------------------------------------------------------
 
 MIN_PART_BYTES, MAX_PART_BYTES = 5 * 1024**2, 5 * 1024**3

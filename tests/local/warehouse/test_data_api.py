@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from fastetl.limits import MAX_RESULT_ROW_BYTES
+from fastetl.local.warehouse import ACCOUNT
 from fastetl.local.warehouse.client import query
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from tests.local.warehouse_client import TARGET, Warehouse
+from tests.plant import CALLERS, LOADER
+from tests.template import read_template
 
 TOO_LONG = "SELECT 1 /* " + "x" * 100_000 + " */"
 
@@ -180,19 +187,61 @@ async def test_a_waiting_statement_can_be_cancelled_and_an_ended_one_cannot(ware
     assert (await refusal(warehouse.call("cancel_statement", Id=submitted["Id"])))[0] == "ValidationException"
 
 
+@pytest.mark.parametrize(
+    ("operation", "member", "refused"),
+    [
+        ("BatchExecuteStatement", {"ClientToken": "t" * 65}, "length <= 64"),
+        ("BatchExecuteStatement", {"ClientToken": ""}, "length >= 1"),
+        ("ExecuteStatement", {"StatementName": "n" * 501}, "length <= 500"),
+        ("ExecuteStatement", {"Parameters": [{"name": "n", "value": "1"}]}, "length <= 0"),
+        ("ListStatements", {"MaxResults": 101}, "<= 100"),
+    ],
+)
+async def test_what_an_sdk_would_not_send_is_refused_as_well(
+    warehouse: Warehouse, operation: str, member: dict[str, Any], refused: str
+) -> None:
+    sql: dict[str, Any] = {"BatchExecuteStatement": {"Sqls": ["SELECT 1"]}, "ExecuteStatement": {"Sql": "SELECT 1"}}
+    body = msgspec.json.encode(TARGET | sql.get(operation, {}) | member)
+    headers = {"X-Amz-Target": f"RedshiftData.{operation}", "Content-Type": "application/x-amz-json-1.1"}
+    async with aiohttp.ClientSession() as session:
+        answer = await session.post(warehouse.server.endpoint_url, data=body, headers=headers)
+        said = await answer.json(content_type=None)
+    assert (answer.status, said["__type"]) == (400, "ValidationException")
+    assert refused in said["Message"]
+
+
+async def test_a_row_that_is_too_long_for_a_result_is_refused(warehouse: Warehouse) -> None:
+    fits = await warehouse.execute(f"SELECT REPEAT('x', {MAX_RESULT_ROW_BYTES})")
+    assert fits["Status"] == "FINISHED"
+    too_long = await warehouse.execute(f"SELECT REPEAT('x', {MAX_RESULT_ROW_BYTES}), 'y'")
+    assert too_long["Status"] == "FAILED"
+    assert "Packet for query is too large" in too_long["Error"]
+
+
 async def test_completion_events_go_to_whoever_asked(s3: Any) -> None:
     events: list[dict[str, Any]] = []
 
     async def receive(event: dict[str, Any]) -> None:
         events.append(event)
 
-    async with WarehouseServer(DuckDBEngine(), s3, time.time, receive) as server:
-        warehouse = Warehouse(server)
+    async with WarehouseServer(DuckDBEngine(), s3, time.time, receive, callers=CALLERS) as server:
+        warehouse = Warehouse(server, "coordinator")
         await warehouse.batch("SELECT 1", StatementName="quiet")
         ended = await warehouse.batch("SELECT nothing FROM nowhere", StatementName="loud", WithEvent=True)
-        while not events:
+        await Warehouse(server).batch("SELECT 1", WithEvent=True)
+        while len(events) < 2:
             await asyncio.sleep(0)
-    (event,) = events
+    # The stack's rule takes those of the coordinator alone, by their principal.
+    pattern = read_template()["Resources"]["StatementEnded"]["Properties"]["EventPattern"]
+    (principal,) = pattern["detail"]["principal"]
+    named = {"Partition": "aws", "AccountId": ACCOUNT, "CoordinatorRole": "stack-CoordinatorRole"}
+    for name, value in {**named, "Coordinator": "stack-Coordinator"}.items():
+        principal = {"Sub": re.sub(rf"\$\{{(AWS::)?{name}}}", value, principal["Sub"])}
+    (event, other) = events
+    assert event["detail"]["principal"] == LOADER.arn == principal["Sub"]
+    assert other["detail"]["principal"] != LOADER.arn
+    assert event["source"] in pattern["source"]
+    assert event["detail-type"] in pattern["detail-type"]
     assert (event["source"], event["detail-type"]) == ("aws.redshift-data", "Redshift Data Statement Status Change")
     detail = event["detail"]
     assert (detail["statementId"], detail["statementName"], detail["state"]) == (ended["Id"], "loud", "FAILED")

@@ -105,6 +105,8 @@ def test_comments_before_a_statement() -> None:
         (f"MERGE INTO t USING t ON t.k = t.k {UPDATE} {INSERT}", "cannot be the same table"),
         (f"MERGE INTO t USING (SELECT * FROM t) AS w ON t.k = w.k {UPDATE} {INSERT}", "cannot be the same table"),
         (f"{MERGE} WHEN MATCHED THEN UPDATE SET t.v = w.v {INSERT}", "not qualified"),
+        (f"MERGE INTO t USING w ON t.k = w.k AND t.v < w.v {UPDATE} {INSERT}", "equal predicates"),
+        (f"MERGE INTO t USING w ON t.k = w.k OR t.v = w.v {UPDATE} {INSERT}", "equal predicates"),
         (f"WITH x AS (SELECT 1) {MERGE} {UPDATE} {INSERT}", "WITH"),
         ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "ON CONFLICT"),
         ("INSERT INTO t VALUES (1) RETURNING k", "RETURNING"),
@@ -189,3 +191,10 @@ def test_only_ascii_letters_of_names_are_folded() -> None:
     (sql, *_) = translate('CREATE TABLE "T" ("É" INTEGER, "é" INTEGER)', "postgres").sql
     assert '"É"' in sql
     assert '"t"' in sql
+
+
+def test_literals_pass_through_redshifts_escapes_before_an_engine_sees_them() -> None:
+    r"""`'\N'` is an N; only a backslash that is written twice is one, as both engines read it."""
+    for dialect in DIALECTS:
+        (sql,) = translate(r"SELECT '\N', 'a\\b', '\101', 'it''s \'so\''", dialect).sql
+        assert sql == r"SELECT 'N', 'a\b', 'A', 'it''s ''so'''"

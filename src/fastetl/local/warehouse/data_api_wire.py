@@ -6,6 +6,7 @@ Limits: Redshift Data API reference, and "Considerations when calling the Amazon
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -184,13 +185,17 @@ def result_page(answer: Answer, start: int) -> dict[str, Any]:
 
 
 def completion_event(execution: Execution, event_id: str) -> dict[str, Any]:
-    """Build the event that EventBridge delivers for a statement that was run WithEvent."""
+    """Build the event that EventBridge delivers for a statement that was run WithEvent.
+
+    Source: Redshift Management Guide, "Monitoring events for the Amazon Redshift Data API in Amazon EventBridge".
+    """
     return {
         "version": "0",
         "id": event_id,
         "detail-type": "Redshift Data Statement Status Change",
         "source": "aws.redshift-data",
         "account": ACCOUNT,
+        "time": datetime.fromtimestamp(execution.updated_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": "us-east-1",
         "resources": [],
         "detail": {

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from fastetl.columns import RedshiftType
+from fastetl.limits import MAX_RESULT_ROW_BYTES
 from fastetl.local.warehouse.copy import CopyFailedError, LoadError, copy
 from fastetl.local.warehouse.copy_command import is_copy, parse_copy
 from fastetl.local.warehouse.copy_source import S3Client
@@ -213,6 +214,7 @@ class Runner:
                 statement.answer = Answer(touched=loaded)
             else:
                 statement.answer = _run_sql(session, statement.sql, self._engine, in_batch=execution.is_batch)
+            _check_rows(statement.answer)
             statement.status = "FINISHED"
         except Exception as error:
             if isinstance(error, CopyFailedError):
@@ -250,6 +252,12 @@ class Runner:
             session.insert(LOAD_ERRORS, _LOAD_ERROR_COLUMNS, rows)
         finally:
             session.close()
+
+
+def _check_rows(answer: Answer) -> None:
+    size = max((sum(map(len, filter(None, row))) for row in answer.rows), default=0)
+    if size > MAX_RESULT_ROW_BYTES:
+        raise SqlError(f"Packet for query is too large ({size} > {MAX_RESULT_ROW_BYTES})")
 
 
 class _BatchFailedError(Exception):

@@ -11,8 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import sqlglot
-from sqlglot import exp
-from sqlglot.tokens import Token, TokenType
+from sqlglot import Token, TokenType, exp
 
 from fastetl.identifiers import find_column_problem, find_name_problem
 from fastetl.local.warehouse.engine import SqlError
@@ -79,6 +78,8 @@ def _merge(tree: exp.Expr) -> Iterator[str]:
             yield 'syntax error at or near "BY"'
         if len(matched) != 1 or len(unmatched) != 1:
             yield "MERGE takes exactly one WHEN MATCHED and one WHEN NOT MATCHED clause"
+        if not _is_equality(merge.args["on"]):
+            yield "MERGE takes equal predicates as its condition, and no others"
         if any(source_table == target for source_table in source.find_all(exp.Table)):
             yield "the target and the source of MERGE cannot be the same table"
         if any(isinstance(column.this, exp.Column) and column.this.table for column in _assignments(matched)):
@@ -165,10 +166,16 @@ def _temporary(tree: exp.Expr) -> Iterator[str]:
 def _full_join(tree: exp.Expr) -> Iterator[str]:
     # The message is widely reported; the guide does not have it.
     for join in tree.find_all(exp.Join):
-        condition = join.args.get("on")
-        parts = condition.flatten() if isinstance(condition, exp.And) else [condition]
-        if str(join.args.get("side") or "").upper() == "FULL" and not all(isinstance(part, exp.EQ) for part in parts):
+        if str(join.args.get("side") or "").upper() == "FULL" and not _is_equality(join.args.get("on")):
             yield "FULL JOIN is only supported with merge-joinable join conditions"
+
+
+def _is_equality(condition: exp.Expr | None) -> bool:
+    """Tell whether a condition is an equality, or several joined by AND."""
+    match condition:
+        case exp.Paren() | exp.And():
+            return all(_is_equality(part) for part in condition.iter_expressions())
+    return isinstance(condition, exp.EQ)
 
 
 def _leader_node(tree: exp.Expr) -> Iterator[str]:
