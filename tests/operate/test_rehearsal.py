@@ -127,7 +127,7 @@ class Account:
         return Rehearsal(
             self.deployment,
             invoke or self.invoke,
-            self.alarm,  # type: ignore[arg-type]
+            self.alarm,
             words=questions or ("",),
             sleep=lambda _: asyncio.sleep(0.01),
             overlap_seconds=20.0 if self.engine.concurrency > 1 else 0.3,

@@ -31,7 +31,9 @@ SAMPLES = {
     "DECIMAL": "1234567890123456789012345678.0123456789",
     "VARCHAR": 'é, a "quoted" \\N|\tand\nanother line',
     "VARBYTE": "00112233445566778899",
-    "SUPER": '{"a":[1,2.5,null,"x"],"B":{"c":true}}',
+    "CHAR": "of eight",
+    # One name in each object: nothing is documented about the order in which JSON_SERIALIZE gives several.
+    "SUPER": '{"a":[1,2.5,null,{"B":true},"x"]}',
 }
 """Texts as COPY reads them, for types where much can go wrong; other types have what is made up for tests."""
 
@@ -113,8 +115,8 @@ def compare_sql(pipeline: Pipeline, number: int, columns: Sequence[Column], *, n
 
 def _equals(column: Column) -> str:
     name, text = quote_identifier(column.name), sample(column)
-    if column.type.rule.is_text:
-        # A literal would have to hold a backslash.
+    if "\\" in text:
+        # No literal holds a backslash.
         return f"MD5({name}) = {quote_literal(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())}"
     if column.type.rule.tag == DOCUMENT:
         return f"JSON_SERIALIZE({name}) = {quote_literal(text)}"
