@@ -8,7 +8,6 @@ import io
 import zlib
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -90,7 +89,6 @@ def build_floor(shape: Shape) -> Callable[[bytes], bytes]:
     return transform
 
 
-@cache
 def build_candidates(shape: Shape) -> dict[str, Callable[[bytes], bytes]]:
     """Build every candidate that can read a shape, in the order of the tables."""
     peers = {key: peer.build(shape.pipeline) for key, peer in PEERS.items() if shape.name not in peer.cannot}

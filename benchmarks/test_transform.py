@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -24,8 +25,8 @@ MORE_TURNS = {"flat": 9, "nested": 9}
 
 
 @cache
-def checked_shape(name: str) -> Shape:
-    """Build a shape, and see that everybody's file says the same before anything is timed."""
+def build_checked(name: str) -> tuple[Shape, dict[str, Callable[[bytes], bytes]]]:
+    """Build a shape and its candidates, and see that everybody's file says the same before anything is timed."""
     shape = SHAPES[name]()
     candidates = build_candidates(shape)
     expected = read_rows("raw path", shape, candidates["raw path"](shape.event))
@@ -34,7 +35,7 @@ def checked_shape(name: str) -> Shape:
         differences = find_differences(candidate, shape, expected, transform(shape.event))
         excused = PEERS[candidate].differs.get(name, "").partition(":")[0] if candidate in PEERS else ""
         assert differences <= set(excused.split(", ")), candidate
-    return shape
+    return shape, candidates
 
 
 TIMES = [
@@ -45,8 +46,8 @@ TIMES = [
 @pytest.mark.parametrize("candidate", [*PEERS, *FASTETL, FLOOR])
 @pytest.mark.parametrize(("turn", "name"), TIMES)
 def test_transform(benchmark, turn, name, candidate):
-    shape = checked_shape(name)
-    transform = build_candidates(shape).get(candidate)
+    shape, candidates = build_checked(name)
+    transform = candidates.get(candidate)
     if transform is None:
         pytest.skip(PEERS[candidate].cannot[name])
     wall = []

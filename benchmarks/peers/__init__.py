@@ -1,7 +1,8 @@
 """What users write instead of fastetl, each as its best users would: raw event bytes in, a compressed CSV file out.
 
-A peer writes `META` and the pipeline's columns, without header, NULL as `\\N`. It makes no `_key`, no `_version`, no
-file id and no MIN/MAX, and it checks nothing: no length, range, precision, NUL. All of that is fastetl's extra work.
+A peer writes `META` and the pipeline's columns, without header, NULL as fastetl does. It makes no `_key`, no
+`_version`, no file id and no MIN/MAX, and it checks nothing: no length, range, precision, NUL. All of that is fastetl's
+extra work.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fastetl.config import FileFormat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastetl.config.model import Pipeline
 
 META = ("_event_id", "_op", "_sequence_number", "_changed_at")
-NULL = r"\N"
+NULL = FileFormat().null_marker
 
 
 @dataclass(frozen=True)
