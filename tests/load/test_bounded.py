@@ -59,7 +59,7 @@ async def open_batch(bench: Bench, files: Sequence[FileItem], **changes: Any) ->
     batch = batches.build_batch(bench.pipeline.name, "i", files, "lake", ("manifest", "files"))
     await bench.bucket.replace("files", batches.build_members(files))
     batch = msgspec.structs.replace(batch, attempt=1, statement_id="s", **changes)
-    await bench.ledger.batches.open(head, [batch])
+    await bench.ledger.batches.open(head, [batch], now_ms=0)
     return batch
 
 

@@ -147,6 +147,6 @@ def test_the_largest_load_fits_one_transaction() -> None:
     load = Load(
         batch_id="b", attempt=1, layout=pipeline.layout, manifest_url="s3://b/m", manifest_checksum="c",
         files_url="s3://b/f", changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
-        former_columns=("note",),
+        since="2026-01-01 00:00:00",        former_columns=("note",),
     )  # fmt: skip
     assert len(load_sql(pipeline, load)) <= MAX_STATEMENTS

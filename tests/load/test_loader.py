@@ -422,7 +422,7 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     head = await plant.ledger.batches.head("orders")
     batch = await plant.ledger.batches.read(head.open[0])
     late = await Planner(plant.deployment()).load(msgspec.structs.replace(batch, attempt=1))
-    fence = resolve_sql(plant.pipeline, batch.batch_id, 1)
+    fence = resolve_sql(plant.pipeline, batch.batch_id, 1, "2026-01-01 00:00:00")
     for name, planned in (("fence", fence), ("late", late)):
         statement_id = await plant.warehouse.submit(planned, name=name, token=(name,))
         while (run := await plant.warehouse.describe(statement_id)).state == "RUNNING":

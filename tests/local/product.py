@@ -68,11 +68,12 @@ class Batch:
             files_url=f"s3://lake/{self.id}/files.csv",
             changed_min="2013-01-01 00:00:00.000000",
             changed_max="2013-01-01 00:00:00.000000",
+            since="2013-01-01 00:00:00",
         )
         return [statement.sql for statement in load_sql(self._pipeline, load)]
 
     def resolve_sql(self, attempt: int) -> list[str]:
-        return [statement.sql for statement in resolve_sql(self._pipeline, self.id, attempt)]
+        return [statement.sql for statement in resolve_sql(self._pipeline, self.id, attempt, "2013-01-01")]
 
 
 def _line(change: Change, file_id: str) -> str:

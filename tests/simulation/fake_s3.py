@@ -133,11 +133,16 @@ class FakeS3:
         Prefix: str = "",
         ContinuationToken: str = "",
         StartAfter: str = "",
+        Delimiter: str = "",
         MaxKeys: int = 1000,
         **_: Any,
     ) -> dict[str, Any]:
         after = ContinuationToken or StartAfter
         keys = sorted(k for b, k in self.objects if b == Bucket and k.startswith(Prefix) and k > after)
+        if Delimiter:
+            below = (key[len(Prefix) :].partition("/") for key in keys)
+            folders = sorted({f"{Prefix}{folder}/" for folder, slash, _ in below if slash})
+            return {"KeyCount": len(folders), "CommonPrefixes": [{"Prefix": folder} for folder in folders]}
         page, more = keys[:MaxKeys], len(keys) > MaxKeys
         answer: dict[str, Any] = {"KeyCount": len(page), "IsTruncated": more}
         if page:

@@ -257,7 +257,8 @@ class Transaction:
 
     def _gate_files(self, sql: str) -> Answer:
         ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
-        return self._refuse(sql, [row for row in self._rows(_table(sql, "FROM")) if row["file_id"] in ids])
+        found = _matching(self._rows(_table(sql, "FROM")), sql)
+        return self._refuse(sql, [row for row in found if row["file_id"] in ids])
 
     def _count(self, sql: str) -> Answer:
         expected = {row["file_id"]: int(row["row_count"]) for row in self._rows('"fastetl_files"')}
@@ -450,10 +451,12 @@ class Transaction:
         if found is None:
             raise SqlError("syntax error")
         batch_id, attempt = found[1], int(found[2])
-        standing = [row for row in self._rows(loads) if row["batch_id"] == batch_id]
-        standing += [row for row in self._rows(others) if row["batch_id"] == batch_id and row["attempt"] >= attempt]
+        standing = [row for row in _recent(self._rows(loads), sql) if row["batch_id"] == batch_id]
+        fenced = [row for row in _recent(self._rows(others), sql) if row["batch_id"] == batch_id]
+        standing += [row for row in fenced if row["attempt"] >= attempt]
         if not standing:
-            self._insert(fences, [{"batch_id": batch_id, "attempt": attempt}])
+            row = {"batch_id": batch_id, "attempt": attempt, "fenced_at": self._warehouse.clock()}
+            self._insert(fences, [row])
 
     def _verdict(self, sql: str) -> Answer:
         loads, fences = re.findall(rf"FROM {_TABLE} WHERE", sql)
@@ -464,8 +467,8 @@ class Transaction:
 
     def _verdict_files(self, sql: str) -> Answer:
         ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
-        found = [row for row in self._rows(_table(sql, "FROM")) if row["file_id"] in ids]
-        return [(row["file_id"], row["batch_id"]) for row in found]
+        found = _recent(self._rows(_table(sql, "FROM")), sql)
+        return [(row["file_id"], row["batch_id"]) for row in found if row["file_id"] in ids]
 
     def _load_errors(self, sql: str) -> Answer:
         asked = re.search(r'"query_id" = (\d+) OR \("start_time" >= CAST\(\'([^\']*)\'', sql)
@@ -491,7 +494,8 @@ class Transaction:
         ]
 
     def _loaded_files(self, sql: str) -> Answer:
-        rows = self._rows(_table(sql, "FROM"))
+        asked = set(_literals(sql.partition(" IN (")[2]))
+        rows = [row for row in _recent(self._rows(_table(sql, "FROM")), sql) if row["file_id"] in asked]
         return [(row["file_id"], row["batch_id"], row["row_count"]) for row in rows]
 
     def _bookkeeping(self, sql: str) -> None:
@@ -553,8 +557,18 @@ def _quoted(sql: str, before: str) -> str:
     return found[1] if found else ""
 
 
+def _recent(rows: list[Row], sql: str) -> list[Row]:
+    """Rows of the time that a WHERE clause names."""
+    bound = re.search(r"\"(?:loaded|fenced)_at\" >= CAST\('([^']*)' AS TIMESTAMP\)", sql)
+    if bound is None:
+        raise SqlError(f"bookkeeping is read without a bound: {sql[:80]!r}")
+    since = datetime.fromisoformat(bound[1]).replace(tzinfo=UTC).timestamp()
+    return [row for row in rows if row["loaded_at" if "loaded_at" in row else "fenced_at"] >= since]
+
+
 def _matching(rows: list[Row], sql: str) -> list[Row]:
-    """Rows of the batch, and of the attempts, that a WHERE clause names."""
+    """Rows of the time, the batch and the attempts that a WHERE clause names."""
+    rows = _recent(rows, sql)
     batch = re.search(r"\"batch_id\" = '([^']*)'", sql)
     attempt = re.search(r'"attempt" >= (\d+)', sql)
     return [

@@ -16,7 +16,9 @@ What is not in `MUTATIONS` and why:
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -94,6 +96,21 @@ def changed_sql(old: str, new: str) -> Mutation:
     return lambda: patch_everywhere(original, changed)
 
 
+def short_sighted_gate() -> AbstractContextManager[Any]:
+    """The gate reads only what was written to the bookkeeping since the attempt began."""
+    original = Planner.load
+
+    async def load(self: Planner, batch: Any) -> Any:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(batch.began / 1000))
+        found = await original(self, batch)
+        return tuple(_with(each, sql=_SINCE.sub(f"'{since}' AS TIMESTAMP", each.sql)) for each in found)
+
+    return patch.object(Planner, "load", load)
+
+
+_SINCE = re.compile(r"'[^']*' AS TIMESTAMP")
+
+
 def unpadded_versions() -> AbstractContextManager[Any]:
     """Sequence numbers compare as text."""
 
@@ -161,7 +178,7 @@ def head_lets_go_first() -> AbstractContextManager[Any]:
 
     async def mark(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
         members = await self._planner.members(batch)
-        await self._ledger.batches.close(head, batch, "LOADED", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "LOADED", now_ms=self._now(), **decision.head_changes)
         await self._mark_loaded({member.file_id: batch.batch_id for member in members})
         return Step("loaded", batch)
 
@@ -194,9 +211,9 @@ def head_read_after_files() -> AbstractContextManager[Any]:
     """The generation that guards a new batch is read after the files that go into it."""
     original = Batches.open
 
-    async def open_batches(self: Batches, head: Any, opened: Any, *, instead_of: Any = None) -> Any:
+    async def open_batches(self: Batches, head: Any, opened: Any, *, now_ms: int, instead_of: Any = None) -> Any:
         fresh = await self.head(head.pipeline) if instead_of is None else head
-        return await original(self, fresh or head, opened, instead_of=instead_of)
+        return await original(self, fresh or head, opened, now_ms=now_ms, instead_of=instead_of)
 
     return patch.object(Batches, "open", open_batches)
 
@@ -415,6 +432,7 @@ MUTATIONS: dict[str, Guard] = {
         "I4", changed_sql('"mirror"."_version" <', '"mirror"."_version" !=')
     ),
     "no gate for batches and files": _shows("I3", without_steps("gate_batch", "gate_files")),
+    "a gate that looks back no further than its own attempt": _shows("I3", short_sighted_gate),
     "no gate for files": _shows("I3", without_steps("gate_files")),
     "no row count per file": _shows("I4", without_steps("count")),
     "bookkeeping shared between pipelines": _shows("I3", shared_bookkeeping),

@@ -23,6 +23,9 @@ from tests.local.warehouse_client import Warehouse
 from tests.simulation.fake_s3 import FakeS3
 from tests.simulation.fake_warehouse import FakeWarehouse, SqlError, Transaction
 
+LATER = 1_767_225_600.0
+"""When the fake loads: after every change, as a real one does."""
+
 TABLES = {
     # Not `_file`: of a change that is in two files of a batch either may be named.
     "": ("_key", "_version", "_op", "_event_id", "_deleted", "id", "amount"),
@@ -102,7 +105,7 @@ def draw_batches(chance: random.Random, pipeline: Pipeline, s3: Any) -> list[Bat
 async def test_the_same_transactions_leave_the_same_tables(real: Warehouse, s3: Any, seed: int) -> None:  # noqa: F811
     chance = random.Random(seed)
     pipeline = make_pipeline(f"contract{seed}")
-    fake = FakeWarehouse(FakeS3(), early_snapshot=chance.random() < 0.5)
+    fake = FakeWarehouse(FakeS3(), lambda: LATER, early_snapshot=chance.random() < 0.5)
     batches = draw_batches(chance, pipeline, BothS3(s3, fake.s3))
     ddl = [statement.sql for statement in ddl_sql(pipeline)]
     await run_fake(fake, ddl)
@@ -128,7 +131,7 @@ def _text(value: Any) -> str:
 async def test_a_transaction_waits_for_the_gate(real: Warehouse, s3: Any) -> None:  # noqa: F811
     """The fake queues on LOCK; whoever comes second meets what the first committed."""
     pipeline = make_pipeline("queue")
-    fake = FakeWarehouse(FakeS3())
+    fake = FakeWarehouse(FakeS3(), lambda: LATER)
     batch = Batch(pipeline, BothS3(s3, fake.s3), [[("a", 1, "MODIFY")]])
     await run_fake(fake, [statement.sql for statement in ddl_sql(pipeline)])
     await run_real(real, [statement.sql for statement in ddl_sql(pipeline)])

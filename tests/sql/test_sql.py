@@ -45,6 +45,7 @@ from fastetl.sql import (
 )
 
 BATCH = "0123456789abcdef" * 2
+SINCE = "2025-12-31 00:00:00"
 
 
 def make_pipeline(**changes: object) -> Pipeline:
@@ -73,7 +74,7 @@ def make_pipeline(**changes: object) -> Pipeline:
 def make_load(layout: Layout) -> Load:
     return Load(
         BATCH, 3, layout, "s3://b/m/manifest.json", "abc", "s3://b/m/files.csv",
-        "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000",
+        "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000", SINCE,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def every_statement(pipeline: Pipeline) -> list[Statement]:
         *ddl_sql(pipeline),
         *load_sql(pipeline, make_load(pipeline.layout)),
         *load_sql(pipeline, make_load(msgspec.structs.replace(pipeline.layout, null_marker=r"\N", delimiter="\t"))),
-        *resolve_sql(pipeline, BATCH, 3, "s3://b/m/files.csv"),
+        *resolve_sql(pipeline, BATCH, 3, SINCE, "s3://b/m/files.csv"),
         *(tombstone_sql(pipeline, 2, 1_800_000_000) if "mirror" in pipeline.outputs else ()),
         *load_errors_sql(17, "s3://b/data/flights/", datetime(2026, 1, 31, 23, 59, tzinfo=UTC)),
         *read_grants_sql(pipeline),
@@ -105,7 +106,7 @@ def every_statement(pipeline: Pipeline) -> list[Statement]:
             for name in view_names(pipeline)
             for each in replace_view_sql(pipeline, name, (Grantee("group", "bi"), EVERYBODY))
         ),
-        *loaded_files_sql(pipeline, "2026-01-01", "2026-01-02"),
+        *loaded_files_sql(pipeline, ("a" * 32, "b" * 32), SINCE),
     ]
 
 
@@ -273,7 +274,7 @@ def test_a_load_is_granted_what_its_statements_do_and_no_more() -> None:
     needed: set[tuple[str, str]] = set()
     for statement in (
         *load_sql(pipeline, make_load(pipeline.layout)),
-        *resolve_sql(pipeline, BATCH, 3, "s3://b/m/files.csv"),
+        *resolve_sql(pipeline, BATCH, 3, SINCE, "s3://b/m/files.csv"),
     ):
         tree = sqlglot.parse_one(statement.sql, dialect="redshift")
         target = tree.find(expressions.Table)

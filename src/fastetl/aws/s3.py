@@ -168,20 +168,34 @@ class Bucket:
         answer = await self.call("head_bucket")
         return str(answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"])
 
-    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes.
+    async def list_keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes, page by page.
 
         Args:
             prefix: the beginning; empty for every key.
+            after: only keys that are greater; empty for all.
         """
-        page: dict[str, Any] = {}
-        while True:
-            answer = await self.call("list_objects_v2", Prefix=prefix, **page)
+        async for answer in self._list(Prefix=prefix, **({"StartAfter": after} if after else {})):
             for entry in answer.get("Contents", []):
                 yield entry["Key"]
+
+    async def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the beginnings of keys up to the next `/` after a prefix, each once and with the `/`.
+
+        Args:
+            prefix: the beginning.
+        """
+        async for answer in self._list(Prefix=prefix, Delimiter="/"):
+            for entry in answer.get("CommonPrefixes", []):
+                yield entry["Prefix"]
+
+    async def _list(self, **arguments: Any) -> AsyncIterator[Any]:
+        while True:
+            answer = await self.call("list_objects_v2", **arguments)
+            yield answer
             if not answer.get("NextContinuationToken"):
                 return
-            page = {"ContinuationToken": answer["NextContinuationToken"]}
+            arguments["ContinuationToken"] = answer["NextContinuationToken"]
 
     async def restore(self, key: str) -> bool:
         """Ask S3 for an object that is in an archive, unless it can be read.

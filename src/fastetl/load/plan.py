@@ -11,7 +11,7 @@ from fastetl.aws import Deployment
 from fastetl.load import batches
 from fastetl.load.former_columns import FormerColumns
 from fastetl.model import Batch, FileItem, Layout
-from fastetl.sql import Load, Statement, load_sql, resolve_sql
+from fastetl.sql import Load, Statement, find_since, load_sql, resolve_sql
 
 
 class Planner:
@@ -96,6 +96,7 @@ class Planner:
             files_url=self._url(batch.files_key),
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
+            since=find_since(batch.changed_min, batch.began),
             former_columns=former_columns,
         )
         return load_sql(self._pipeline, load)
@@ -107,7 +108,8 @@ class Planner:
             batch: whose attempt has ended.
         """
         files_url = self._url(batch.files_key) if batch.failure == "files" else ""
-        return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, files_url)
+        since = find_since(batch.changed_min, batch.began)
+        return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, since, files_url)
 
     async def layout(self, layout_id: str) -> Layout:
         """Read a layout, once.

@@ -80,7 +80,7 @@ class Steps:
 
     async def _open(self, head: Head, files: Sequence[FileItem]) -> Step:
         batch = await self._planner.stage(head.installation, files)
-        await self._ledger.batches.open(head, [batch])
+        await self._ledger.batches.open(head, [batch], now_ms=self._now())
         return Step("opened", batch)
 
     async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
@@ -138,7 +138,7 @@ class Steps:
         loaded = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
         if left := await self._mark_some(batch, loaded, self._mark_loaded):
             return Step("marked", left)
-        await self._ledger.batches.close(head, batch, "LOADED", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "LOADED", now_ms=self._now(), **decision.head_changes)
         return Step("loaded", batch)
 
     async def _dissolve(self, head: Head, batch: Batch, decision: Decision) -> Step:
@@ -149,7 +149,7 @@ class Steps:
             loaded = {row[0]: row[1] for row in rows}
             if left := await self._mark_some(batch, loaded, self._mark_loaded):
                 return Step("marked", left)
-        await self._ledger.batches.close(head, batch, "SPLIT", **decision.head_changes)
+        await self._ledger.batches.close(head, batch, "SPLIT", now_ms=self._now(), **decision.head_changes)
         return Step("dissolved", batch)
 
     async def _quarantine(self, head: Head, batch: Batch, _decision: Decision) -> Step:
@@ -161,7 +161,7 @@ class Steps:
 
         if left := await self._mark_some(batch, failed, mark):
             return Step("marked", left)
-        await self._ledger.batches.close(head, batch, "QUARANTINED")
+        await self._ledger.batches.close(head, batch, "QUARANTINED", now_ms=self._now())
         return Step("quarantined", batch)
 
     async def _mark_some(
@@ -200,7 +200,8 @@ class Steps:
         ]
         # A full HEAD has no room for both: the second part waits again, in no batch, and is opened later.
         room = MAX_OPEN_BATCHES - len(head.open) + 1
-        await self._ledger.batches.open(head, parts[: max(1, room - 1)], instead_of=batch)
+        opened = parts[: max(1, room - 1)]
+        await self._ledger.batches.open(head, opened, instead_of=batch, now_ms=self._now())
         return Step("split", batch)
 
     async def _pause(self, head: Head, reason: str) -> Head:

@@ -7,7 +7,7 @@ says what it holds, a FILE item, and, once loaded, a row in `load_files` with th
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -16,10 +16,14 @@ from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import FormerColumns
 from fastetl.model import FileItem
-from fastetl.sql import loaded_files_sql
+from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from fastetl.aws import Deployment, StoredObject
+
+Thing = TypeVar("Thing")
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -97,7 +101,9 @@ class Reconciler:
             async for file in self._ledger.files.scan(self._pipeline.name)
             if since <= _hour(file.changed_min) < until
         }
-        loaded = await self.loaded()
+        first_changes = {file_id: stored.metadata["changed-min"] for file_id, stored in objects.items()}
+        first_changes |= {file.file_id: file.changed_min for file in items.values() if file.key}
+        loaded = await self.loaded(first_changes)
         differences = [
             difference
             for file_id in sorted({*objects, *items})
@@ -130,28 +136,52 @@ class Reconciler:
         """
         name = self._pipeline.name
         await FormerColumns(self._deployment).restore()
-        registered = 0
-        for stored in (await self.objects("", "~")).values():
-            item = build_file(stored, int(self._clock() * 1000))
-            registered += await self._ledger.files.register(item) == item
+        registered = done = undone = 0
+        async for keys in _take(self._keys("", "~"), ASKED_AT_ONCE):
+            registered += sum(await gather(self._register, keys))
         # Read before the warehouse is asked: a load that ends in between is in its answer.
-        files = [file async for file in self._ledger.files.scan(name, "PENDING", "LOADED")]
-        loaded = await self.loaded()
-        done = [file for file in files if file.state == "PENDING" and file.file_id in loaded]
-        undone = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
-        batch_ids = {file.file_id: loaded[file.file_id].batch_id for file in done}
-        await self._ledger.files.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
-        for file in undone:
-            await self._ledger.files.requeue(file)
-        return Rebuilt(name, registered, len(done), len(undone))
+        async for files in _take(self._ledger.files.scan(name, "PENDING", "LOADED"), ASKED_AT_ONCE):
+            loaded = await self.loaded({file.file_id: file.changed_min for file in files})
+            batch_ids = {
+                file.file_id: loaded[file.file_id].batch_id
+                for file in files
+                if file.state == "PENDING" and file.file_id in loaded
+            }
+            await self._ledger.files.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
+            waiting = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
+            await gather(self._ledger.files.requeue, waiting)
+            done, undone = done + len(batch_ids), undone + len(waiting)
+        return Rebuilt(name, registered, done, undone)
 
-    async def loaded(self) -> dict[str, Loaded]:
-        """Ask the warehouse which files it has."""
-        sql = loaded_files_sql(self._pipeline, "1970-01-01", "9999-12-31")
-        token = ("reconcile", self._new_name())
-        statement_id = await self._warehouse.run(sql, name="fastetl/reconcile", token=token)
-        rows = await self._warehouse.rows(statement_id, 0)
-        return {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
+    async def _register(self, key: str) -> bool:
+        """Register the file of an object unless it is; tell whether it was not."""
+        stored = await self._bucket.head(key)
+        if stored is None:
+            return False
+        item = build_file(stored, int(self._clock() * 1000))
+        return await self._ledger.files.register(item) == item
+
+    async def loaded(self, first_changes: Mapping[str, str]) -> dict[str, Loaded]:
+        """Ask the warehouse which of some files it has, a part of them at a time.
+
+        Args:
+            first_changes: by file id, when the first change in it happened: ISO 8601, UTC.
+
+        Returns:
+            By file id, those that are loaded.
+        """
+        in_order = sorted(first_changes, key=lambda file_id: first_changes[file_id])
+        found: dict[str, Loaded] = {}
+        for start in range(0, len(in_order), ASKED_AT_ONCE):
+            asked = in_order[start : start + ASKED_AT_ONCE]
+            sql = loaded_files_sql(
+                self._pipeline, asked, find_since(first_changes[asked[0]], int(self._clock() * 1000))
+            )
+            token = ("reconcile", self._new_name())
+            statement_id = await self._warehouse.run(sql, name="fastetl/reconcile", token=token)
+            rows = await self._warehouse.rows(statement_id, 0)
+            found |= {file_id: Loaded(batch_id, int(count)) for file_id, batch_id, count in rows}
+        return found
 
     async def objects(self, since: str, until: str) -> dict[str, StoredObject]:
         """Find the files of some hours on S3, by their ids.
@@ -163,13 +193,19 @@ class Reconciler:
         Returns:
             The objects with their metadata, by `file_id`.
         """
-        keys: dict[str, str] = {}
-        async for key in self._bucket.list_keys(data_prefix(self._config.prefix, self._pipeline.name)):
-            hour, file_id = parse_data_key(key)
-            if since <= hour < until:
-                keys[file_id] = key
-        found = await gather(self._bucket.head, keys.values())
-        return {file_id: stored for file_id, stored in zip(keys, found, strict=True) if stored}
+        keys = [key async for key in self._keys(since, until)]
+        found = await gather(self._bucket.head, keys)
+        return {parse_data_key(stored.key)[1]: stored for stored in found if stored}
+
+    async def _keys(self, since: str, until: str) -> AsyncIterator[str]:
+        """Yield the keys of the files of some hours, stream by stream; no key of other hours but one is listed."""
+        async for folder in self._bucket.list_folders(data_prefix(self._config.prefix, self._pipeline.name)):
+            async for key in self._bucket.list_keys(folder, after=folder + since):
+                hour, _ = parse_data_key(key)
+                if hour >= until:
+                    break
+                if hour >= since:
+                    yield key
 
     async def _check_rejects(self, objects: dict[str, StoredObject], items: dict[str, FileItem]) -> list[Difference]:
         expected = {
@@ -220,6 +256,18 @@ def _compare(
 def _differ(stored: StoredObject, item: FileItem) -> bool:
     # S3 tells the checksum of what was written with one.
     return item.bytes != stored.bytes or bool(stored.checksum and stored.checksum != item.checksum)
+
+
+async def _take(things: AsyncIterator[Thing], at_once: int) -> AsyncIterator[list[Thing]]:
+    """Yield what comes in lists of at most so many."""
+    taken: list[Thing] = []
+    async for thing in things:
+        taken.append(thing)
+        if len(taken) == at_once:
+            yield taken
+            taken = []
+    if taken:
+        yield taken
 
 
 def _hour(changed: str) -> str:

@@ -94,7 +94,7 @@ class Reloader:
         await self._deployment.warehouse.run_pieces(ddl_sql(self._target), name="fastetl/reload/ddl", token=token)
         reconciler = Reconciler(self._deployment)
         files = await self._files(reconciler, since, until)
-        loaded = await reconciler.loaded()
+        loaded = await reconciler.loaded({file.file_id: file.changed_min for file in files})
         done = Reloaded(len(files), sum(file.rows for file in files), sum(file.file_id in loaded for file in files))
         on_progress(done)
         left = [file for file in files if file.file_id not in loaded]
@@ -135,7 +135,8 @@ class Reloader:
 
     async def _load(self, files: Sequence[FileItem]) -> None:
         batch = await self._planner.stage(f"reload {self._target.schema}.{self._target.target}", files)
-        await self._run(await self._planner.load(msgspec.structs.replace(batch, attempt=1)), batch.batch_id)
+        attempt = msgspec.structs.replace(batch, attempt=1, began=int(self._deployment.clock() * 1000))
+        await self._run(await self._planner.load(attempt), batch.batch_id)
 
     async def _delete_unseen(self, until: str) -> None:
         """Repeat what resyncs deleted, since it is in no file."""

@@ -14,8 +14,10 @@ from fastetl.sql.grants import (
     view_readers_sql,
 )
 from fastetl.sql.load import (
+    ASKED_AT_ONCE,
     Load,
     copy_probe_sql,
+    find_since,
     load_errors_sql,
     load_sql,
     loaded_files_sql,
@@ -39,6 +41,7 @@ from fastetl.sql.tables import (
 from fastetl.sql.text import EVERYBODY, Statement, build_statements, quote_identifier, quote_literal, quote_table
 
 __all__ = [
+    "ASKED_AT_ONCE",
     "EVERYBODY",
     "Load",
     "Privilege",
@@ -50,6 +53,7 @@ __all__ = [
     "create_user_sql",
     "ddl_sql",
     "find_size_problems",
+    "find_since",
     "load_errors_sql",
     "load_grants_sql",
     "load_privileges",

@@ -6,7 +6,7 @@ One attempt to load a batch is one transaction, `load_sql`; finding out how an a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -35,6 +35,13 @@ COPY_NULL = r"\N"
 """COPY's own marker, where NULL AS is left out (Redshift Database Developer Guide, "Data conversion parameters"). It is
 not written into SQL: a literal escapes what follows a backslash, so that COPY might look for an N."""
 
+SLACK_SECONDS = 24 * 3600
+"""By how much DynamoDB's clock and GETDATE may differ: GETDATE gives the time of the session's time zone (Redshift
+Database Developer Guide, GETDATE), which may be another user default than UTC."""
+
+ASKED_AT_ONCE = 2000
+"""Files in one question: their ids take 72 KB of the 100 KB that a statement may have."""
+
 _COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
 
 
@@ -51,6 +58,8 @@ class Load(msgspec.Struct, frozen=True):
     changed_min: str
     changed_max: str
     """Bounds of `_changed_at`, so that the log's sort key prunes."""
+    since: str
+    """ISO 8601, UTC: before this time nothing of the batch was loaded, so that the bookkeeping's sort keys prune."""
     former_columns: tuple[str, ...] = ()
     """Columns of the mirror that loads wrote once and no longer write: NULL in every row that this one writes."""
 
@@ -68,17 +77,21 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     steps = [
         *_gate(pipeline),
-        ("gate_batch", _refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id)}")),
+        ("gate_batch", _refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
         (
             "gate_fence",
-            _refuse("fenced", f'{fences} WHERE {_is_batch(load.batch_id)} AND "attempt" >= {load.attempt:d}'),
+            _refuse(
+                "fenced",
+                f'{fences} WHERE {_is_batch(load.batch_id, "fenced_at", load.since)} AND "attempt" >= {load.attempt:d}',
+            ),
         ),
         *_stage_files(pipeline, load.files_url),
         (
             "gate_files",
             _refuse(
                 "file loaded before",
-                f'{quote_table(pipeline, "_load_files")} WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
+                f"{quote_table(pipeline, '_load_files')} WHERE {_since('loaded_at', load.since)}"
+                f' AND "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
         ),
         (
@@ -98,7 +111,9 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     return build_statements(f"{load.batch_id}/{load.attempt}", steps)
 
 
-def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str = "") -> tuple[Statement, ...]:
+def resolve_sql(
+    pipeline: Pipeline, batch_id: str, attempt: int, since: str, files_url: str = ""
+) -> tuple[Statement, ...]:
     """Build the one transaction that settles how an attempt ended, and keeps it from committing later.
 
     It waits for a running attempt at the gate's lock. Its `verdict` has rows of `(what, detail)`: `loaded` with the
@@ -110,12 +125,14 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
         pipeline: its bookkeeping tables are used.
         batch_id: of the batch.
         attempt: that is fenced off.
+        since: ISO 8601, UTC: before this time nothing of the batch was loaded.
         files_url: of the batch's list of files, to ask for each of them; empty to leave that out.
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
+    loaded, fenced = (_is_batch(batch_id, when, since) for when in ("loaded_at", "fenced_at"))
     standing = (
-        f'SELECT "batch_id" FROM {loads} WHERE {_is_batch(batch_id)}'
-        f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {_is_batch(batch_id)} AND "attempt" >= {attempt:d}'
+        f'SELECT "batch_id" FROM {loads} WHERE {loaded}'
+        f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {fenced} AND "attempt" >= {attempt:d}'
     )
     steps = [
         *_gate(pipeline),
@@ -127,9 +144,9 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
         ),
         (
             "verdict",
-            f'SELECT \'loaded\' AS "what", "manifest_checksum" AS "detail" FROM {loads} WHERE {_is_batch(batch_id)}'
+            f'SELECT \'loaded\' AS "what", "manifest_checksum" AS "detail" FROM {loads} WHERE {loaded}'
             ' UNION ALL SELECT \'fenced\' AS "what", CAST(MAX("attempt") AS VARCHAR(64)) AS "detail"'
-            f" FROM {fences} WHERE {_is_batch(batch_id)}",
+            f" FROM {fences} WHERE {fenced}",
         ),
     ]
     if files_url:
@@ -138,7 +155,7 @@ def resolve_sql(pipeline: Pipeline, batch_id: str, attempt: int, files_url: str 
             (
                 "verdict_files",
                 f'SELECT "file_id", "batch_id" FROM {quote_table(pipeline, "_load_files")}'
-                f' WHERE "file_id" IN (SELECT "file_id" FROM {FILES})',
+                f' WHERE {_since("loaded_at", since)} AND "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
             ("drop_files", f"DROP TABLE {FILES}"),
         ]
@@ -213,17 +230,35 @@ def load_errors_sql(query_id: int, data_url: str, since: datetime) -> tuple[Stat
     return build_statements(str(query_id), [("load_errors", sql)])
 
 
-def loaded_files_sql(pipeline: Pipeline, loaded_from: str, loaded_to: str) -> tuple[Statement, ...]:
-    """Build the statement that asks which files the warehouse has loaded between two times.
+def find_since(changed_min: str, now_ms: int) -> str:
+    """Tell the time before which files with changes of some age were not loaded: a load follows its changes.
+
+    Args:
+        changed_min: ISO 8601, UTC: the first change in any of the files.
+        now_ms: Unix milliseconds. A change that says it is of the future tells nothing of when it was loaded.
+
+    Returns:
+        ISO 8601, UTC, whole seconds: `SLACK_SECONDS` before the first change; 1970 where that tells nothing.
+    """
+    changed = datetime.fromisoformat(changed_min).replace(tzinfo=UTC).timestamp()
+    is_told = changed <= now_ms / 1000 + SLACK_SECONDS
+    return datetime.fromtimestamp(max(0.0, changed - SLACK_SECONDS) if is_told else 0, UTC).strftime(
+        "%Y-%m-%d %H:%M:%S"
+    )
+
+
+def loaded_files_sql(pipeline: Pipeline, file_ids: Iterable[str], since: str) -> tuple[Statement, ...]:
+    """Build the statement that asks which of some files the warehouse has loaded.
 
     Args:
         pipeline: its bookkeeping tables are read.
-        loaded_from: ISO 8601, UTC.
-        loaded_to: ISO 8601, UTC, not included.
+        file_ids: at most `ASKED_AT_ONCE`.
+        since: ISO 8601, UTC: before this time none of them was loaded.
     """
+    asked = ", ".join(quote_literal(file_id) for file_id in file_ids)
     sql = (
         f'SELECT "file_id", "batch_id", "row_count" FROM {quote_table(pipeline, "_load_files")}'
-        f' WHERE "loaded_at" >= {quote_literal(loaded_from)} AND "loaded_at" < {quote_literal(loaded_to)}'
+        f' WHERE {_since("loaded_at", since)} AND "file_id" IN ({asked})'
     )
     return build_statements(pipeline.name, [("loaded_files", sql)])
 
@@ -252,8 +287,13 @@ def _refuse(why: str, rows: str) -> str:
     return f"SELECT CAST(CASE WHEN COUNT(*) = 0 THEN '0' ELSE {quote_literal(why)} END AS INTEGER) FROM {rows}"
 
 
-def _is_batch(batch_id: str) -> str:
-    return f'"batch_id" = {quote_literal(batch_id)}'
+def _is_batch(batch_id: str, when: str, since: str) -> str:
+    return f'"batch_id" = {quote_literal(batch_id)} AND {_since(when, since)}'
+
+
+def _since(when: str, since: str) -> str:
+    # Bookkeeping grows for years: without a bound on its sort key, each load would read all of it.
+    return f'"{when}" >= CAST({quote_literal(since)} AS TIMESTAMP)'
 
 
 def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:

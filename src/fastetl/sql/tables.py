@@ -32,6 +32,9 @@ class Bookkeeping(msgspec.Struct, frozen=True):
     columns: tuple[tuple[str, RedshiftType], ...]
     rights: tuple[str, ...]
     """What a load does with it."""
+    sortkey: str = ""
+    """The time of a row, where there are ever more rows: every question names a time before which it reads nothing
+    (Redshift Database Developer Guide, "Choose the best sort key": the leading column is the timestamp column)."""
 
 
 # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
@@ -44,13 +47,20 @@ BOOKKEEPING = (
             ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT),
         ),
         ("SELECT", "INSERT"),
+        "loaded_at",
     ),
     Bookkeeping(
         "_load_files",
         (("file_id", FILE_ID), ("batch_id", BATCH_ID), ("row_count", COUNT), ("loaded_at", MOMENT)),
         ("SELECT", "INSERT"),
+        "loaded_at",
     ),
-    Bookkeeping("_fences", (("batch_id", BATCH_ID), ("attempt", COUNT), ("fenced_at", MOMENT)), ("SELECT", "INSERT")),
+    Bookkeeping(
+        "_fences",
+        (("batch_id", BATCH_ID), ("attempt", COUNT), ("fenced_at", MOMENT)),
+        ("SELECT", "INSERT"),
+        "fenced_at",
+    ),
     Bookkeeping("_resyncs", (("epoch", COUNT), ("floor", BATCH_ID), ("resynced_at", MOMENT)), ("SELECT",)),
 )  # fmt: skip
 
@@ -278,6 +288,7 @@ def _bookkeeping(pipeline: Pipeline) -> list[str]:
     gate = quote_table(pipeline, "_gate")
     creates = [
         f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, table.suffix)} ({define_columns(table.columns)})"
+        f"{f' SORTKEY ({quote_identifier(table.sortkey)})' if table.sortkey else ''}"
         for table in BOOKKEEPING
     ]
     row = (

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from fastetl.aws.ledger import Ledger
+from fastetl.aws.ledger.batches import CLOSED_BATCHES_KEPT_SECONDS
 from fastetl.aws.ledger.files import LOADED_FILES_KEPT_SECONDS
 from fastetl.errors import StaleStepError
 from fastetl.model import FileItem
+from tests.aws.ledger.test_ledger import make_batch
 from tests.load.test_batches import make_file
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
@@ -24,11 +26,16 @@ def ledger() -> Ledger:
     return Ledger(DirectClient(FakeDynamoDB()), "ledger")
 
 
-async def row_of(ledger: Ledger, file_id: str = FILE) -> dict[str, Any]:
+async def row_of(ledger: Ledger, pk: str = f"F#{FILE}") -> dict[str, Any]:
     answer = await ledger.table._client.get_item(
-        TableName=ledger.table.name, Key={"pk": {"S": f"F#{file_id}"}}, ConsistentRead=True
+        TableName=ledger.table.name, Key={"pk": {"S": pk}}, ConsistentRead=True
     )
     return dict(answer["Item"])
+
+
+async def expires(ledger: Ledger, pk: str) -> int | None:
+    row = await row_of(ledger, pk)
+    return int(row["expires"]["N"]) if "expires" in row else None
 
 
 async def in_state(ledger: Ledger, state: str) -> FileItem:
@@ -148,3 +155,17 @@ async def test_what_loads_have_written_changes_for_one_who_knows_it(ledger: Ledg
     await ledger.written_columns.put("p", "t", ("a", "b"), ("a",))
     assert await ledger.written_columns.read("p", "t") == ("a", "b")
     assert await ledger.written_columns.read("p", "t_log") == await ledger.written_columns.read("q", "t") == ()
+
+
+async def test_a_batch_expires_long_after_it_was_closed_and_not_when_it_is_taken_up_again(ledger: Ledger) -> None:
+    head = await ledger.batches.open(
+        await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")], now_ms=0
+    )
+    batch = await ledger.batches.advance(await ledger.batches.read("b1"), state="SUBMITTING", attempt=1)
+    assert await expires(ledger, "B#b1") is None
+    head = await ledger.batches.close(head, batch, "QUARANTINED", now_ms=NOW_MS)
+    assert await expires(ledger, "B#b1") == NOW_MS // 1000 + CLOSED_BATCHES_KEPT_SECONDS
+    head = await ledger.batches.open(head, [make_batch("b1")], now_ms=NOW_MS)
+    assert await expires(ledger, "B#b1") is None
+    await ledger.batches.open(head, [make_batch("b3")], now_ms=NOW_MS, instead_of=await ledger.batches.read("b2"))
+    assert await expires(ledger, "B#b2") == NOW_MS // 1000 + CLOSED_BATCHES_KEPT_SECONDS

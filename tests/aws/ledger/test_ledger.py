@@ -84,18 +84,18 @@ async def test_a_loaded_file_is_never_quarantined_nor_a_quarantined_one_loaded(l
 
 async def test_a_batch_opens_once(ledger: Ledger) -> None:
     head = await ledger.batches.create_head("p", "i")
-    opened = await ledger.batches.open(head, [make_batch("b1")])
+    opened = await ledger.batches.open(head, [make_batch("b1")], now_ms=NOW_MS)
     assert opened == Head("p", 2, ("b1",), "i") == await ledger.batches.head("p")
     with pytest.raises(StaleStepError):
-        await ledger.batches.open(head, [make_batch("b2")])
+        await ledger.batches.open(head, [make_batch("b2")], now_ms=NOW_MS)
     with pytest.raises(StaleStepError):
-        await ledger.batches.open(opened, [make_batch("b1")])
+        await ledger.batches.open(opened, [make_batch("b1")], now_ms=NOW_MS)
     with pytest.raises(StaleStepError):
         await ledger.batches.create_head("p", "j")
 
 
 async def test_a_step_is_taken_once(ledger: Ledger) -> None:
-    await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")])
+    await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")], now_ms=NOW_MS)
     batch = await ledger.batches.read("b1")
     moved = await ledger.batches.advance(batch, state="SUBMITTING", attempt=1, steps=("lock", "bump"))
     assert await ledger.batches.read("b1") == moved
@@ -104,19 +104,21 @@ async def test_a_step_is_taken_once(ledger: Ledger) -> None:
 
 
 async def test_a_split_replaces_the_parent_by_its_parts(ledger: Ledger) -> None:
-    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
+    head = await ledger.batches.open(
+        await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")], now_ms=NOW_MS
+    )
     parent = await ledger.batches.read("b1")
-    head = await ledger.batches.open(head, [make_batch("b3"), make_batch("b4")], instead_of=parent)
+    head = await ledger.batches.open(head, [make_batch("b3"), make_batch("b4")], now_ms=NOW_MS, instead_of=parent)
     assert head.open == ("b2", "b3", "b4")
     assert (await ledger.batches.read("b1")).state == "SPLIT"
 
 
 async def test_a_batch_of_the_same_files_takes_up_its_attempts(ledger: Ledger) -> None:
-    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")])
+    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")], now_ms=NOW_MS)
     batch = await ledger.batches.advance(await ledger.batches.read("b1"), state="SUBMITTING", attempt=7)
-    head = await ledger.batches.close(head, batch, "QUARANTINED")
+    head = await ledger.batches.close(head, batch, "QUARANTINED", now_ms=NOW_MS)
     assert head.open == ()
-    await ledger.batches.open(head, [make_batch("b1", rows=5)])
+    await ledger.batches.open(head, [make_batch("b1", rows=5)], now_ms=NOW_MS)
     again = await ledger.batches.read("b1")
     assert (again.state, again.attempt, again.rows) == ("FORMED", 7, 5)
 
@@ -126,15 +128,17 @@ async def test_a_loaded_batch_resumes_what_fastetl_paused_but_not_an_operator(le
         head = await ledger.batches.create_head(paused_by, "i")
         head = await ledger.batches.change_head(head, paused="maintenance", paused_by=paused_by)
         name = f"b-{paused_by}"
-        head = await ledger.batches.open(head, [make_batch(name, pipeline=paused_by)])
-        head = await ledger.batches.close(head, await ledger.batches.read(name), "LOADED", loads=1)
+        head = await ledger.batches.open(head, [make_batch(name, pipeline=paused_by)], now_ms=NOW_MS)
+        head = await ledger.batches.close(head, await ledger.batches.read(name), "LOADED", now_ms=NOW_MS, loads=1)
         assert (head.paused, head.loads) == (left, 1)
         assert await ledger.batches.head(paused_by) == head
 
 
 async def test_a_lost_head_is_rebuilt_from_the_open_batches(aws: Aws, ledger: Ledger) -> None:
-    head = await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")])
-    await ledger.batches.close(head, await ledger.batches.read("b2"), "LOADED")
+    head = await ledger.batches.open(
+        await ledger.batches.create_head("p", "i"), [make_batch("b1"), make_batch("b2")], now_ms=NOW_MS
+    )
+    await ledger.batches.close(head, await ledger.batches.read("b2"), "LOADED", now_ms=NOW_MS)
     client = await aws.client("dynamodb")
     await client.delete_item(TableName=ledger.table.name, Key={"pk": {"S": "P#p"}})
     assert (await ledger.batches.create_head("p", "j")).open == ("b1",)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from fastetl.aws.ledger.table import LedgerTable
 
+CLOSED_BATCHES_KEPT_SECONDS = 90 * 24 * 3600
+"""A BATCH item of which files are tried again lets attempts go on rising; without it the warehouse tells the highest
+one that is fenced off."""
+
 OPEN_STATES: frozenset[BatchState] = frozenset({"FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY"})
 
 
@@ -80,7 +84,7 @@ class Batches:
             raise LedgerError(f"batch {batch_id} is open but has no item; run `fastetl rebuild-ledger`")
         return parse_item(row, Batch)
 
-    async def open(self, head: Head, batches: Sequence[Batch], *, instead_of: Batch | None = None) -> Head:
+    async def open(self, head: Head, batches: Sequence[Batch], *, now_ms: int, instead_of: Batch | None = None) -> Head:
         """Put batches into HEAD in one transaction, in the place of the one that they split, if any.
 
         A batch of the same files that was closed before is taken up again, and its attempts go on rising.
@@ -88,6 +92,7 @@ class Batches:
         Args:
             head: HEAD as it was read.
             batches: to put into it.
+            now_ms: Unix milliseconds, from which the time to live of the item of `instead_of` counts.
             instead_of: the batch that they are the parts of.
 
         Returns:
@@ -97,7 +102,7 @@ class Batches:
         opened = tuple(kept) + tuple(batch.batch_id for batch in batches)
         writes = [self._form(batch) for batch in batches]
         if instead_of is not None:
-            writes.append(self._moved(instead_of, {"state": "SPLIT"}))
+            writes.append(self._moved(instead_of, _closed("SPLIT", now_ms)))
         return await self._swap(head, writes, open=opened, load_requested=False)
 
     async def advance(self, batch: Batch, **changes: Any) -> Batch:
@@ -113,13 +118,14 @@ class Batches:
         await self._table.call("update_item", **self._moved(batch, changes))
         return msgspec.structs.replace(batch, **changes)
 
-    async def close(self, head: Head, batch: Batch, state: BatchState, **changes: Any) -> Head:
+    async def close(self, head: Head, batch: Batch, state: BatchState, *, now_ms: int, **changes: Any) -> Head:
         """Take a batch out of HEAD: the last step, after its files have been marked. `changes` are HEAD's.
 
         Args:
             head: HEAD as it was read.
             batch: as it was read.
             state: how it ended.
+            now_ms: Unix milliseconds, from which its item's time to live counts.
             changes: HEAD's new values, by name.
 
         Returns:
@@ -128,7 +134,7 @@ class Batches:
         changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
         if state == "LOADED" and head.paused_by == "fastetl":
             changes |= {"paused": "", "paused_by": ""}
-        return await self._swap(head, [self._moved(batch, {"state": state})], **changes)
+        return await self._swap(head, [self._moved(batch, _closed(state, now_ms))], **changes)
 
     async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
         changes["generation"] = head.generation + 1
@@ -141,7 +147,7 @@ class Batches:
     def _form(self, batch: Batch) -> dict[str, Any]:
         changes = msgspec.structs.asdict(batch)
         counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
-        write = self._table.writing(f"B#{batch.batch_id}", changes, unless_there=counters)
+        write = self._table.writing(f"B#{batch.batch_id}", changes, unless_there=counters, remove=("expires",))
         states = {f":open{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
         write["ConditionExpression"] = f"attribute_not_exists(pk) OR NOT #state IN ({', '.join(states)})"
         write["ExpressionAttributeValues"] |= write_item(states)
@@ -156,3 +162,7 @@ class Batches:
             batch = parse_item(row, Batch)
             if batch.state in OPEN_STATES:
                 yield batch
+
+
+def _closed(state: BatchState, now_ms: int) -> dict[str, Any]:
+    return {"state": state, "expires": now_ms // 1000 + CLOSED_BATCHES_KEPT_SECONDS}
