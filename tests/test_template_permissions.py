@@ -65,7 +65,7 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
         "ledger/backfills": {"read", "put_converted"},
     },
     "CoordinatorRole": {
-        "s3": {"replace", "get"},
+        "s3": {"replace", "get", "restore", "_ask_for"},
         **{f"ledger/{part}": None for part in LEDGER},
         "redshift": {"submit", "describe", "find", "rows", "cancel"},
     },
@@ -126,6 +126,8 @@ ALLOWED: dict[str, Allowed] = {
     },
     "CoordinatorRole": {
         ("", "${CoordinatorLog.Arn}"): LOGS,
+        ("", OBJECTS + "data/*"): {"s3:GetObject", "s3:RestoreObject"},
+        ("", "${Bucket.Arn}"): {"s3:ListBucket"},
         ("", OBJECTS + "manifests/*"): {"s3:PutObject", "s3:GetObject"},
         ("", OBJECTS + "layouts/*"): {"s3:GetObject"},
         ("", "${Ledger.Arn}"): {

@@ -152,6 +152,10 @@ that COPY may not read; files that are in an archive;
 permissions, space, tables and whatever nobody knows; chance."""
 
 
+Packed = bytes
+"""Ids of files without anything between them. In `Batch`, `bytes` is a field."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Files that are loaded together, and how far their load has come."""
 
@@ -192,7 +196,13 @@ class Batch(msgspec.Struct, frozen=True):
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
     marked_to: str = ""
-    """Of a batch that is ending, the last file, in the order of the ids, whose item says so already."""
+    """Of a step that takes a part of the files at a time, the last one, in the order of the ids, that it has done."""
+    restoring: bool = False
+    """Whether an archived file was found that is not back yet, among those up to `marked_to`."""
+    members: Packed = b""
+    """The ids of its files, 16 bytes each, in their order: what S3 holds of a batch may be deleted by a lifecycle."""
+    written_at: int = 0
+    """Unix milliseconds when its manifest and its list of files were last written."""
 
 
 class IngestError(msgspec.Struct, frozen=True):

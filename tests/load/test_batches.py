@@ -34,8 +34,10 @@ def test_a_batch_is_named_by_its_files_in_any_order(file_ids: list[str], random:
 
 @given(ids)
 def test_members_come_back_as_they_were(file_ids: list[str]) -> None:
-    members = batches.parse_members(batches.build_members([make_file(file_id) for file_id in file_ids]))
-    assert members == [batches.Member(file_id, 3) for file_id in sorted(file_ids)]
+    files = [make_file(file_id) for file_id in file_ids]
+    batch = batches.build_batch("p", "i", files, "bucket", ("m", "f"))
+    assert batches.list_members(batch) == sorted(file_ids)
+    assert batches.build_members(files).decode().splitlines() == [f"{file_id},3" for file_id in sorted(file_ids)]
 
 
 def test_every_entry_of_a_manifest_is_mandatory() -> None:

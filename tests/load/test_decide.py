@@ -80,6 +80,10 @@ def resolving(**changes: Any) -> Batch:
     return make_batch(**({"state": "RESOLVING", "statement_id": "s", "loads_begun": 5} | changes))
 
 
+def archived(**changes: Any) -> Batch:
+    return make_batch(**({"state": "RETRY", "failure": "archived", "not_before": NOW} | changes))
+
+
 def hours_ago(seconds: int) -> int:
     return NOW - seconds * 1000 - 1
 
@@ -98,6 +102,11 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ("one is FORMED, and an operator paused", "-"): situation(make_batch(), paused="x", paused_by="operator"),
     ("one is in RETRY, its delay not over", "-"): situation(make_batch(state="RETRY", not_before=NOW + 1)),
     ("one is in RETRY, its delay over", "-"): situation(make_batch(state="RETRY", not_before=NOW)),
+    ("one is in RETRY, its delay over, since files of it are in an archive", "-"): situation(archived()),
+    (
+        "one is in RETRY, its delay not over, since files of it are in an archive",
+        "files wait, and a threshold is crossed",
+    ): situation(archived(not_before=NOW + 1), waiting=DUE),
     ("a suspect is in RETRY, its delay over, and fastetl paused", "a file waits"): situation(
         suspect("b", not_before=NOW), waiting=DUE, paused="x", paused_by="fastetl"
     ),
@@ -134,6 +143,9 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ),
     ("one is RESOLVING, since files of it are loaded", "the batch is not committed"): situation(
         resolving(failure="files"), verdict=NOT_COMMITTED
+    ),
+    ("one is RESOLVING, since a file of it is in an archive", "the batch is not committed"): situation(
+        resolving(failure="archived"), verdict=NOT_COMMITTED
     ),
     ("one is RESOLVING, since the gate refused it", "the batch is not committed"): situation(
         resolving(failure="gate"), verdict=NOT_COMMITTED
@@ -274,6 +286,10 @@ def test_the_newest_formed_batch_goes_first_and_then_the_retry_that_has_waited_l
         ([make_batch()], {}, False),
         ([make_batch(state="RETRY", not_before=NOW + 1)], {}, False),
         ([suspect("b")], {}, True),
+        # Files in an archive hold up no others; such a batch that is tried does.
+        ([archived(not_before=NOW + 1)], {}, True),
+        ([archived(not_before=NOW)], {}, False),
+        ([archived(state="RESOLVING")], {}, False),
         # What is due goes first, but for a probe.
         ([suspect("b", not_before=NOW)], {}, False),
         ([suspect("b", not_before=NOW)], {"paused": "x", "paused_by": "fastetl"}, True),

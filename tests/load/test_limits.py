@@ -203,9 +203,9 @@ def test_files_are_loaded_when_they_are_due_or_asked_for(waiting: Any, asked: bo
 
 def test_a_batch_sums_its_files_up() -> None:
     files = [
-        make_file("a", bytes=3, rows=5, changed_min="2", changed_max="7"),
-        make_file("b", bytes=4, rows=6, changed_min="1", changed_max="9"),
-        make_file("c", bytes=0, rows=0, changed_min="3", changed_max="3"),
+        make_file("a" * 32, bytes=3, rows=5, changed_min="2", changed_max="7"),
+        make_file("b" * 32, bytes=4, rows=6, changed_min="1", changed_max="9"),
+        make_file("c" * 32, bytes=0, rows=0, changed_min="3", changed_max="3"),
     ]
     batch = batches.build_batch("p", "i", files, "bucket", ("m", "f"))
     assert (batch.files, batch.bytes, batch.rows, batch.changed_min, batch.changed_max) == (3, 7, 11, "1", "9")

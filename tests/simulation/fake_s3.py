@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
+EXPIRING = ("manifests/", "exports/", "check/")
+"""Prefixes that the template's lifecycle rules name."""
+
+DAY = 24 * 3600.0
+EXPIRES_SECONDS, ARCHIVES_SECONDS = 30 * DAY, 90 * DAY
+"""After which the template's lifecycle deletes what expires, and moves files to an archive."""
+
+ARCHIVED = "The operation is not valid for the object's storage class"
+
+RESTORE_SECONDS = 4 * 3600.0
+"""What a retrieval of the standard tier takes (Amazon S3 User Guide, "Understanding archive retrieval options")."""
+
+
 class StoredBody:
     """The body of an answer: read once, as a stream."""
 
@@ -56,6 +69,11 @@ class StoredObject(msgspec.Struct, frozen=True):
     metadata: dict[str, str]
     crc32: str
     etag: str
+    written_at: float = 0.0
+    is_archived: bool = False
+    restored_from: float = 0.0
+    """When a copy that can be read was there, or will be; 0 where nobody has asked for one."""
+    restored_to: float = 0.0
 
 
 class Upload(msgspec.Struct):
@@ -78,6 +96,43 @@ class FakeS3:
         self._min_part_bytes = min_part_bytes
         self._clock = clock
         self._begun = 0
+
+    def expire(self) -> int:
+        """Remove what the template's lifecycle removes after 30 days; give how many objects."""
+        old = self._clock() - EXPIRES_SECONDS
+        gone = [at for at, stored in self.objects.items() if at[1].startswith(EXPIRING) and stored.written_at < old]
+        for at in gone:
+            del self.objects[at]
+        return len(gone)
+
+    def archive(self, after_seconds: float = ARCHIVES_SECONDS) -> int:
+        """Move files to an archive that have been there for long; give how many."""
+        old = self._clock() - after_seconds
+        moved = [
+            at
+            for at, stored in self.objects.items()
+            if at[1].startswith("data/") and stored.written_at <= old and not stored.is_archived
+        ]
+        for at in moved:
+            self.objects[at] = msgspec.structs.replace(self.objects[at], is_archived=True)
+        return len(moved)
+
+    def is_readable(self, stored: StoredObject) -> bool:
+        """Tell whether an object can be read: one in an archive while a copy of it is there."""
+        return not stored.is_archived or 0 < stored.restored_from <= self._clock() < stored.restored_to
+
+    def restore_object(self, *, Bucket: str, Key: str, RestoreRequest: dict[str, Any], **_: Any) -> dict[str, Any]:
+        found = self._found("restore_object", Bucket, Key, "NoSuchKey")
+        if not found.is_archived:
+            refused = "Restore is not allowed for the object's current storage class"
+            raise client_error("restore_object", "InvalidObjectState", refused, 403)
+        if found.restored_from > self._clock():
+            under_way = "Object restore is already in progress"
+            raise client_error("restore_object", "RestoreAlreadyInProgress", under_way, 409)
+        begins = self._clock() + RESTORE_SECONDS
+        ends = begins + RestoreRequest["Days"] * DAY
+        self.objects[Bucket, Key] = msgspec.structs.replace(found, restored_from=begins, restored_to=ends)
+        return {}
 
     def create_bucket(self, **_: Any) -> dict[str, Any]:
         """Buckets exist by being used."""
@@ -106,10 +161,17 @@ class FakeS3:
             "Metadata": dict(found.metadata),
             "ETag": found.etag,
         }
+        if found.is_archived:
+            answer["StorageClass"] = "GLACIER"
+        if found.restored_from and self._clock() < found.restored_to:
+            ongoing = "true" if self._clock() < found.restored_from else "false"
+            answer["Restore"] = f'ongoing-request="{ongoing}"'
         return answer | ({"ChecksumCRC32": found.crc32, "ChecksumType": "FULL_OBJECT"} if ChecksumMode else {})
 
     def get_object(self, *, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
         found = self._found("get_object", Bucket, Key, "NoSuchKey")
+        if not self.is_readable(found):
+            raise client_error("get_object", "InvalidObjectState", ARCHIVED, 403)
         return {
             "Body": StoredBody(found.content),
             "ContentLength": len(found.content),
@@ -196,7 +258,7 @@ class FakeS3:
     ) -> dict[str, Any]:
         if if_none_match == "*" and (bucket, key) in self.objects:
             raise client_error(operation, "PreconditionFailed", "At least one of the pre-conditions failed", 412)
-        stored = StoredObject(content, dict(metadata), crc32(content), etag(content))
+        stored = StoredObject(content, dict(metadata), crc32(content), etag(content), self._clock())
         self.objects[bucket, key] = stored
         return {"ETag": stored.etag, "ChecksumCRC32": stored.crc32, "ChecksumType": "FULL_OBJECT"}
 

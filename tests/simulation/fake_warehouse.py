@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from backports import zstd
 
+from tests.simulation.fake_s3 import ARCHIVED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -114,6 +116,8 @@ class FakeWarehouse:
         stored = self.s3.objects.get((bucket, key))
         if stored is None:
             raise SqlError(f"The specified S3 prefix '{key}' does not exist")
+        if not self.s3.is_readable(stored):
+            raise SqlError(f"S3ServiceException:{ARCHIVED},Status 403,Error InvalidObjectState, {url}")
         if (lines := self._parsed.get((stored.etag, compression))) is None:
             try:
                 text = io.StringIO(_decompress(stored.content, compression), newline="")

@@ -177,9 +177,8 @@ def head_lets_go_first() -> AbstractContextManager[Any]:
     """A loaded batch leaves HEAD before its files are marked."""
 
     async def mark(self: Steps, head: Any, batch: Any, decision: Any) -> Step:
-        members = await self._planner.members(batch)
         await self._ledger.batches.close(head, batch, "LOADED", now_ms=self._now(), **decision.head_changes)
-        await self._mark_loaded({member.file_id: batch.batch_id for member in members})
+        await self._mark_loaded(dict.fromkeys(batches.list_members(batch), batch.batch_id))
         return Step("loaded", batch)
 
     return patch.dict(Steps._of_batch, mark=mark)

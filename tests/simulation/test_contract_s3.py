@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.simulation.conftest import BUCKET
+from tests.simulation.conftest import BUCKET, DirectClient
 
 MIB5 = 5 * 1024 * 1024
 
@@ -117,3 +117,17 @@ async def test_keys_are_listed_in_order_page_by_page(s3: Any) -> None:
     assert found == [f"p/{n}" for n in range(5)]
     empty = await s3.list_objects_v2(Bucket=BUCKET, Prefix="none/")
     assert "Contents" not in empty
+
+
+async def test_an_archived_object_is_there_and_cannot_be_read_until_it_is_asked_for(s3: Any) -> None:
+    await s3.put_object(Bucket=BUCKET, Key="data/a", Body=b"x", StorageClass="GLACIER")
+    if isinstance(s3, DirectClient):
+        s3._service.archive(0.0)
+    assert (await s3.head_object(Bucket=BUCKET, Key="data/a"))["StorageClass"] == "GLACIER"
+    with pytest.raises(ClientError) as raised:
+        await s3.get_object(Bucket=BUCKET, Key="data/a")
+    assert code_of(raised) == "InvalidObjectState"
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    request = {"Days": 7, "GlacierJobParameters": {"Tier": "Standard"}}
+    await s3.restore_object(Bucket=BUCKET, Key="data/a", RestoreRequest=request)
+    assert "ongoing-request" in (await s3.head_object(Bucket=BUCKET, Key="data/a"))["Restore"]

@@ -23,7 +23,6 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
 from fastetl.ingest.encode import encode_frames
-from fastetl.load.batches import parse_members
 from fastetl.load.loader import Loader
 from fastetl.model import FileItem
 from fastetl.sql.tables import ddl_sql
@@ -217,8 +216,8 @@ class Day:
             + int(batch["files"]["N"]) * constants.copy_seconds_per_file
             + int(batch["bytes"]["N"]) / constants.copy_bytes_per_second
         )
-        for member in parse_members(self.s3.objects[BUCKET, batch["files_key"]["S"]].content):
-            count, marks = self.marks.pop(member.file_id)
+        for member in self.s3.objects[BUCKET, batch["files_key"]["S"]].content.decode().splitlines():
+            count, marks = self.marks.pop(member.partition(",")[0])
             self.waits += [(now + seconds - came, count / MARKS) for came in marks]
         self.loads.append((now, seconds))
         return seconds

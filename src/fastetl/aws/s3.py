@@ -29,6 +29,8 @@ _PERHAPS_THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "No
 one did and its answer was lost (a multipart upload that was completed is unknown afterwards)."""
 
 
+_MISSING = {"404", "NoSuchKey"}
+
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes of which nothing can be read at once (Amazon S3 User Guide, "Restoring an archived object")."""
 
@@ -107,7 +109,7 @@ class Bucket:
         try:
             answer = await self.call("head_object", Key=key, ChecksumMode="ENABLED")
         except RefusedError as error:
-            if error.code in {"404", "NoSuchKey"}:
+            if error.code in _MISSING:
                 return None
             raise
         checksum = answer.get("ChecksumCRC32", "")
@@ -204,16 +206,30 @@ class Bucket:
             key: of the object.
 
         Returns:
-            Whether it can be read now.
+            Whether nobody needs to wait for it: it can be read now, or there is no such object.
         """
-        answer = await self.call("head_object", Key=key)
+        try:
+            answer = await self.call("head_object", Key=key)
+        except RefusedError as error:
+            if error.code in _MISSING:
+                return True
+            raise
         state = answer.get("Restore", "")
-        if answer.get("StorageClass") not in _ARCHIVES or 'ongoing-request="false"' in state:
+        tiered = "ArchiveStatus" in answer
+        if not (tiered or answer.get("StorageClass") in _ARCHIVES) or 'ongoing-request="false"' in state:
             return True
         if not state:
-            request = {"Days": RESTORED_DAYS, "GlacierJobParameters": {"Tier": "Standard"}}
-            await self.call("restore_object", Key=key, RestoreRequest=request)
+            request: dict[str, Any] = {"GlacierJobParameters": {"Tier": "Standard"}}
+            # An object of S3 Intelligent-Tiering stays what it is, and takes no number of days.
+            await self._ask_for(key, request if tiered else request | {"Days": RESTORED_DAYS})
         return False
+
+    async def _ask_for(self, key: str, request: dict[str, Any]) -> None:
+        try:
+            await self.call("restore_object", Key=key, RestoreRequest=request)
+        except RefusedError as error:
+            if error.code != "RestoreAlreadyInProgress":
+                raise
 
     async def delete(self, key: str) -> None:
         """Delete an object; that there is none is no error.

@@ -27,7 +27,7 @@ REMEDIES = {
     "data": "the file is tried alone; if others load and it does not, it goes into quarantine",
     "infrastructure": "mend the cause, then `fastetl resume` tries again at once",
     "unreadable": "mend its permissions or its key; other files load meanwhile, and this one goes into quarantine",
-    "archived": "restore the objects, then `fastetl load --now`",
+    "archived": "nothing: S3 was asked for the files, which takes hours",
     "transient": "it is tried again by itself",
 }
 """What to do about a batch that failed, by whose fault it was."""

@@ -10,13 +10,6 @@ import msgspec
 from fastetl.model import Batch, FileItem
 
 
-class Member(msgspec.Struct, frozen=True):
-    """A file of a batch, as the batch's list has it."""
-
-    file_id: str
-    rows: int
-
-
 def build_batch_id(pipeline: str, installation: str, file_ids: Iterable[str]) -> str:
     """Name a batch by its files, never by a counter.
 
@@ -51,10 +44,10 @@ def _in_order(files: Sequence[FileItem]) -> list[FileItem]:
     return sorted(files, key=lambda file: file.file_id)
 
 
-def parse_members(body: bytes) -> list[Member]:
-    """Parse what `build_members` built."""
-    lines = (line.split(",") for line in body.decode().splitlines())
-    return [Member(file_id, int(rows)) for file_id, rows in lines]
+def list_members(batch: Batch) -> list[str]:
+    """List the ids of a batch's files, in their order."""
+    ids = batch.members.hex()
+    return [ids[start : start + 32] for start in range(0, len(ids), 32)]
 
 
 def build_checksum(manifest: bytes, members: bytes) -> str:
@@ -108,4 +101,5 @@ def build_batch(
         rows=sum(file.rows for file in files),
         changed_min=min(file.changed_min for file in files),
         changed_max=max(file.changed_max for file in files),
+        members=b"".join(bytes.fromhex(file.file_id) for file in _in_order(files)),
     )

@@ -36,6 +36,7 @@ Action = Literal[
     "idle",
     "wait",
     "open",
+    "restore",
     "submit",
     "resubmit",
     "follow",
@@ -49,7 +50,8 @@ Action = Literal[
     "quarantine",
     "retry",
 ]  # fmt: skip
-"""What a wake-up may do, in the order of a batch's life: nothing, open a batch, make an attempt, settle how it ended,
+"""What a wake-up may do, in the order of a batch's life: nothing, open a batch, ask for what is in an archive, make an
+attempt, settle how it ended,
 and end the batch."""
 
 
@@ -122,19 +124,24 @@ def decide(
     if waiting.files and (waiting.is_due or head.load_requested):
         return Decision("open", files=waiting.files)
     if due := find_due(head, batches, now):
-        return _submit(head, due, now)
+        return Decision("restore", due) if due.failure == "archived" else _submit(head, due, now)
     return Decision("idle")
 
 
 def looks_for_files(head: Head, batches: Sequence[Batch], now: int) -> bool:
     """Tell whether another batch may be opened, so that it is worth asking what waits."""
-    if head.paused_by == "operator" or not all(batch.data_failures for batch in batches):
+    if head.paused_by == "operator" or not all(_lets_others_by(batch) for batch in batches):
         return False
     due = find_due(head, batches, now)
     if is_probing(head, batches):
         # A probe goes before retries: many suspects, each tried in its turn, would leave it no time.
         return now >= head.probe_at and len(batches) < MAX_OPEN_BATCHES
     return due is None and len(batches) < MAX_OPEN_BATCHES - 1
+
+
+def _lets_others_by(batch: Batch) -> bool:
+    """Tell whether newer files load beside a batch: a suspect may be tried for days, and an archive takes hours."""
+    return bool(batch.data_failures) or (batch.state == "RETRY" and batch.failure == "archived")
 
 
 def is_probing(head: Head, batches: Sequence[Batch]) -> bool:

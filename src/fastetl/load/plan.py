@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from fastetl import keys
-from fastetl.aws import Deployment
+from fastetl.aws import Deployment, is_transient
+from fastetl.errors import LedgerError, StorageError
 from fastetl.load import batches
 from fastetl.load.former_columns import FormerColumns
 from fastetl.model import Batch, FileItem, Layout
 from fastetl.sql import Load, Statement, find_since, load_sql, resolve_sql
+
+WRITTEN_AGAIN_SECONDS = 24 * 3600
+"""From this age on what COPY reads of a batch is written again before the first attempt too; before others always."""
 
 
 class Planner:
@@ -27,6 +32,8 @@ class Planner:
         self._prefix = deployment.config.prefix
         self._bucket_name = deployment.config.bucket
         self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._clock = deployment.clock
         self._former_columns = FormerColumns(deployment)
         self._layouts: dict[str, Layout] = {}
 
@@ -50,27 +57,45 @@ class Planner:
         batch = batches.build_batch(name, installation, files, self._bucket_name, object_keys)
         await self._bucket.replace(batch.manifest_key, batches.build_manifest(self._bucket_name, files))
         await self._bucket.replace(batch.files_key, batches.build_members(files))
-        return msgspec.structs.replace(batch, parent=parent)
+        return msgspec.structs.replace(batch, parent=parent, written_at=int(self._clock() * 1000))
 
-    async def members(self, batch: Batch) -> list[batches.Member]:
-        """Read the batch's list of files.
+    async def keep(self, batch: Batch) -> dict[str, Any]:
+        """Write the batch's manifest and list of files again from the ledger, unless they were written just now.
+
+        A batch may stay open longer than the bucket's lifecycle keeps what nobody writes.
 
         Args:
             batch: an open one.
-        """
-        return batches.parse_members(await self._bucket.get(batch.files_key))
 
-    async def keep(self, batch: Batch) -> None:
-        """Write the batch's manifest and list of files again as they are, so that the bucket's lifecycle spares them.
-
-        Args:
-            batch: an open one, which may stay open longer than the lifecycle keeps what nobody writes.
+        Returns:
+            What changes of the batch by it.
 
         Raises:
-            StorageError: S3 did not give or take them.
+            LedgerError: files have no item, so that nothing can be written, and the lifecycle has deleted what was.
+            StorageError: S3 did not take them.
         """
-        for key in (batch.manifest_key, batch.files_key):
-            await self._bucket.replace(key, await self._bucket.get(key))
+        now = int(self._clock() * 1000)
+        if not batch.attempt and now - batch.written_at < WRITTEN_AGAIN_SECONDS * 1000:
+            return {}
+        wanted = batches.list_members(batch)
+        found = await self._ledger.files.read(wanted)
+        files = [found[file_id] for file_id in wanted if file_id in found]
+        manifest, members = batches.build_manifest(self._bucket_name, files), batches.build_members(files)
+        if batches.build_checksum(manifest, members) != batch.manifest_checksum:
+            # Items that are gone or were registered again say less than what is on S3, as long as it is there.
+            manifest, members = await self._read_again(batch)
+        await self._bucket.replace(batch.manifest_key, manifest)
+        await self._bucket.replace(batch.files_key, members)
+        return {"written_at": now}
+
+    async def _read_again(self, batch: Batch) -> tuple[bytes, bytes]:
+        try:
+            return await self._bucket.get(batch.manifest_key), await self._bucket.get(batch.files_key)
+        except StorageError as error:
+            if is_transient(error):
+                raise
+            what = f"the manifest of batch {batch.batch_id} is gone, and not all of its files have their item"
+            raise LedgerError(f"{what}; run `fastetl rebuild-ledger`") from error
 
     async def load(self, batch: Batch) -> tuple[Statement, ...]:
         """Build the statements of the batch's present attempt, and record the columns that it writes.

@@ -7,25 +7,29 @@ coordinators takes a step. A step that fails half-way is repeated by the next wa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from fastetl.aws import Deployment
-from fastetl.errors import LedgerError, WarehouseError
+from fastetl.aws import Deployment, gather, is_transient
+from fastetl.errors import LedgerError, StorageError, WarehouseError
 from fastetl.load import batches
 from fastetl.load.decide import FIRST_DELAY_SECONDS, Action, Decision, resolve_changes
 from fastetl.load.plan import Planner, name_attempt
 from fastetl.model import MAX_OPEN_BATCHES, Batch, FileItem, Head
 from fastetl.sql import Statement
 
+RESTORE_POLL_SECONDS = 900
+"""Between two looks at files that were asked for from an archive: an archive takes hours (Amazon S3 User Guide,
+"Understanding archive retrieval options")."""
+
 MARKED_AT_ONCE = 500
-"""Files that one step marks. A batch has up to 10,000, which may take longer than a coordinator lives where DynamoDB
+"""Files that one step marks or asks for. A batch has up to 10,000, which may take longer than a coordinator lives where DynamoDB
 throttles: each step notes how far it has come, and the next one goes on from there."""
 
 Outcome = Literal[
-    "idle", "waiting", "opened", "submitted", "resolving", "marked", "loaded", "retry", "split", "quarantined",
-    "dissolved",
+    "idle", "waiting", "opened", "restoring", "submitted", "resolving", "marked", "loaded", "retry", "split",
+    "quarantined", "dissolved",
 ]  # fmt: skip
 
 
@@ -48,6 +52,7 @@ class Steps:
 
     def __init__(self, deployment: Deployment, planner: Planner) -> None:
         self._ledger = deployment.ledger
+        self._bucket = deployment.bucket
         self._warehouse = deployment.warehouse
         self._clock = deployment.clock
         self._planner = planner
@@ -73,7 +78,7 @@ class Steps:
         if decision.batch is None:
             return Step("idle")
         step = await self._of_batch[decision.action](self, head, decision.batch, decision)
-        return msgspec.structs.replace(step, paused=decision.pause)
+        return msgspec.structs.replace(step, paused=decision.pause or step.paused)
 
     async def _wait(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
         return Step("waiting", batch)
@@ -86,11 +91,10 @@ class Steps:
     async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
         """Write down that an attempt is submitted, and submit it."""
         attempt = msgspec.structs.replace(batch, **decision.changes)
-        if batch.attempt:
-            await self._planner.keep(batch)
+        kept = await self._planner.keep(batch)
         planned = await self._planner.load(attempt)
         steps = tuple(statement.step for statement in planned)
-        batch = await self._ledger.batches.advance(batch, **decision.changes, steps=steps)
+        batch = await self._ledger.batches.advance(batch, **decision.changes, **kept, steps=steps)
         return await self._submit(batch, planned)
 
     async def _submit_again(self, _head: Head, batch: Batch, _decision: Decision) -> Step:
@@ -119,23 +123,49 @@ class Steps:
     async def _ask_verdict(self, head: Head, batch: Batch, _decision: Decision) -> Step:
         """Have the warehouse settle how the attempt ended; until then nothing else is done with the batch."""
         name = f"{name_attempt(batch)}/resolve/{batch.resolves}"
+        kept = await self._planner.keep(batch) if batch.failure == "files" else {}
         try:
             statement_id = await self._warehouse.submit(self._planner.resolve(batch), name=name, token=(name,))
         except WarehouseError as error:
             if not error.transient and not head.paused:
                 await self._pause(head, str(error))
             return Step("waiting", batch)
-        batch = await self._ledger.batches.advance(batch, statement_id=statement_id, submitted_at=self._now())
+        batch = await self._ledger.batches.advance(batch, statement_id=statement_id, submitted_at=self._now(), **kept)
         return Step("resolving", batch)
 
     async def _retry(self, _head: Head, batch: Batch, decision: Decision) -> Step:
         return Step("retry", await self._ledger.batches.advance(batch, **decision.changes))
 
+    async def _restore(self, head: Head, batch: Batch, _decision: Decision) -> Step:
+        """Ask S3 for files that are in an archive, `MARKED_AT_ONCE` at a time, until all can be read."""
+        left = [file_id for file_id in batches.list_members(batch) if file_id > batch.marked_to]
+        asked = left[:MARKED_AT_ONCE]
+        found = await self._ledger.files.read(asked)
+        try:
+            readable = await gather(self._bucket.restore, [file.key for file in found.values()])
+        except StorageError as error:
+            if is_transient(error):
+                raise
+            reason = f"files are in an archive, and cannot be asked for: {error}"
+            if not head.paused:
+                await self._pause(head, reason)
+            again = self._now() + RESTORE_POLL_SECONDS * 1000
+            return Step("waiting", await self._ledger.batches.advance(batch, not_before=again), paused=reason)
+        restoring = batch.restoring or not all(readable)
+        if left[MARKED_AT_ONCE:]:
+            changes: dict[str, Any] = {"marked_to": asked[-1], "restoring": restoring}
+        elif restoring:
+            again = self._now() + RESTORE_POLL_SECONDS * 1000
+            changes = {"marked_to": "", "restoring": False, "not_before": again}
+        else:
+            changes = {"marked_to": "", "failure": ""}
+        return Step("restoring", await self._ledger.batches.advance(batch, **changes))
+
     # --- how a batch ends ----------------------------------------------------------------------------------------
 
     async def _mark(self, head: Head, batch: Batch, decision: Decision) -> Step:
         # First the files, then HEAD: the other way round a file would be in no batch and not yet loaded.
-        loaded = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
+        loaded = dict.fromkeys(batches.list_members(batch), batch.batch_id)
         if left := await self._mark_some(batch, loaded, self._mark_loaded):
             return Step("marked", left)
         await self._ledger.batches.close(head, batch, "LOADED", now_ms=self._now(), **decision.head_changes)
@@ -153,12 +183,17 @@ class Steps:
         return Step("dissolved", batch)
 
     async def _quarantine(self, head: Head, batch: Batch, _decision: Decision) -> Step:
-        failed = {member.file_id: batch.batch_id for member in await self._planner.members(batch)}
+        failed = dict.fromkeys(batches.list_members(batch), batch.batch_id)
 
         async def mark(files: Mapping[str, str]) -> None:
             for file_id, batch_id in files.items():
                 await self._ledger.files.mark_quarantined(file_id, batch_id, batch.error)
 
+        found = await self._ledger.files.read(list(failed))
+        if not all(await gather(self._bucket.restore, [file.key for file in found.values()])):
+            # Whatever COPY said of it: what is in an archive is no bad data.
+            changes = {"state": "RETRY", "failure": "archived", "not_before": 0}
+            return Step("retry", await self._ledger.batches.advance(batch, **changes))
         if left := await self._mark_some(batch, failed, mark):
             return Step("marked", left)
         await self._ledger.batches.close(head, batch, "QUARANTINED", now_ms=self._now())
@@ -187,13 +222,13 @@ class Steps:
         await self._ledger.files.mark_loaded(files, now_ms=self._now())
 
     async def _split(self, head: Head, batch: Batch, _decision: Decision) -> Step:
-        members = await self._planner.members(batch)
-        found = await self._ledger.files.read([member.file_id for member in members])
-        if missing := [member.file_id for member in members if member.file_id not in found]:
+        members = batches.list_members(batch)
+        found = await self._ledger.files.read(members)
+        if missing := [file_id for file_id in members if file_id not in found]:
             # Splitting the rest would leave them in no batch, and nobody would load them.
             what = f"{len(missing)} files of batch {batch.batch_id} have no item, {missing[0]} among them"
             raise LedgerError(f"{what}; run `fastetl rebuild-ledger`")
-        files = [found[member.file_id] for member in members]
+        files = [found[file_id] for file_id in members]
         parts = [
             await self._planner.stage(head.installation, part, parent=batch.batch_id)
             for part in batches.split(files, batch.suspects)
@@ -213,6 +248,7 @@ class Steps:
 
     _of_batch: Mapping[Action, Callable[[Steps, Head, Batch, Decision], Awaitable[Step]]] = {
         "wait": _wait,
+        "restore": _restore,
         "submit": _begin,
         "resubmit": _submit_again,
         "follow": _advance,

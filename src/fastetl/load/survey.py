@@ -11,6 +11,7 @@ import msgspec
 from fastetl.aws import Deployment, Run
 from fastetl.errors import WarehouseError
 from fastetl.keys import data_prefix
+from fastetl.load import batches
 from fastetl.load.decide import (
     RUN_LIMIT_SECONDS,
     RUNNING,
@@ -125,7 +126,7 @@ class Survey:
         """Choose the oldest waiting files of one layout that are in no open batch; of any layout for a probe."""
         probing = is_probing(head, open_batches)
         most = PROBED_AMONG if probing else self._pipeline.load.max_files
-        taken = {member.file_id for batch in open_batches for member in await self._planner.members(batch)}
+        taken = {file_id for batch in open_batches for file_id in batches.list_members(batch)}
         files: list[PendingFile] = []
         async for file in listed:
             # A probe is one file: of the oldest layout alone there may be none that is good.
@@ -193,7 +194,7 @@ class Survey:
         Nothing depends on the answer: without it halving finds the files as well.
         """
         if read := find_file_read(run.error):
-            return msgspec.structs.replace(verdict, suspects=await self._choose_members(batch, {read}))
+            return msgspec.structs.replace(verdict, suspects=_choose_members(batch, {read}))
         since = datetime.fromtimestamp(batch.began / 1000 - CLOCK_SLACK_SECONDS, UTC)
         sql = load_errors_sql(run.query_id, self._data_url, since)
         name = f"{name_attempt(batch)}/errors"
@@ -207,11 +208,7 @@ class Survey:
             return msgspec.structs.replace(verdict, suspects=None if error.transient else ())
         named = {name.rsplit("/", 1)[-1].split(".")[0] for name, *_ in rows}
         detail = describe_load_error(*rows[0]) if rows else ""
-        return msgspec.structs.replace(verdict, detail=detail, suspects=await self._choose_members(batch, named))
-
-    async def _choose_members(self, batch: Batch, named: set[str]) -> tuple[str, ...]:
-        members = await self._planner.members(batch)
-        return tuple(member.file_id for member in members if member.file_id in named)[:MAX_SUSPECTS]
+        return msgspec.structs.replace(verdict, detail=detail, suspects=_choose_members(batch, named))
 
     async def _read_verdict(self, batch: Batch) -> Verdict:
         steps = [statement.step for statement in self._planner.resolve(batch)]
@@ -222,6 +219,10 @@ class Survey:
     def now(self) -> int:
         """Unix milliseconds."""
         return int(self._clock() * 1000)
+
+
+def _choose_members(batch: Batch, named: set[str]) -> tuple[str, ...]:
+    return tuple(file_id for file_id in batches.list_members(batch) if file_id in named)[:MAX_SUSPECTS]
 
 
 async def _take(files: AsyncIterator[PendingFile], most: int) -> AsyncIterator[PendingFile]:

@@ -13,7 +13,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def write_value(value: Any) -> dict[str, Any]:
-    """Write a text, whole number, truth value, sequence or mapping as one of DynamoDB's typed values."""
+    """Write a text, bytes, whole number, truth value, sequence or mapping as one of DynamoDB's typed values."""
     match value:
         case bool():
             return {"BOOL": value}
@@ -21,6 +21,8 @@ def write_value(value: Any) -> dict[str, Any]:
             return {"N": str(value)}
         case str():
             return {"S": value}
+        case bytes():
+            return {"B": value}
         case list() | tuple():
             return {"L": [write_value(part) for part in value]}
         case _:
