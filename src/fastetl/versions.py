@@ -11,6 +11,26 @@ EXPORT_LABEL = "0000-00-00T00:00:00.000"
 """Stands where a stream's label stands, for rows of an export: older than any stream of the same epoch."""
 
 
+KINESIS_LABEL = "kinesis"
+"""Stands where a stream's label stands, for changes that came through Kinesis: newer than any export of their epoch."""
+
+
+def find_label(stream_arn: str) -> str:
+    """Give the label that orders a stream among those of its kind.
+
+    A table has one stream of DynamoDB after the other, each with numbers of its own: the label is the time at which it
+    was enabled. Through Kinesis changes are numbered by their own time, whichever stream they take, so that all of its
+    streams have one label; their names would order them by the alphabet.
+
+    Args:
+        stream_arn: of DynamoDB Streams or of Kinesis.
+
+    Returns:
+        The label, as `build_version` takes it.
+    """
+    return KINESIS_LABEL if ":kinesis:" in stream_arn else stream_arn.rpartition("/")[2]
+
+
 def build_version(epoch: int, label: str, sequence_number: str) -> str:
     """Order every state an item ever had: later compares greater, as bytes.
 

@@ -15,6 +15,7 @@ from fastetl.decode.decoder import Decoder
 from fastetl.decode.kinesis import unwrap
 from fastetl.errors import EventError
 from fastetl.local.functions.kinesis_records import build_kinesis_event
+from fastetl.versions import EXPORT_LABEL, EpochStart, build_version, epoch_floor, first_change
 from tests.local.test_stack import make_record
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
@@ -61,6 +62,23 @@ def test_a_change_has_one_version_however_often_and_with_whom_it_comes() -> None
     again = Decoder(PIPELINE).decode(orjson.loads(make_event(one, two, two))).frame
     assert again["_version"].to_list()[1:] == alone["_version"].to_list() * 2
     assert again["_event_id"].n_unique() == 2
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@pytest.mark.parametrize("names", [("zz", "aa"), ("orders", "0"), ("a", "-"), ("x", "."), ("zz", "A")])
+def test_a_change_is_newer_than_an_earlier_one_whatever_its_stream_is_called(
+    names: tuple[str, str], *, is_native: bool
+) -> None:
+    """The table writes to another stream from now on, and its name sorts before the first one's, or an export's."""
+    versions = []
+    for moment, name in enumerate(names, 1):
+        arn = f"{ARN.rpartition('/')[0]}/{name}"
+        event = build_kinesis_event(orjson.dumps({"Records": [make_record(1, moment, "a")]}), arn)
+        decoder = Decoder(msgspec.structs.replace(PIPELINE, stream_arn=arn), is_native=is_native)
+        versions += decoder.decode(event, (EpochStart(1, 0),)).frame["_version"].to_list()
+    assert versions == sorted(versions)
+    export = build_version(1, EXPORT_LABEL, "0")
+    assert all(export < first_change(1) <= version < epoch_floor(2) for version in versions)
 
 
 def test_ties_are_counted_and_ordered_by_the_event_id() -> None:

@@ -37,7 +37,7 @@ from fastetl.decode.event import (
 from fastetl.decode.kinesis import MILLISECONDS_DETAIL, is_milliseconds
 from fastetl.errors import MisfitError
 from fastetl.model import Reject
-from fastetl.versions import build_version, epoch_at
+from fastetl.versions import build_version, epoch_at, find_label
 
 if TYPE_CHECKING:
     from fastetl.columns import Column
@@ -166,7 +166,7 @@ class _Envelope:
         self.deleted = "true" if self.is_delete else "false"
         is_expired = self.is_delete and is_time_to_live(fields.values.get("userIdentity"))
         self.op: Op = "EXPIRE" if is_expired else name
-        self.label = own_arn.rpartition("/")[2]
+        self.label = find_label(own_arn)
 
 
 def _is_of_same_table(arn: str, other: str) -> bool:

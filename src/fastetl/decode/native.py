@@ -30,7 +30,7 @@ from fastetl.decode.shared_object import (
     VersionStart,
     new_capsule,
 )
-from fastetl.versions import SEQUENCE_DIGITS, EpochStart, build_version, epoch_at
+from fastetl.versions import SEQUENCE_DIGITS, EpochStart, build_version, epoch_at, find_label
 
 if TYPE_CHECKING:
     from fastetl.columns import Column
@@ -177,7 +177,7 @@ class NativePass:
             MemoryError: there is no more.
         """
         arn = Text(stream_arn.encode())
-        starts, count, _ = _version_starts(epochs, stream_arn.rpartition("/")[2])
+        starts, count, _ = _version_starts(epochs, find_label(stream_arn))
 
         def read(content: Text) -> int | None:
             address: int | None = self._library.fastetl_decode(self._plan, content.bytes, arn.bytes, starts, count)
@@ -196,7 +196,7 @@ class NativePass:
         """
         prefix, seconds = Text(lines.id_prefix.encode()), Text(b"%d" % lines.exported_at)
         source = ExportLines(prefix.bytes, first_line, seconds.bytes, lines.incremental)
-        starts, count, _ = _version_starts(epochs, lines.stream_arn.rpartition("/")[2])
+        starts, count, _ = _version_starts(epochs, find_label(lines.stream_arn))
 
         def read(content: Text) -> int | None:
             address: int | None = self._library.fastetl_decode_lines(
