@@ -208,7 +208,7 @@ async def test_what_lambda_gave_up_on_and_what_was_rejected_comes_once_more(make
     assert await replay_failures(plant.config, plant.bucket, ingest_for) == []
     refused = (await ingest.ingest(make_event(3, note="x" * 21))).file
     rejects = await new_operator(plant).rejects(refused.rejects_key)
-    (again,) = await replay_rejects(refused.rejects_key, rejects, ingest)
+    (again,) = await replay_rejects(refused.rejects_key, rejects, ingest, lambda: "1")
     assert (again.records, again.rejects) == (1, 1)
     await plant.run()
     assert [row[0] for row in await plant.mirror()] == ["1", "2"]
@@ -226,7 +226,7 @@ async def test_rejects_that_were_replayed_or_dropped_have_an_end(make_plant: Any
     rejects = await operator.rejects(file.rejects_key)
     lenient = tuple(msgspec.structs.replace(column, on_misfit="truncate") for column in plant.pipeline.columns)
     mended = Ingest(plant.deployment(columns=lenient), Enricher(plant.pipeline))
-    (again,) = await replay_rejects(file.rejects_key, rejects, mended)
+    (again,) = await replay_rejects(file.rejects_key, rejects, mended, lambda: "1")
     assert (again.rejects, again.file_id != file.file_id) == (0, True)
     assert (await operator.status()).rejects == 1
     for _ in range(2):  # repeating it changes nothing

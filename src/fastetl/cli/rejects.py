@@ -84,15 +84,13 @@ def replay(key: str, config: Path, pipeline: str, *, as_json: bool) -> None:
 
     async def work(deployments: Deployments) -> Any:
         from fastetl.cli.enrichment import build_ingest
-        from fastetl.keys import parse_rejects_key
         from fastetl.operate import Operator, replay_rejects
 
         found, one = await _find_key(deployments, pipeline, key)
         operator = Operator(one)
-        replayed = await replay_rejects(found, await operator.rejects(found), await build_ingest(one, config))
-        # A file of the same id is the one that they were rejected from: nothing new was registered.
-        if all(each.file_id != parse_rejects_key(found) for each in replayed):
-            await operator.end_rejects(found)
+        ingest = await build_ingest(one, config)
+        replayed = await replay_rejects(found, await operator.rejects(found), ingest, one.new_name)
+        await operator.end_rejects(found)
         return replayed
 
     found = run(config, work)

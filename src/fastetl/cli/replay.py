@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 @command("replay")
 @config_option
 def replay(config: Path, *, as_json: bool) -> None:
-    """They are in the bucket under `aws/lambda/`; each is deleted once its changes are registered."""
+    """They are in the bucket under `aws/lambda/`; each is deleted once its changes are registered.
+
+    What cannot be ingested stays there and keeps no other from being replayed; the exit code is 1 then.
+    """
     from fastetl.cli.deployments import run
 
     async def work(deployments: Deployments) -> Any:
@@ -36,6 +39,9 @@ def replay(config: Path, *, as_json: bool) -> None:
     if as_json:
         echo_json(found)
     for each in found:
-        tell(f"{each.source}: {write_count(each.records, 'record')} ingested, {each.rejects:,} of them rejected")
+        counts = f"{write_count(each.records, 'record')} ingested, {each.rejects:,} of them rejected"
+        tell(f"{each.source}: {f'not ingested: {each.error}' if each.error else counts}")
     if not found:
         tell("Lambda has given up on no event")
+    if any(each.error for each in found):
+        raise SystemExit(1)

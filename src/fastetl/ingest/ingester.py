@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 
 from fastetl.decode import Decoder
 from fastetl.ingest.encode import encode_frames
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from fastetl.aws import Deployment
     from fastetl.config import Pipeline
+    from fastetl.decode import Changes
     from fastetl.ingest.records import Enricher, Refined
     from fastetl.versions import EpochStart
 
@@ -82,11 +85,13 @@ class Ingest:
         """Why there is no native pass, so that the reference decodes everything; empty where there is one."""
         return self._decoder.native_missing
 
-    async def ingest(self, event: bytes | bytearray | dict[str, Any]) -> Outcome:
+    async def ingest(self, event: bytes | bytearray | dict[str, Any], *, replay: str = "") -> Outcome:
         """Write an event's changes to S3, and record the file in the ledger. When this returns, both are done.
 
         Args:
             event: the JSON that Lambda hands over, or what it means.
+            replay: a name that no other replay has, where records are ingested again that were rejected: they form
+                a file of their own, whatever was registered of the event before.
 
         Returns:
             What was written, and what did not fit.
@@ -97,6 +102,8 @@ class Ingest:
             StorageError, LedgerError: S3 or the ledger refused a step; repeating the invocation does the missing steps.
         """
         changes = self._decoder.decode(event, await self._read_epochs())
+        if replay:
+            changes = _as_another_file(changes, replay)
         refined = refine(
             changes,
             self._enricher,
@@ -133,6 +140,12 @@ class Ingest:
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)
         return _outcome(self._pipeline, refined, item, already_there=already_there)
+
+
+def _as_another_file(changes: Changes, name: str) -> Changes:
+    file_id = hashlib.blake2b(f"{changes.file_id}\n{name}".encode(), digest_size=16).hexdigest()
+    frame = changes.frame.with_columns(pl.lit(file_id).alias("_file"))
+    return msgspec.structs.replace(changes, file_id=file_id, frame=frame)
 
 
 def _outcome(

@@ -24,8 +24,8 @@ RESTORE_POLL_SECONDS = 900
 "Understanding archive retrieval options")."""
 
 MARKED_AT_ONCE = 500
-"""Files that one step marks or asks for. A batch has up to 10,000, which may take longer than a coordinator lives where DynamoDB
-throttles: each step notes how far it has come, and the next one goes on from there."""
+"""Files that one step marks or asks for. A batch has up to 10,000, which may take longer than a coordinator lives where
+DynamoDB throttles: each step notes how far it has come, and the next one goes on from there."""
 
 Outcome = Literal[
     "idle", "waiting", "opened", "restoring", "submitted", "resolving", "marked", "loaded", "retry", "split",

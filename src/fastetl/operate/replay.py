@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from fastetl.decode import parse_source_arn
-from fastetl.errors import EventError
+from fastetl.errors import EventError, FastetlError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,13 +30,15 @@ MAX_RECORDS = 10_000
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What came of one event."""
+    """What came of one event for one pipeline, as the ledger has it."""
 
     source: str
     """The key of the object that held it."""
-    records: int
-    rejects: int
-    file_id: str
+    records: int = 0
+    rejects: int = 0
+    file_id: str = ""
+    error: str = ""
+    """Why the event, or what one pipeline makes of it, is not ingested; the object stays then."""
 
 
 async def replay_failures(
@@ -44,25 +46,39 @@ async def replay_failures(
 ) -> list[Replayed]:
     """Ingest every event that Lambda gave up on, and delete the object that held it once its changes are registered.
 
+    An object that holds no event, or an event that cannot be ingested, stays, and keeps no other from being replayed.
+
     Args:
         config: whose pipelines read the events.
         bucket: that holds them.
         ingest_for: gives what ingests the events of the pipeline of a name.
 
     Returns:
-        What was ingested of each object.
+        What was ingested of each object, or why it was not.
 
     Raises:
-        EventError: an object is not of the form that Lambda writes, or has no payload any more.
+        StorageError: the objects cannot be listed.
     """
     done = []
     async for key in bucket.list_keys(FAILURES_PREFIX):
-        event = parse_failure(await bucket.get(key), key)
-        for pipeline in config.pipelines_for(parse_source_arn(event, config.reads)):
-            ingest = await ingest_for(pipeline.name)
-            done.append(_replayed(key, await ingest.ingest(event)))
-        await bucket.delete(key)
+        try:
+            event = parse_failure(await bucket.get(key), key)
+            pipelines = config.pipelines_for(parse_source_arn(event, config.reads))
+        except FastetlError as error:
+            done.append(Replayed(key, error=str(error)))
+            continue
+        found = [await _replay(key, event, pipeline.name, ingest_for) for pipeline in pipelines]
+        if not any(each.error for each in found):
+            await bucket.delete(key)
+        done += found
     return done
+
+
+async def _replay(key: str, event: bytes, pipeline: str, ingest_for: Callable[[str], Awaitable[Ingest]]) -> Replayed:
+    try:
+        return _replayed(key, await (await ingest_for(pipeline)).ingest(event))
+    except FastetlError as error:
+        return Replayed(key, error=f"{pipeline}: {error}")
 
 
 def parse_failure(body: bytes, key: str) -> bytes:
@@ -79,13 +95,19 @@ def parse_failure(body: bytes, key: str) -> bytes:
     return payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
 
 
-async def replay_rejects(key: str, rejects: Sequence[Reject], ingest: Ingest) -> list[Replayed]:
+async def replay_rejects(
+    key: str, rejects: Sequence[Reject], ingest: Ingest, new_name: Callable[[], str]
+) -> list[Replayed]:
     """Ingest rejected records again. What still does not fit is rejected again, under another name.
+
+    Each replay makes files of its own: the file that the records were rejected from may be registered as one of which
+    every record was rejected, and an earlier replay may have been rejected as well.
 
     Args:
         key: of the object with the rejects.
         rejects: as the object holds them.
         ingest: of the pipeline.
+        new_name: gives a random name, another one each time.
 
     Returns:
         What was ingested, for each event that the records were put into.
@@ -100,7 +122,7 @@ async def replay_rejects(key: str, rejects: Sequence[Reject], ingest: Ingest) ->
     if "" in by_stream:
         raise EventError(f"{key}: {len(by_stream[''])} records name no stream, and cannot be replayed")
     outcomes = [
-        await ingest.ingest(orjson.dumps({"Records": records[first : first + MAX_RECORDS]}))
+        await ingest.ingest(orjson.dumps({"Records": records[first : first + MAX_RECORDS]}), replay=new_name())
         for records in by_stream.values()
         for first in range(0, len(records), MAX_RECORDS)
     ]
@@ -108,4 +130,5 @@ async def replay_rejects(key: str, rejects: Sequence[Reject], ingest: Ingest) ->
 
 
 def _replayed(source: str, outcome: Outcome) -> Replayed:
-    return Replayed(source, outcome.records, sum(outcome.rejects.values()), outcome.file_id)
+    file = outcome.file
+    return Replayed(source, outcome.records, file.rejects if file else 0, outcome.file_id)
