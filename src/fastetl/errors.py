@@ -20,6 +20,8 @@ A message names the operation, the object and what to do. It never carries item 
 
 from __future__ import annotations
 
+import traceback
+
 import msgspec
 
 
@@ -92,3 +94,12 @@ class WarehouseError(FastetlError):
         self.transient = transient
         """Whether the same call may succeed later with nothing mended."""
         super().__init__(message)
+
+
+def find_places(error: BaseException) -> list[str]:
+    """Name the lines that an error came through. The message of a defect may quote an item; these do not.
+
+    Args:
+        error: as it was raised.
+    """
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]

@@ -144,14 +144,14 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ("one is RESOLVING, since files of it are loaded", "the batch is not committed"): situation(
         resolving(failure="files"), verdict=NOT_COMMITTED
     ),
-    ("one is RESOLVING, since a file of it is in an archive", "the batch is not committed"): situation(
-        resolving(failure="archived"), verdict=NOT_COMMITTED
-    ),
     ("one is RESOLVING, since the gate refused it", "the batch is not committed"): situation(
         resolving(failure="gate"), verdict=NOT_COMMITTED
     ),
     ("one is RESOLVING, since it failed by chance", "the batch is not committed"): situation(
         resolving(failure="transient"), verdict=NOT_COMMITTED
+    ),
+    ("one is RESOLVING, since a file of it is in an archive", "the batch is not committed"): situation(
+        resolving(failure="archived"), verdict=NOT_COMMITTED
     ),
     ("one is RESOLVING, since the infrastructure failed", "the batch is not committed"): situation(
         resolving(failure="infrastructure"), verdict=NOT_COMMITTED

@@ -111,7 +111,8 @@ class FakeDynamoDB:
             after = dict(arguments["Item"])
         else:
             after = updated(arguments["UpdateExpression"], was or dict(arguments["Key"]), arguments)
-        if len(str(after)) > MAX_ITEM_BYTES:  # a little more than DynamoDB counts
+        # A little more than DynamoDB counts.
+        if sum(len(name) + len(value.get("B", str(value))) for name, value in after.items()) > MAX_ITEM_BYTES:
             raise client_error(operation, "ValidationException", "Item size has exceeded the maximum allowed size")
         for name in ("pk", "q", "qk"):
             if name in after and not after[name].get("S"):

@@ -29,7 +29,7 @@ return_freed_memory()
 from fastetl.aws import References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder
 from fastetl.enrich import Enricher
-from fastetl.errors import ExportError
+from fastetl.errors import ExportError, FastetlError, find_places
 from fastetl.ingest import FileStore
 from fastetl.model import Backfill, Converted
 from fastetl.versions import EpochStart
@@ -76,12 +76,30 @@ def handler(event: Any, _context: Any = None) -> dict[str, Any]:
 
     Raises:
         ExportError, StorageError, LedgerError: it is not done; try again.
+        RuntimeError: a defect, of which the log has the place; its own message may quote an item.
     """
-    task = msgspec.convert(event, Task)
-    converted = _runner.run(_convert(task))
+    task = _parse(event)
+    try:
+        converted = _runner.run(_convert(task))
+    except FastetlError:
+        raise
+    except Exception as error:  # noqa: BLE001 - to keep its message to itself; other pipelines' tasks go on
+        what = type(error).__name__
+        logger.error("unexpected error", pipeline=task.pipeline, error=what, where=find_places(error))  # noqa: TRY400
+        raise RuntimeError(f"unexpected {what}; the log says where") from None
     counts: dict[str, Any] = msgspec.to_builtins(converted)
     logger.info("converted", pipeline=task.pipeline, epoch=task.epoch, key=task.file.key, counts=counts)
     return counts
+
+
+def _parse(event: Any) -> Task:
+    try:
+        task = msgspec.convert(event, Task)
+    except msgspec.ValidationError as error:
+        raise ExportError(f"no task of a backfill: {error}; begin one with `fastetl backfill`") from error
+    if task.pipeline not in _deployments:
+        raise ExportError(f"{task.pipeline} is no pipeline here, or cannot be set up; the function's log says why")
+    return task
 
 
 def close() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from fastetl.aws import open_clients
-from fastetl.errors import FastetlError
+from fastetl.errors import FastetlError, find_places
 from fastetl.lambdas.environment import METRICS_NAMESPACE, build_deployments, read_config, trace
 from fastetl.load import Loader, Rounds, take_step
 
@@ -82,9 +81,7 @@ def _explain(name: str, error: Exception) -> None:
     if isinstance(error, FastetlError | TimeoutError):
         logger.error("cannot move on", pipeline=name, error=f"{type(error).__name__}: {error}")
         return
-    # The message of a defect may quote an item; where it was raised does not.
-    where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-    logger.error("unexpected error", pipeline=name, error=type(error).__name__, where=where)
+    logger.error("unexpected error", pipeline=name, error=type(error).__name__, where=find_places(error))
 
 
 async def _observe(name: str, step: Step) -> None:

@@ -13,7 +13,6 @@ gc.disable()
 import asyncio
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ return_freed_memory()
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
 from fastetl.decode import cut_name, free_rows, parse_source_arn
 from fastetl.enrich import Enricher
-from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError
+from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError, find_places
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.raw_events import install_raw_events
 from fastetl.model import IngestError, follows_gap
@@ -77,11 +76,6 @@ _enrichers: dict[str, Enricher] = {}
 _ingests: dict[str, Ingest] = {}
 
 
-def _places(error: BaseException) -> list[str]:
-    """Name the lines that an error came through. Its message, which may quote an item, stays out of the log."""
-    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-
-
 def _set_up(pipeline: Pipeline) -> None:
     """Make a pipeline ready.
 
@@ -109,7 +103,7 @@ for _pipeline in _config.pipelines:
         logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=str(_error))  # noqa: TRY400
     except Exception as _error:  # noqa: BLE001 - a defect in one pipeline's set-up is no other's trouble
         _what = f"unexpected {type(_error).__name__}"
-        logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=_what, where=_places(_error))  # noqa: TRY400
+        logger.error("a pipeline cannot be set up", pipeline=_pipeline.name, problem=_what, where=find_places(_error))  # noqa: TRY400
 logger.info("ready", pipelines=sorted(_ingests), raw_events=_raw_events)
 if not _raw_events:
     logger.warning("events come as dicts, which takes several times the CPU time: this runtime has no known marshaller")
@@ -147,7 +141,8 @@ async def _ingest(event: bytes | bytearray | dict[str, Any], context: LambdaCont
                 outcome = await (await _get_ready(pipeline)).ingest(event)
             except FastetlError as error:
                 if isinstance(error, EnrichmentError) and error.__cause__:
-                    logger.error("a step of an enrichment failed", reason=str(error), where=_places(error.__cause__))  # noqa: TRY400
+                    where = find_places(error.__cause__)
+                    logger.error("a step of an enrichment failed", reason=str(error), where=where)  # noqa: TRY400
                 # What goes away by itself is tried again in a moment; a ledger that refuses takes no note either.
                 if not isinstance(error, LedgerError) and not is_transient(error):
                     await _write_down(pipeline.name, str(error))
@@ -176,7 +171,7 @@ async def _write_down(pipeline: str, message: str) -> None:
 
 def _without_content(error: Exception) -> Exception:
     """Log where an error that is not fastetl's own was raised, and give one that quotes no item."""
-    logger.error("unexpected error", error=type(error).__name__, where=_places(error))
+    logger.error("unexpected error", error=type(error).__name__, where=find_places(error))
     return RuntimeError(f"unexpected {type(error).__name__}; the log says where")
 
 
