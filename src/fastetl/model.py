@@ -84,6 +84,8 @@ class FileItem(msgspec.Struct, frozen=True):
     """Records that came in, counted before any was converted: rows and rejects together; -1 where nobody counted."""
     rejects_ended: bool = False
     """Whether an operator has replayed or dropped its rejects, so that their object is gone."""
+    source: str = ""
+    """What numbers its changes, as `versions.name_source` says; empty for rows of an export."""
     drift: dict[str, int] = {}
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
@@ -193,6 +195,12 @@ class Batch(msgspec.Struct, frozen=True):
     """`Head.loads` when the data failed first: a later number means that another batch has loaded since."""
     loads_begun: int = 0
     """`Head.loads` when the attempt began."""
+    latest_epoch: int = 0
+    """The number of the latest of `Head.epochs` when the attempt began; 0 where there was none."""
+    source: str = ""
+    """Of its files; empty where all of them are an export's."""
+    source_epoch: int = 0
+    """The latest epoch that a change of the source is of."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
     marked_to: str = ""

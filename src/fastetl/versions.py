@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 SEQUENCE_DIGITS = 40
@@ -29,6 +31,28 @@ def find_label(stream_arn: str) -> str:
         The label, as `build_version` takes it.
     """
     return KINESIS_LABEL if ":kinesis:" in stream_arn else stream_arn.rpartition("/")[2]
+
+
+def name_source(stream_arn: str) -> str:
+    """Name what numbers the changes of a stream: labels and numbers order changes of one source only.
+
+    Args:
+        stream_arn: of DynamoDB Streams or of Kinesis.
+
+    Returns:
+        `stream-` with a hash of the table's ARN, so that a replica is another source than its original; `kinesis-` with
+        one of account and region, since DynamoDB's clock there numbers the changes, whichever stream they take. The
+        hash keeps what an event says out of SQL.
+    """
+    is_kinesis = ":kinesis:" in stream_arn
+    origin = stream_arn.partition(":stream/" if is_kinesis else "/stream/")[0]
+    digest = hashlib.blake2b(origin.encode(errors="replace"), digest_size=8).hexdigest()
+    return f"{'kinesis' if is_kinesis else 'stream'}-{digest}"
+
+
+def find_epoch(version: str) -> int:
+    """Read the number of a version's epoch."""
+    return int(version[:4])
 
 
 def build_version(epoch: int, label: str, sequence_number: str) -> str:

@@ -241,7 +241,7 @@ def test_a_pipeline_that_may_not_ask_for_files_pauses_and_says_so() -> None:
 
     def refuse(**_: Any) -> Any:
         error = {"Error": {"Code": "AccessDenied", "Message": "no"}}
-        raise ClientError(error, "restore_object")  # type: ignore[arg-type]
+        raise ClientError(error, "restore_object")
 
     restore, bench.s3.restore_object = bench.s3.restore_object, refuse  # type: ignore[method-assign]
 

@@ -249,7 +249,7 @@ class Transaction:
     def _bump(self, sql: str) -> None:
         gate = _table(sql, "UPDATE")
         for row in self._rows(gate):
-            self._replace(gate, row, {"n": row["n"] + 1})
+            self._replace(gate, row, row | {"n": row["n"] + 1})
 
     def _gate_row(self, sql: str) -> Answer:
         return self._refuse(sql, [] if self._rows(_table(sql, "FROM")) else ["missing"])
@@ -258,6 +258,23 @@ class Transaction:
         return self._refuse(sql, _matching(self._rows(_table(sql, "FROM")), sql))
 
     _gate_fence = _gate_batch
+
+    def _gate_source(self, sql: str) -> Answer:
+        found = re.search(r"\"source\" <> '([^']+)' AND \"source_epoch\" = (\d+)", sql)
+        if found is None:
+            raise SqlError(f"syntax error: {sql[:80]}")
+        rows = self._rows(_table(sql, "FROM"))
+        others = [row for row in rows if row["source"] not in {"", found[1]} and row["source_epoch"] == int(found[2])]
+        return self._refuse(sql, others)
+
+    def _source(self, sql: str) -> None:
+        found = re.search(r"SET \"source\" = '([^']+)', \"source_epoch\" = (\d+) WHERE", sql)
+        if found is None:
+            raise SqlError(f"syntax error: {sql[:80]}")
+        gate = _table(sql, "UPDATE")
+        for row in self._rows(gate):
+            if row["source_epoch"] <= int(found[2]):
+                self._replace(gate, row, row | {"source": found[1], "source_epoch": int(found[2])})
 
     def _gate_files(self, sql: str) -> Answer:
         ids = {row["file_id"] for row in self._rows('"fastetl_files"')}
@@ -506,7 +523,7 @@ class Transaction:
         if sql.startswith("INSERT"):
             gate = _table(sql, "INSERT INTO")
             if not self._warehouse.tables[gate]:
-                self._warehouse.tables[gate] = [{"n": 0}]
+                self._warehouse.tables[gate] = [{"n": 0, "source": "", "source_epoch": 0}]
         else:
             name = _table(sql, "CREATE TABLE IF NOT EXISTS")
             self._warehouse.tables.setdefault(name, [])
@@ -526,6 +543,7 @@ _WRITING = {
     "fence": "INSERT INTO",
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
+    "source": "UPDATE",
     "merge": "MERGE INTO",
     "former_columns": "UPDATE",
     "tombstones": "UPDATE",

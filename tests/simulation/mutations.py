@@ -381,6 +381,16 @@ def without_tombstones() -> AbstractContextManager[Any]:
     return patch_everywhere(original, left)
 
 
+def every_epoch_resyncs() -> AbstractContextManager[Any]:
+    """Whatever an epoch began for, rows of older ones that its export does not have are deleted."""
+    original = Backfiller.finish
+
+    async def finish(self: Backfiller, backfill: Any, **how: Any) -> Any:
+        return await original(self, _with(backfill, resync=True), **how)
+
+    return patch.object(Backfiller, "finish", finish)
+
+
 def impatient_resync() -> AbstractContextManager[Any]:
     """A resync deletes before everything older is loaded."""
 
@@ -464,4 +474,6 @@ DIRECTED: dict[str, Mutation] = {
     "marking counted before it is done": counted_before_marked,
     "all files marked in one step": marked_at_once,
     "HEAD read after the files": head_read_after_files,
+    "labels order two sources": without_steps("gate_source"),
+    "an epoch that only reorders deletes": every_epoch_resyncs,
 }

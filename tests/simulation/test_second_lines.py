@@ -19,9 +19,10 @@ from fastetl.load import steps
 from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS, Verdict
 from fastetl.load.loader import Loader
 from fastetl.load.rounds import Rounds
-from fastetl.model import MAX_OPEN_BATCHES
+from fastetl.model import MAX_OPEN_BATCHES, Backfill
 from tests.load.test_batches import make_file
 from tests.load.test_bounded import WAKE_UP_SECONDS, Slow, Told, open_batch
+from tests.load.test_sources import switch
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
 from tests.simulation.faults import ENDPOINT
@@ -237,6 +238,25 @@ async def suspects_crowd(bench: Bench) -> bool:
     return bench.states()[healthy] == "LOADED"
 
 
+async def source_changes(bench: Bench) -> bool:
+    """A change comes by way of a replica, whose stream is older; give whether the mirror has it, or it is told."""
+    paused = await switch(bench)
+    last = list(bench.source.changes)[-1]
+    return bool(paused) or [row["_event_id"] for row in bench.rows("")] == [last]
+
+
+async def epoch_without_resync(bench: Bench) -> bool:
+    """An epoch begins, and its backfill, which deletes nothing, ends; give whether a row that is older is still there."""
+    await bench.put(bench.write(number=0, delete=False))
+    await settle(bench.new_loader())
+    backfiller = Backfiller(bench.deployment())
+    start = await backfiller.begin_epoch()
+    await backfiller.wait_for(start)
+    backfill = Backfill(bench.pipeline.name, start.epoch, "s3://lake/x", "x", start.starts_at + 60, 0, 0, 1)
+    assert not await backfiller.finish(backfill)
+    return [row["_deleted"] for row in bench.rows("")] == ["false"]
+
+
 COURSES: dict[str, tuple[Course, Any, Any]] = {
     "index believed": (index_is_late, 0, 1),
     "batch ids from a counter": (ledger_begins_again, 0, 1),
@@ -245,6 +265,8 @@ COURSES: dict[str, tuple[Course, Any, Any]] = {
     "HEAD lets go before the files are marked": (dies_while_files_are_marked, 0, 1),
     "marking counted before it is done": (dies_while_some_files_are_marked, 0, 1),
     "all files marked in one step": (marking_takes_long, True, False),
+    "labels order two sources": (source_changes, True, False),
+    "an epoch that only reorders deletes": (epoch_without_resync, True, False),
     "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
     "suspects tried again before a probe": (suspects_crowd, True, False),
     "no fence": (late_statement, ("QUARANTINED", False), ("QUARANTINED", True)),

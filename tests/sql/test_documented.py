@@ -115,10 +115,12 @@ def every_statement() -> Iterator[Statement]:
 
 def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     url, moment = "s3://lake/manifest", "2026-01-01 00:00:00.000000"
-    load = Load(ID, 1, pipeline.layout, url, ID, url, moment, moment, former_columns=("gone",))
+    load = Load(
+        ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, source="stream-1", former_columns=("gone",)
+    )
     privileges = load_privileges(pipeline)
-    yield from (*ddl_sql(pipeline), *load_sql(pipeline, load), *resolve_sql(pipeline, ID, 1, url))
-    yield from (*load_errors_sql(1, url, datetime(2026, 1, 1, tzinfo=UTC)), *loaded_files_sql(pipeline, moment, moment))
+    yield from (*ddl_sql(pipeline), *load_sql(pipeline, load), *resolve_sql(pipeline, ID, 1, moment, url))
+    yield from (*load_errors_sql(1, url, datetime(2026, 1, 1, tzinfo=UTC)), *loaded_files_sql(pipeline, [ID], moment))
     yield from (*copy_probe_sql(pipeline, url), *table_columns_sql(pipeline), *view_columns_sql(pipeline))
     yield from (*load_grants_sql(pipeline, privileges), *privileges_sql(pipeline, privileges), *user_sql(pipeline))
     yield from (*read_grants_sql(pipeline), *view_readers_sql(pipeline), *assume_role_sql(pipeline))

@@ -28,7 +28,8 @@ def longest(config: Config) -> int:
     sizes = []
     for pipeline in config.pipelines:
         url = f"s3://{config.bucket}/{config.prefix}manifests/{pipeline.name}/{ID}"
-        load = Load(ID, 1, pipeline.layout, url, ID, url, "2026-01-01 00:00:00.000000", "2026-01-01 00:00:01.000000")
+        moment = "2026-01-01 00:00:00.000000"
+        load = Load(ID, 1, pipeline.layout, url, ID, url, moment, moment, moment)
         every: list[Statement] = [*ddl_sql(pipeline), *load_sql(pipeline, load)]
         every += tombstone_sql(pipeline, 1, 0) if "mirror" in pipeline.outputs else ()
         sizes += [len(each.sql.encode()) for each in every]

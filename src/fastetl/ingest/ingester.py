@@ -13,6 +13,7 @@ from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.records import refine
 from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
+from fastetl.versions import name_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +136,7 @@ class Ingest:
             version_max=changes.version_max,
             changed_min=changes.changed_min,
             changed_max=changes.changed_max,
+            source=name_source(changes.stream_arn),
             drift=changes.drift,
         )
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)

@@ -39,6 +39,8 @@ class Contents(msgspec.Struct, frozen=True):
     version_max: str
     changed_min: str
     changed_max: str
+    source: str = ""
+    """As `FileItem.source`."""
     drift: dict[str, int] = {}
     """What did not fit the columns, as `FileItem.drift` has it."""
 
@@ -125,6 +127,7 @@ class FileStore:
             "version-max": contents.version_max,
             "changed-min": contents.changed_min,
             "changed-max": contents.changed_max,
+            "source": contents.source,
         }
 
 
@@ -156,6 +159,7 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
             changed_max=described["changed-max"],
             created=created,
             received=int(described.get("received", -1)),
+            source=described.get("source", ""),
             state="PENDING" if stored.key else "REJECTED",
         )
     except (KeyError, ValueError) as error:

@@ -29,8 +29,8 @@ DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
 
 STEPS_WITHOUT_ROWS = {
-    "batch_execute_statement", "lock", "bump", "gate_row", "gate_batch", "gate_fence", "gate_files", "stage_files",
-    "copy_files", "stage", "load_files", "loads",
+    "batch_execute_statement", "lock", "bump", "gate_row", "gate_batch", "gate_fence", "gate_source", "gate_files",
+    "stage_files", "copy_files", "stage", "load_files", "loads", "source",
 }  # fmt: skip
 """The steps of a load that read no rows: their errors quote no item."""
 

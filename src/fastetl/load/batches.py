@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from fastetl.model import Batch, FileItem
+from fastetl.versions import find_epoch
 
 
 def build_batch_id(pipeline: str, installation: str, file_ids: Iterable[str]) -> str:
@@ -81,7 +82,7 @@ def build_batch(
     Args:
         pipeline: the pipeline's name.
         installation: `Head.installation`.
-        files: of one layout; at least one.
+        files: of one layout, and of one source beside exports; at least one.
         bucket: that holds them.
         keys: of the batch's manifest and of its list of files.
 
@@ -89,6 +90,7 @@ def build_batch(
         A batch in state FORMED.
     """
     manifest_key, files_key = keys
+    streamed = [file for file in files if file.source]
     return Batch(
         batch_id=build_batch_id(pipeline, installation, (file.file_id for file in files)),
         pipeline=pipeline,
@@ -101,5 +103,7 @@ def build_batch(
         rows=sum(file.rows for file in files),
         changed_min=min(file.changed_min for file in files),
         changed_max=max(file.changed_max for file in files),
+        source=streamed[0].source if streamed else "",
+        source_epoch=max((find_epoch(file.version_max) for file in streamed), default=0),
         members=b"".join(bytes.fromhex(file.file_id) for file in _in_order(files)),
     )

@@ -182,6 +182,7 @@ def _submit(head: Head, batch: Batch, now: int) -> Decision:
         "began": now,
         "resolves": 0,
         "loads_begun": head.loads,
+        "latest_epoch": max((start.epoch for start in head.epochs), default=0),
         "statement_id": "",
         "submitted_at": now,
         "failure": "",

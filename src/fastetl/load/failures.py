@@ -43,7 +43,11 @@ _REFUSALS: dict[str, Failure] = {"gate_batch": "gate", "gate_fence": "gate", "ga
 
 _READS_OWN_LIST = "copy_files"
 
-_EXPLAINED = {"gate_row": "the gate table has no row any more; `fastetl ddl --apply` writes it again"}
+_EXPLAINED = {
+    "gate_source": "its changes come from another source than those that are loaded (a replica, or Kinesis in place of"
+    " DynamoDB Streams, or the other way round), and nothing orders the two: run `fastetl resync`",
+    "gate_row": "the gate table has no row any more; `fastetl ddl --apply` writes it again",
+}
 """What an operator reads in place of a refusal that pauses the pipeline, by the step that failed."""
 
 

@@ -122,6 +122,9 @@ class Planner:
             changed_min=batch.changed_min,
             changed_max=batch.changed_max,
             since=find_since(batch.changed_min, batch.began),
+            source=batch.source,
+            source_epoch=batch.source_epoch,
+            latest_epoch=batch.latest_epoch,
             former_columns=former_columns,
         )
         return load_sql(self._pipeline, load)

@@ -25,7 +25,7 @@ from fastetl.load.decide import (
 from fastetl.load.failures import describe_load_error, explain, find_file_read
 from fastetl.load.plan import Planner, name_attempt
 from fastetl.load.together import Standing
-from fastetl.model import Batch, Head, PendingFile
+from fastetl.model import Batch, FileItem, Head, PendingFile
 from fastetl.sql import load_errors_sql
 
 PROBED_AMONG = 1000
@@ -92,7 +92,7 @@ class Survey:
         # The index is late: only the FILE item tells whether a file waits.
         found = await self._ledger.files.read(wanted)
         files = [found[file_id] for file_id in wanted if file_id in found and found[file_id].state == "PENDING"]
-        return Waiting(tuple(files), is_due)
+        return Waiting(_of_one_source(files), is_due)
 
     async def read_standing(self, most: int = COUNTED_FILES) -> tuple[Standing, Backlog, Head]:
         """Read how much waits, and what the pipeline would do if it were allowed to. Asks the warehouse nothing."""
@@ -219,6 +219,12 @@ class Survey:
     def now(self) -> int:
         """Unix milliseconds."""
         return int(self._clock() * 1000)
+
+
+def _of_one_source(files: Sequence[FileItem]) -> tuple[FileItem, ...]:
+    """Keep the files of the source that the oldest one has, and those of exports; the others come later."""
+    source = next((file.source for file in files if file.source), "")
+    return tuple(file for file in files if file.source in {"", source})
 
 
 def _choose_members(batch: Batch, named: set[str]) -> tuple[str, ...]:

@@ -60,6 +60,12 @@ class Load(msgspec.Struct, frozen=True):
     """Bounds of `_changed_at`, so that the log's sort key prunes."""
     since: str
     """ISO 8601, UTC: before this time nothing of the batch was loaded, so that the bookkeeping's sort keys prune."""
+    source: str = ""
+    """What numbers the changes, as `versions.name_source` says; empty where all of them are an export's."""
+    source_epoch: int = 0
+    """The latest epoch that a change of the source is of."""
+    latest_epoch: int = 0
+    """The latest epoch that has begun: whatever is of an earlier one is older than that epoch's export."""
     former_columns: tuple[str, ...] = ()
     """Columns of the mirror that loads wrote once and no longer write: NULL in every row that this one writes."""
 
@@ -85,6 +91,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
                 f'{fences} WHERE {_is_batch(load.batch_id, "fenced_at", load.since)} AND "attempt" >= {load.attempt:d}',
             ),
         ),
+        *_gate_source(pipeline, load),
         *_stage_files(pipeline, load.files_url),
         (
             "gate_files",
@@ -105,6 +112,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         *(_merge_into_mirror(pipeline, load) if "mirror" in pipeline.outputs else ()),
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
+        *_record_source(pipeline, load),
         ("drop_staged", f"DROP TABLE {STAGED}"),
         ("drop_files", f"DROP TABLE {FILES}"),
     ]
@@ -280,6 +288,23 @@ def _gate(pipeline: Pipeline) -> list[tuple[str, str]]:
     gate = quote_table(pipeline, "_gate")
     there = f"SELECT CAST(CASE WHEN COUNT(*) > 0 THEN '0' ELSE 'no row' END AS INTEGER) FROM {gate}"
     return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1'), ("gate_row", there)]
+
+
+def _gate_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    """Build the step that fails where changes of another source were loaded in the same epoch: nothing orders them."""
+    if not load.source or load.source_epoch < load.latest_epoch:
+        return []
+    gate = quote_table(pipeline, "_gate")
+    other = f'"source" <> \'\' AND "source" <> {quote_literal(load.source)} AND "source_epoch" = {load.source_epoch:d}'
+    return [("gate_source", _refuse("another source", f"{gate} WHERE {other}"))]
+
+
+def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    if not load.source:
+        return []
+    gate, epoch = quote_table(pipeline, "_gate"), load.source_epoch
+    sets = f'"source" = {quote_literal(load.source)}, "source_epoch" = {epoch:d}'
+    return [("source", f'UPDATE {gate} SET {sets} WHERE "source_epoch" <= {epoch:d}')]
 
 
 def _refuse(why: str, rows: str) -> str:

@@ -14,6 +14,7 @@ from fastetl.sql.text import (
     COUNT,
     FILE_ID,
     MOMENT,
+    SOURCE,
     Statement,
     build_statements,
     define_columns,
@@ -39,7 +40,8 @@ class Bookkeeping(msgspec.Struct, frozen=True):
 
 # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
 BOOKKEEPING = (
-    Bookkeeping("_gate", (("n", COUNT),), ("SELECT", "UPDATE")),
+    # One row. `source`: what numbered the changes that were loaded last, in which epoch.
+    Bookkeeping("_gate", (("n", COUNT), ("source", SOURCE), ("source_epoch", COUNT)), ("SELECT", "UPDATE")),
     Bookkeeping(
         "_loads",
         (
@@ -291,7 +293,9 @@ def _bookkeeping(pipeline: Pipeline) -> list[str]:
         f"{f' SORTKEY ({quote_identifier(table.sortkey)})' if table.sortkey else ''}"
         for table in BOOKKEEPING
     ]
+    there = f'SELECT COUNT(*) AS "rows" FROM {gate}'
     row = (
-        f'INSERT INTO {gate} ("n") SELECT 0 FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0'
+        f'INSERT INTO {gate} ("n", "source", "source_epoch") SELECT 0, \'\', 0'
+        f' FROM ({there}) AS "counted" WHERE "rows" = 0'
     )
     return [*creates, row]

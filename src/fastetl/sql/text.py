@@ -22,6 +22,8 @@ BATCH_ID = RedshiftType("VARCHAR", length=64)
 
 COUNT = RedshiftType("BIGINT")
 
+SOURCE = RedshiftType("VARCHAR", length=64)
+
 MOMENT = RedshiftType("TIMESTAMP")
 
 
