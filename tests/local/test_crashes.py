@@ -1,11 +1,12 @@
-"""Real processes killed at random moments, while real changes flow into PostgreSQL: nothing is lost, nothing doubled.
+"""Real processes, killed and frozen at random, while changes flow into PostgreSQL: nothing is lost or doubled.
 
-`make crash` kills a hundred times; here it is ten.
+`make crash` does it a hundred times; here it is ten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -26,6 +27,8 @@ from tests.deployments import make_deployment
 
 CRASHES = int(os.environ.get("CRASHES", "10"))
 WRITTEN_AT_ONCE = 25
+FROZEN = 0.4
+"""The share of processes that are frozen and not killed."""
 
 
 def draw_requests(chance: random.Random) -> Iterator[dict[str, Any]]:
@@ -52,19 +55,32 @@ async def write(stack: Embedded, chance: random.Random, stop: asyncio.Event) -> 
 
 
 async def crash(stack: Embedded, chance: random.Random) -> int:
-    """Kill processes of both functions, each a random time after it was there."""
-    killed = 0
-    while killed < CRASHES:
+    """Kill processes of both functions, or freeze them for seconds, each a random time after it was there."""
+    met, frozen = 0, []
+    while met < CRASHES:
         await asyncio.sleep(chance.uniform(0.05, 1.5))
         pids = [pid for function in (stack.ingest, stack.coordinator) for pid in function.pids]
-        if pids:
-            os.kill(chance.choice(pids), signal.SIGKILL)
-            killed += 1
-    return killed
+        if not pids:
+            continue
+        pid, met = chance.choice(pids), met + 1
+        if chance.random() < FROZEN:
+            os.kill(pid, signal.SIGSTOP)
+            frozen.append(asyncio.create_task(thaw(pid, chance.uniform(0.2, 8.0))))
+        else:
+            os.kill(pid, signal.SIGKILL)
+    await asyncio.gather(*frozen)
+    return met
+
+
+async def thaw(pid: int, seconds: float) -> None:
+    """Let a frozen process go on, as Lambda does with an environment that another event comes to."""
+    await asyncio.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):  # killed meanwhile
+        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.timeout(120 + 10 * CRASHES)
-async def test_killed_processes_lose_and_double_nothing() -> None:
+async def test_killed_and_frozen_processes_lose_and_double_nothing() -> None:
     chance = random.Random(CRASHES)
     mapping = MappingSettings(batch_size=50, maximum_batching_window_in_seconds=0.1, repeat_share=0.1, seed=2)
     async with Embedded(demo_config(), mapping=mapping, warehouse="postgres") as stack:

@@ -246,7 +246,7 @@ async def source_changes(bench: Bench) -> bool:
 
 
 async def epoch_without_resync(bench: Bench) -> bool:
-    """An epoch begins, and its backfill, which deletes nothing, ends; give whether a row that is older is still there."""
+    """An epoch begins, and its backfill, which deletes nothing, ends; give whether an older row is still there."""
     await bench.put(bench.write(number=0, delete=False))
     await settle(bench.new_loader())
     backfiller = Backfiller(bench.deployment())
