@@ -5,12 +5,14 @@
 Everything happens in copies of the checkout. First a package's tests run once with coverage's contexts, which tell the
 tests that reach each line. Then each mutant is written into a copy, and a forked process, which has the large libraries
 loaded already, runs the tests that reach its lines, the quickest first, until one fails. A mutant that hangs counts as
-found. What was tried stays in build/mutation/, and a run that is started again goes on from there.
+found. What was tried, and which tests reach which lines, stays in build/mutation/: a run that is started again goes on
+from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import os
@@ -76,7 +78,20 @@ def _make_copy(name: str) -> Path:
 
 
 def _record(copy: Path, folders: tuple[str, ...]) -> dict[str, Any]:
-    """Run every test once without mutants: the tests that reach each line, and the seconds of each."""
+    """Find the tests that reach each line, and the seconds of each; what was found of the same files is read again."""
+    files = [path for folder in ("src", "tests") for path in sorted((copy / folder).rglob("*.py"))]
+    digest = hashlib.blake2b("\n".join(folders).encode(), digest_size=12)
+    for path in files:
+        digest.update(path.read_bytes())
+    kept = BUILD / f"reached-{digest.hexdigest()}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(_run_all(copy, folders)))
+    record: dict[str, Any] = json.loads(kept.read_text())
+    return record
+
+
+def _run_all(copy: Path, folders: tuple[str, ...]) -> dict[str, Any]:
+    """Run every test once without mutants, with coverage's contexts."""
     times, data = copy / "times.json", copy / ".coverage"
     code = (
         f"import sys, pytest, tests.mutation.times as t; pytest.main(sys.argv[1:], plugins=[t.Times({str(times)!r})])"
