@@ -7,7 +7,7 @@
 <prefix>manifests/<pipeline>/<batch_id>/{manifest.json,files.csv}
 ```
 
-Names come from what is stored and never from the clock, so that whoever repeats a step writes the same name.
+Names come from what is stored and never from the clock, so that a repeated step writes the same name.
 `prefix` is empty or ends in `/`. Times are text, `YYYY-MM-DD HH:MM:SS…` in UTC, of which the hour is used.
 """
 

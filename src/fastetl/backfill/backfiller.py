@@ -116,7 +116,7 @@ class Backfiller:
             export: its summary.
             files: its data files.
             resync: whether what it does not have is to be deleted.
-            read_since_export: somebody vouches that the stream has been read without a gap since before the export.
+            read_since_export: the caller guarantees that the stream was read without a gap since before the export.
 
         Raises:
             ExportError: it was taken before the epoch began, or of another table.

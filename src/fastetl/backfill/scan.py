@@ -33,7 +33,7 @@ _GZIP = 31
 
 
 class Began(msgspec.Struct, frozen=True):
-    """How the reading began; whoever goes on keeps to it."""
+    """How the reading began; a process that goes on with it keeps to that."""
 
     exported_at: int
     segments: int

@@ -43,7 +43,7 @@ def app() -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         sys.exit(commands.main(prog_name="fastetl", standalone_mode=False))
     except BrokenPipeError:
-        # Whoever read the output has had enough, as in `fastetl status | head`: nothing more can be written there.
+        # The reader of the output has closed it, as in `fastetl status | head`: nothing more can be written there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except click.exceptions.NoArgsIsHelpError as error:

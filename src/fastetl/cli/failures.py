@@ -76,7 +76,7 @@ def write(problem: Problem) -> str:
 
 
 def find_problems(error: BaseException) -> Iterator[Problem]:
-    """Say in words what an exception means to whoever typed the command."""
+    """Say in words what an exception means to the user who typed the command."""
     match error:
         case ConfigError():
             yield from error.problems

@@ -17,7 +17,7 @@ from fastetl.cli.output import echo_json, tell
 def pause(reason: str, config: Path, pipeline: str, *, as_json: bool) -> None:
     """A load that runs already goes on to its end."""
     if not reason.strip():
-        raise click.BadParameter("it is empty; say why, for whoever reads `fastetl status`", param_hint="--reason")
+        raise click.BadParameter("it is empty; say why, for the readers of `fastetl status`", param_hint="--reason")
     from fastetl.cli.deployments import run_each
     from fastetl.operate import Operator
 

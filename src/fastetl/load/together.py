@@ -39,7 +39,7 @@ def choose(
     Args:
         standings: of all pipelines, in any order.
         sharing: by warehouse, how its pipelines share it.
-        awake: warehouses that are known to be awake, whoever runs in them.
+        awake: warehouses that are known to be awake, for any pipeline.
 
     Returns:
         By pipeline, the fullness from which on it loads. Pipelines that must not begin anything now are missing.

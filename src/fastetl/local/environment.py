@@ -26,7 +26,7 @@ SDK_CREDENTIALS: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "
 
 
 def inherited_variables() -> dict[str, str]:
-    """Give what a process needs of this one's environment, without AWS settings of whoever runs it."""
+    """Give what a process needs of this one's environment, without the AWS settings of its user."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
 
 

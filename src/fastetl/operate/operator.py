@@ -184,7 +184,7 @@ class Operator:
         return sorted(files, key=lambda file: file.created)
 
     async def retry(self, file_id: str) -> FileItem:
-        """Let a quarantined file wait for a load again, after what ailed it was mended.
+        """Let a quarantined file wait for a load again, after its cause was corrected.
 
         Nothing that has been loaded meanwhile is overwritten by it, where it is newer.
 

@@ -60,7 +60,7 @@ class Proposal(msgspec.Struct, frozen=True):
     why: str
     """What the sample's values have in common."""
     remark: str = ""
-    """What whoever reads it should look at; empty as a rule."""
+    """What the reader of the proposal should check; empty as a rule."""
 
     def to_toml(self, *, inline: bool = False) -> str:
         """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`.

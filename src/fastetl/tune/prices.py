@@ -60,9 +60,9 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_factor: float = 1.0
     """CPU time there as a multiple of CPU time here; `--calibrate` finds it from the functions' own reports."""
     init_factor: float = 1.0
-    """The same of an environment's start, `--calibrate` likewise (Lambda may lend a starting function more CPU)."""
+    """The same for an environment's start; `--calibrate` finds it too (a starting function may get more CPU)."""
     more_memory_mb: float = 0.0
-    """Memory used there beyond what is used here; `--calibrate` likewise."""
+    """Memory used there beyond what is used here; `--calibrate` finds it too."""
     environment_seconds: float = 7200
     """After which an environment is replaced by a new one, whose start is billed (estimate: hours, says AWS)."""
     s3_put_seconds: float = 0.05

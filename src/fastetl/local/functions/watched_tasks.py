@@ -19,7 +19,7 @@ class WatchedTasks:
 
     @asynccontextmanager
     async def notifying(self) -> AsyncIterator[None]:
-        """Change what the tasks share, and wake whoever waits for it."""
+        """Change what the tasks share, and wake the tasks that wait for a change."""
         async with self.changed:
             yield
             self.changed.notify_all()
@@ -42,7 +42,7 @@ class WatchedTasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _report_breakage(self, work: Awaitable[None]) -> None:
-        """Let whoever waits see an exception, rather than wait for a task that has ended."""
+        """Let those who wait see an exception, rather than wait for a task that has ended."""
         try:
             await work
         except Exception as error:

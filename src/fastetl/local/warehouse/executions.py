@@ -62,7 +62,7 @@ class Caller(msgspec.Struct, frozen=True):
     arn: str
     """The id of the IAM user, or of the role's session."""
     database_user: str = ""
-    """Made when it first connects, as for an IAM identity; empty: whoever may do everything."""
+    """The database user, made when it first connects, as for an IAM identity; empty for one that may do everything."""
     session_only: bool = False
     """Whether its policy allows statements of its own session alone, so that listing its role's is denied."""
 

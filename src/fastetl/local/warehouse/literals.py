@@ -19,7 +19,7 @@ def resolve_escapes(sql: str, *, backslash: str = "\\") -> str:
 
     Args:
         sql: one statement, as Redshift is given it.
-        backslash: how a backslash that is left is spelled for whoever reads the statement next.
+        backslash: how a backslash that is left is spelled for the next reader of the statement.
     """
 
     def rewrite(part: re.Match[str]) -> str:
