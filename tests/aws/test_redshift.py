@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.aws.redshift import build_token, cut_into_pieces
+from fastetl.aws.client_token import build_token
+from fastetl.aws.redshift import cut_into_pieces
 from fastetl.errors import WarehouseError
 from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 from fastetl.sql.text import Statement

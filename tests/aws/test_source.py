@@ -175,3 +175,36 @@ async def test_an_export_that_failed_says_why(source: SourceTable) -> None:
 
     with pytest.raises(SourceError, match="S3AccessDenied: the bucket is not yours"):
         await SourceTable(Client(), source.name).exported("arn:export/1")
+
+
+async def test_each_export_has_a_token_of_its_own_and_a_repeated_request_the_same() -> None:
+    """DynamoDB refuses a token that another export has had: tables of one epoch and second must not share one."""
+
+    class Exports:
+        """DynamoDB that only notes the tokens."""
+
+        def __init__(self) -> None:
+            self.tokens: list[str] = []
+
+        async def describe_table(self, **_: Any) -> Any:
+            keys = [{"AttributeName": "id", "KeyType": "HASH"}]
+            arn = "arn:aws:dynamodb:eu-west-1:1:table/orders"
+            return {
+                "Table": {
+                    "TableArn": arn,
+                    "KeySchema": keys,
+                    "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+                }
+            }
+
+        async def export_table_to_point_in_time(self, **arguments: Any) -> Any:
+            self.tokens.append(arguments["ClientToken"])
+            return {"ExportDescription": {"ExportArn": "arn"}}
+
+    client = Exports()
+    source = SourceTable(client, "orders")
+    for name in ("orders", "orders", "people", "x" * 500):
+        await source.export("lake", "exports", ("export", "ledger", name, 1, 1_767_225_600))
+    assert client.tokens[0] == client.tokens[1]
+    assert len(set(client.tokens)) == 3
+    assert all(1 <= len(token) <= 64 for token in client.tokens)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastetl.aws.alarm import Alarm
 from fastetl.aws.calls import gather, is_transient
+from fastetl.aws.client_token import Token
 from fastetl.aws.clients import open_clients
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.function import Function
 from fastetl.aws.function_log import FunctionLog
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
-from fastetl.aws.redshift import Run, Token, Warehouse
+from fastetl.aws.redshift import Run, Warehouse
 from fastetl.aws.references import References, find_local
 from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import Described, Item, SourceTable

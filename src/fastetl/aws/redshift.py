@@ -8,12 +8,12 @@ most 100 KB; results and metadata kept for 24 hours; a client token remembered f
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from fastetl.aws.calls import make_call
+from fastetl.aws.client_token import Token, build_token
 from fastetl.errors import WarehouseError
 from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from fastetl.config import RedshiftTarget
     from fastetl.sql import Statement
-
-Token = tuple[str | int, ...]
-"""What tells one request from every other: `("resync", "orders", 3)`."""
 
 POLL_SECONDS = 0.1
 """Between two questions of somebody who waits for statements."""
@@ -271,14 +268,6 @@ def _check_size(statement: Statement, name: str) -> None:
     if (size := len(statement.sql.encode())) > MAX_SQL_BYTES:
         what = f"{name}: the statement {statement.step} has {size:,} bytes, and the Data API takes {MAX_SQL_BYTES:,}"
         raise WarehouseError(f"{what}; `fastetl check` says what to shorten")
-
-
-def build_token(parts: Token) -> str:
-    """Build the client token of a request: 48 characters, however long the parts are.
-
-    The Data API takes 1 to 64 characters (Redshift Data API reference, BatchExecuteStatement, `ClientToken`).
-    """
-    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=24).hexdigest()
 
 
 def _connection(target: RedshiftTarget) -> dict[str, str]:

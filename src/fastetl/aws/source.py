@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from fastetl.aws.calls import Refusal, make_call
+from fastetl.aws.client_token import Token, build_token
 from fastetl.errors import SourceError
 
 if TYPE_CHECKING:
@@ -129,13 +130,13 @@ class SourceTable:
             if (ended := ends.get(shard.get("ParentShardId", "")))
         }
 
-    async def export(self, bucket: str, prefix: str, token: str) -> str:
+    async def export(self, bucket: str, prefix: str, token: Token) -> str:
         """Have the table exported as it is now. The same token gives the same export, for 8 hours.
 
         Args:
             bucket: that the export is written to.
             prefix: of its keys.
-            token: the client token.
+            token: what tells this export from every other of the account.
 
         Returns:
             The export's ARN.
@@ -147,7 +148,7 @@ class SourceTable:
             S3Bucket=bucket,
             S3Prefix=prefix,
             ExportFormat="DYNAMODB_JSON",
-            ClientToken=token,
+            ClientToken=build_token(token),
         )
         return str(answer["ExportDescription"]["ExportArn"])
 

@@ -163,7 +163,7 @@ async def _export(deployment: Deployment, backfiller: Backfiller, options: Optio
             on_segment=lambda done, of: progress.update(task, completed=done, total=of),
         )
         return f"s3://{deployment.config.bucket}/{folder}/AWSDynamoDB/scan-{start.epoch:04d}"
-    token = f"fastetl-{start.epoch}-{start.starts_at}"
+    token = ("export", deployment.config.ledger_table, deployment.pipeline.name, start.epoch, start.starts_at)
     arn = await source.export(deployment.config.bucket, folder, token)
     task = progress.add_task("DynamoDB exports the table", total=None)
     while not await source.exported(arn):  # noqa: ASYNC110 - it can only be polled
