@@ -124,18 +124,21 @@ def select_tests(mutant: Mutant, record: dict[str, Any]) -> list[str]:
     """Select the tests that reach a mutant's lines: the quickest, as many as there is time for.
 
     Args:
-        mutant: The mutant; lines that run when the module is imported are reached by all that reach the module.
+        mutant: The mutant. What a module's own lines make (tables, constants) may be read by tests that run no line of
+            the module: those come after the tests that do.
         record: What `_record` gives.
 
     Returns:
-        The ids of the tests, the quickest first.
+        The ids of the tests, the nearest and quickest first.
     """
     reached, seconds = record["reached"].get(mutant.path, {}), record["seconds"]
-    tests = {test for line in mutant.lines for test in reached.get(str(line), ())}
-    if not tests and (mutant.place == "module" or any(str(line) in reached for line in mutant.lines)):
-        tests = set(reached["module"]) or set(seconds)
+    near = {test for line in mutant.lines for test in reached.get(str(line), ())}
+    tests = near
+    if mutant.place == "module" or (not near and any(str(line) in reached for line in mutant.lines)):
+        near = near or set(reached.get("module", ()))
+        tests = set(seconds)
     chosen, total = list[str](), 0.0
-    for test in sorted(tests, key=lambda test: (seconds.get(test, 0.0), test)):
+    for test in sorted(tests, key=lambda test: (test not in near, seconds.get(test, 0.0), test)):
         total += seconds.get(test, 0.0)
         if seconds.get(test, 0.0) > TEST_LIMIT_SECONDS or total > TESTS_LIMIT_SECONDS:
             break
