@@ -331,6 +331,25 @@ def test_what_looks_plain_is_its_own_text(kind: str, numeral: str) -> None:
         assert convert(kind, "N", numeral) == numeral == plain(parse_number(numeral))
 
 
+@pytest.mark.parametrize(
+    ("kind", "plain_ones", "others"),
+    [
+        ("SMALLINT", ["0", "-1", "9999"], ["10000", "-0", "01", "1.0", ""]),
+        ("BIGINT", ["999999999999999999"], ["9223372036854775807"]),
+        ("DECIMAL(5,0)", ["0", "12345", "-12345"], ["123456", "1.5"]),
+        ("DECIMAL(5,2)", ["0", "1", "123", "1.5", "123.45", "0.01", "-0.5"], ["1234", "1.50", "0.00", "1.234", "-0"]),
+        ("DECIMAL(2,2)", ["0", "0.1", "-0.12"], ["1", "0.123", "0.10"]),
+        ("DECIMAL(19,2)", ["1234567890123456.78"], ["12345678901234567.89"]),
+        ("DECIMAL(18,2)", ["1234567890123456.78"], ["12345678901234567.8"]),
+    ],
+)  # fmt: skip
+def test_a_numeral_that_fits_is_plain_so_that_it_is_not_looked_at_twice(
+    kind: str, plain_ones: list[str], others: list[str]
+) -> None:
+    pattern = build_plain_pattern(RedshiftType.parse(kind))
+    assert [each for each in [*plain_ones, *others] if re.fullmatch(pattern, each)] == plain_ones
+
+
 MALFORMED: list[tuple[str, Any]] = [
     ("S", None), ("S", 1), ("N", None), ("N", 1), ("N", ["1"]), ("B", None), ("B", False), ("B", 0), ("B", []),
     ("B", {}), ("BOOL", None), ("BOOL", "true"), ("BOOL", 1),

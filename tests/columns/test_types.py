@@ -66,5 +66,6 @@ def test_system_columns_have_types_that_redshift_knows() -> None:
 def test_a_column_says_what_becomes_of_a_value_that_does_not_fit(policy: str) -> None:
     declared = {"name": "n", "path": ["n"], "type": {"kind": "INTEGER"}, "on_misfit": policy}
     assert msgspec.convert(declared, Column).on_misfit == policy
+    assert Column("n", ("n",), RedshiftType("INTEGER")).on_misfit == "reject"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(declared | {"on_misfit": "perhaps"}, Column)
