@@ -6,6 +6,7 @@ import _ctypes
 import ctypes
 import gc
 import json
+import random
 import threading
 import weakref
 from pathlib import Path
@@ -15,7 +16,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fastetl.columns import Column, RedshiftType
+from fastetl.columns import RULES, Column, RedshiftType, make_example
 from fastetl.config.model import Pipeline
 from fastetl.decode import Decoder, native, shared_object
 from fastetl.decode.native import NativePass, free_rows
@@ -312,3 +313,30 @@ def test_a_failing_policy_fails_whichever_way_the_record_goes() -> None:
     pipeline: Pipeline = make_pipeline(ID, column("note", "VARCHAR(5)", on_misfit="fail"))
     with pytest.raises(Exception, match="column note: too_long"):
         Decoder(pipeline).decode(as_lambda_writes(make_record(1), make_record(2, {"note": {"S": LONG}})))
+
+
+KINDS = [
+    *((kind, "iso8601") for kind in RULES),
+    *((kind, unit) for kind in ("DATE", "TIMESTAMP", "TIMESTAMPTZ") for unit in ("epoch_s", "epoch_ms", "epoch_us")),
+]
+
+
+@pytest.mark.parametrize(("kind", "time_format"), KINDS)
+def test_the_pass_takes_values_of_every_type(kind: str, time_format: Any) -> None:
+    """A type that it knows under another one's number is either left to the reference, or another text."""
+    declared = Column("c", ("c",), RedshiftType.parse(kind), time_format=time_format)
+    values = [make_example(declared, random.Random(seed)) for seed in range(5)]
+    event = as_lambda_writes(*(make_record(number, {"c": value}) for number, value in enumerate(values)))
+    decoder = Decoder(make_pipeline(ID, declared))
+    changes = decoder.decode(event)
+    assert (changes.decoded_native, changes.rejects) == (len(values), ())
+    assert_frame_equal(changes.frame, decoder.decode_each(event).frame)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("SMALLINT", 15), ("INTEGER", 31), ("BIGINT", 63)])
+def test_the_pass_takes_integers_up_to_the_types_last_and_no_further(kind: str, bits: int) -> None:
+    numbers = [2**bits - 1, 1 - 2**bits, 2**bits, -(2**bits) - 1, 2 ** (bits + 1)]
+    event = as_lambda_writes(*(make_record(place, {"c": {"N": str(n)}}) for place, n in enumerate(numbers)))
+    changes = Decoder(make_pipeline(ID, column("c", kind))).decode(event)
+    assert changes.frame["c"].to_list() == [str(n) for n in numbers[:2]]
+    assert [(reject.column, reject.reason) for reject in changes.rejects] == [("c", "range")] * 3
