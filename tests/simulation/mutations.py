@@ -39,7 +39,7 @@ from fastetl.decode import general as decode_general
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.load import batches, decide, steps
+from fastetl.load import batches, decide, failures, steps
 from fastetl.load.plan import Planner
 from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
@@ -381,6 +381,20 @@ def without_tombstones() -> AbstractContextManager[Any]:
     return patch_everywhere(original, left)
 
 
+def manifests_written_once() -> AbstractContextManager[Any]:
+    """What COPY reads of a batch is written when the batch is opened, and not again."""
+
+    async def keep(_self: Planner, _batch: Any) -> dict[str, Any]:
+        return {}
+
+    return patch.object(Planner, "keep", keep)
+
+
+def archive_not_known() -> AbstractContextManager[Any]:
+    """That an object is in an archive is a failure of which nobody knows anything."""
+    return patch.object(failures, "_ARCHIVED", re.compile("$^"))
+
+
 def every_epoch_resyncs() -> AbstractContextManager[Any]:
     """Whatever an epoch began for, rows of older ones that its export does not have are deleted."""
     original = Backfiller.finish
@@ -474,6 +488,8 @@ DIRECTED: dict[str, Mutation] = {
     "marking counted before it is done": counted_before_marked,
     "all files marked in one step": marked_at_once,
     "HEAD read after the files": head_read_after_files,
+    "manifests written once": manifests_written_once,
+    "an archive taken for a failure like any other": archive_not_known,
     "labels order two sources": without_steps("gate_source"),
     "an epoch that only reorders deletes": every_epoch_resyncs,
 }

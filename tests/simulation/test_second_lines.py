@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
-from fastetl.errors import StaleStepError
+from fastetl.errors import FastetlError, StaleStepError
 from fastetl.load import steps
 from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS, Verdict
 from fastetl.load.loader import Loader
@@ -22,9 +23,11 @@ from fastetl.load.rounds import Rounds
 from fastetl.model import MAX_OPEN_BATCHES, Backfill
 from tests.load.test_batches import make_file
 from tests.load.test_bounded import WAKE_UP_SECONDS, Slow, Told, open_batch
+from tests.load.test_lifecycle import pause_for_a_month
 from tests.load.test_sources import switch
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
+from tests.simulation.fake_s3 import ARCHIVES_SECONDS, DAY
 from tests.simulation.faults import ENDPOINT
 from tests.simulation.mutations import DIRECTED
 from tests.simulation.source import build_event
@@ -238,6 +241,35 @@ async def suspects_crowd(bench: Bench) -> bool:
     return bench.states()[healthy] == "LOADED"
 
 
+async def pause_lasts(bench: Bench) -> bool:
+    """An operator pauses for a month, while a batch is open; give whether it is loaded in the week after."""
+    await bench.put()
+    await bench.new_loader().wake_up()
+    await pause_for_a_month(bench)
+    return await loaded_within(bench, 7 * DAY)
+
+
+async def files_are_archived(bench: Bench) -> bool:
+    """A file waits until it is in an archive; give whether it is loaded in the week after."""
+    await bench.put()
+    await asyncio.sleep(ARCHIVES_SECONDS)
+    bench.s3.archive()
+    return await loaded_within(bench, 7 * DAY)
+
+
+async def loaded_within(bench: Bench, seconds: float) -> bool:
+    """Wake up every quarter of an hour; tell whether every file is loaded after this time."""
+    loader = bench.new_loader()
+    for _ in range(int(seconds / 900)):
+        with contextlib.suppress(FastetlError):
+            while (await loader.wake_up()).progressed:
+                pass
+        if set(bench.states().values()) == {"LOADED"}:
+            return True
+        await asyncio.sleep(900)
+    return False
+
+
 async def source_changes(bench: Bench) -> bool:
     """A change comes by way of a replica, whose stream is older; give whether the mirror has it, or it is told."""
     paused = await switch(bench)
@@ -265,6 +297,8 @@ COURSES: dict[str, tuple[Course, Any, Any]] = {
     "HEAD lets go before the files are marked": (dies_while_files_are_marked, 0, 1),
     "marking counted before it is done": (dies_while_some_files_are_marked, 0, 1),
     "all files marked in one step": (marking_takes_long, True, False),
+    "manifests written once": (pause_lasts, True, False),
+    "an archive taken for a failure like any other": (files_are_archived, True, False),
     "labels order two sources": (source_changes, True, False),
     "an epoch that only reorders deletes": (epoch_without_resync, True, False),
     "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
