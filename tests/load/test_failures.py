@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastetl.load.failures import classify, find_file_read
+from fastetl.load.failures import classify, describe_load_error, find_file_read
 from fastetl.sql.load import load_sql
 from tests.sql.test_sql import make_load, make_pipeline
 
@@ -83,3 +83,9 @@ def test_the_file_that_copy_was_reading_is_found_in_its_message() -> None:
 def test_only_copy_blames_a_file_by_its_words(step: str, named: bool) -> None:
     error = "Load into table 'x' failed.  Check 'sys_load_error_detail' system table for details."
     assert classify(step, error, named=named) != "data"
+
+
+def test_a_load_error_is_told_in_one_line() -> None:
+    told = describe_load_error("s3://lake/f", "7", "", "1204", "String length exceeds DDL length")
+    assert told == "s3://lake/f, line 7, column -: 1204 String length exceeds DDL length"
+    assert describe_load_error("f", "7", "note", "1204", "x").split(", ")[2] == "column note: 1204 x"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastetl.config.model import Pipeline, RedshiftTarget
@@ -127,3 +128,35 @@ async def test_what_has_begun_may_go_on_after_time_is_up() -> None:
     moved = await wake_up(Slow("a", 1.0), seconds=0.01)
     assert moved["a"].error is None
     assert moved["a"].actions == LOADING
+
+
+async def test_a_load_that_was_chosen_and_has_ended_leaves_the_warehouse_awake() -> None:
+    """A pipeline is due, and its load ends in the same wake-up: who waits behind it gets its place."""
+
+    class Short(Loads):
+        async def wake_up(self, share: float) -> Step:
+            step = await super().wake_up(share)
+            self.left += ["loaded"] if step.action == "submitted" else []
+            return step
+
+    moved = await wake_up(Short("a", 1.0), Loads("b", 0.5), at_once=1)
+    assert {name: each.actions for name, each in moved.items()} == {"a": [*LOADING, "loaded"], "b": LOADING}
+
+
+async def test_a_load_in_one_warehouse_wakes_no_other() -> None:
+    class Elsewhere(Loads):
+        async def stand(self) -> tuple[Standing, Backlog, None]:
+            standing, backlog, head = await super().stand()
+            return msgspec.structs.replace(standing, warehouse="other"), backlog, head
+
+    here, there = Loads("a", 1.0), Elsewhere("b", 0.5)
+    target = RedshiftTarget(workgroup="other")
+    every: Any = {"a": here, "b": there}
+    one, other = pipelines(here, there)
+
+    async def observe(_name: str, _step: Step) -> None:
+        return
+
+    rounds_of_both = Rounds(every, [one, msgspec.structs.replace(other, redshift=target)])
+    moved = await rounds_of_both.wake_up(observe, lambda: 100.0)
+    assert {name: each.actions for name, each in moved.items()} == {"a": LOADING, "b": []}

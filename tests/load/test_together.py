@@ -136,3 +136,9 @@ def test_no_schedule_wakes_the_warehouse_less_often(seed: int) -> None:
     files = [sorted(source.sample(range(minutes - age), source.randint(0, 4))) for age in max_ages]
     least = least_wakeups(files, max_ages, minutes)
     assert count_wakeups(files, max_ages, minutes, 0.01) == least
+
+
+def test_a_standing_wants_nothing_by_itself() -> None:
+    idle = Standing("a", "shared")
+    assert (idle.fullness, idle.has_attempt, idle.is_running, idle.is_stuck) == (0.0, False, False, False)
+    assert not choose([idle], {"shared": TARGET}, frozenset({"shared"}))
