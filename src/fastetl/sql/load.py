@@ -14,6 +14,7 @@ import msgspec
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.model import Layout
+from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.text import (
     COUNT,
     FILE_ID,
@@ -82,11 +83,11 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     steps = [
-        *_gate(pipeline),
-        ("gate_batch", _refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
+        *gate_steps(pipeline),
+        ("gate_batch", refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
         (
             "gate_fence",
-            _refuse(
+            refuse(
                 "fenced",
                 f'{fences} WHERE {_is_batch(load.batch_id, "fenced_at", load.since)} AND "attempt" >= {load.attempt:d}',
             ),
@@ -95,7 +96,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         *_stage_files(pipeline, load.files_url),
         (
             "gate_files",
-            _refuse(
+            refuse(
                 "file loaded before",
                 f"{quote_table(pipeline, '_load_files')} WHERE {_since('loaded_at', load.since)}"
                 f' AND "file_id" IN (SELECT "file_id" FROM {FILES})',
@@ -106,7 +107,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
             f'CREATE TEMP TABLE {STAGED} ({define_columns(load.layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")',
         ),
         ("copy", _copy(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout)),
-        ("count", _refuse("row counts differ", _miscounted())),
+        ("count", refuse("row counts differ", _miscounted())),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
         *(_merge_into_mirror(pipeline, load) if "mirror" in pipeline.outputs else ()),
@@ -143,7 +144,7 @@ def resolve_sql(
         f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {fenced} AND "attempt" >= {attempt:d}'
     )
     steps = [
-        *_gate(pipeline),
+        *gate_steps(pipeline),
         (
             "fence",
             f'INSERT INTO {fences} ("batch_id", "attempt", "fenced_at")'
@@ -203,7 +204,7 @@ def tombstone_sql(
         f"INSERT INTO {quote_table(pipeline, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
     )
     steps = [
-        *_gate(pipeline),
+        *gate_steps(pipeline),
         *([("log", into_log)] if "log" in pipeline.outputs else []),
         ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
         (
@@ -281,22 +282,13 @@ def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
     return build_statements(pipeline.name, [*_stage_files(pipeline, url), ("drop_files", f"DROP TABLE {FILES}")])
 
 
-def _gate(pipeline: Pipeline) -> list[tuple[str, str]]:
-    # LOCK queues attempts; should a snapshot have begun before the lock was granted, the UPDATE conflicts instead
-    # of letting the gate read what was true before the wait. The mirror itself is never locked: that shuts out readers.
-    # Without a row the UPDATE would change nothing, and nothing would conflict: `gate_row` fails then.
-    gate = quote_table(pipeline, "_gate")
-    there = f"SELECT CAST(CASE WHEN COUNT(*) > 0 THEN '0' ELSE 'no row' END AS INTEGER) FROM {gate}"
-    return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1'), ("gate_row", there)]
-
-
 def _gate_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     """Build the step that fails where changes of another source were loaded in the same epoch: nothing orders them."""
     if not load.source or load.source_epoch < load.latest_epoch:
         return []
     gate = quote_table(pipeline, "_gate")
     other = f'"source" <> \'\' AND "source" <> {quote_literal(load.source)} AND "source_epoch" = {load.source_epoch:d}'
-    return [("gate_source", _refuse("another source", f"{gate} WHERE {other}"))]
+    return [("gate_source", refuse("another source", f"{gate} WHERE {other}"))]
 
 
 def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
@@ -305,11 +297,6 @@ def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     gate, epoch = quote_table(pipeline, "_gate"), load.source_epoch
     sets = f'"source" = {quote_literal(load.source)}, "source_epoch" = {epoch:d}'
     return [("source", f'UPDATE {gate} SET {sets} WHERE "source_epoch" <= {epoch:d}')]
-
-
-def _refuse(why: str, rows: str) -> str:
-    # Fails when there is a row, without a stored procedure: the cast of an aggregate cannot be evaluated early.
-    return f"SELECT CAST(CASE WHEN COUNT(*) = 0 THEN '0' ELSE {quote_literal(why)} END AS INTEGER) FROM {rows}"
 
 
 def _is_batch(batch_id: str, when: str, since: str) -> str:
