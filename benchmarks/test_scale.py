@@ -121,7 +121,7 @@ def waiting_files(count):
                 msgspec.structs.replace(file, file_id=name, key=f"data/{name}.csv.gz", created=number)
             )
         # A pipeline's first wake-up scans the table for what a lost HEAD left; every other finds its HEAD.
-        await ledger.batches.create_head("orders", "00000000")
+        await ledger.batches.create_head("orders", "00000000", stack="bucket/ledger/orders")
 
     asyncio.run(register())
     table.index()

@@ -23,6 +23,7 @@ from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.load.epochs import Epochs
 from fastetl.load.loader import Loader, Step
 from fastetl.local.warehouse import Caller
 from fastetl.local.warehouse.data_api import WarehouseServer
@@ -174,6 +175,11 @@ class Plant:
                 await asyncio.sleep(0.02)
         raise AssertionError(f"not settled: {actions}")
 
+    async def lose_head(self) -> None:
+        """Delete HEAD, as if no coordinator had woken yet."""
+        table = self.ledger.table
+        await table._client.delete_item(TableName=table.name, Key={"pk": {"S": f"P#{self.pipeline.name}"}})
+
     async def sql(self, text: str) -> list[tuple[str, ...]]:
         return await self.warehouse.rows(await self.execute(text), 0)
 
@@ -204,6 +210,8 @@ async def make_plant(aws: Aws) -> AsyncIterator[Callable[..., Any]]:
         clients = await warehouse_clients(aws, server)
         plant = Plant(config, Bucket(await aws.client("s3"), name), ledger, server, *clients)
         await create_tables(plant)
+        # As the coordinator does when it first wakes: without HEAD ingest stamps nothing.
+        await Epochs(plant.deployment()).head()
         return plant
 
     yield make

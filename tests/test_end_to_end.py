@@ -40,7 +40,7 @@ from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import Statement
 from tests.conftest import CREDENTIALS, Aws
-from tests.deployments import make_deployment
+from tests.deployments import create_head, make_deployment
 from tests.ingest.test_ingester import Unchanged
 
 TYPES = {
@@ -259,6 +259,8 @@ class Deployment:
         config = Config(bucket._name, ledger.table.name, (self.pipeline,))
         warehouse = Warehouse(self.client, self.pipeline.redshift)
         deployment = make_deployment(config, self.pipeline, bucket, ledger, warehouse)
+        await self._run(warehouse, ddl_sql(self.pipeline), "ddl")
+        await create_head(deployment)
         ingest = Ingest(deployment, Unchanged())
         outcomes: list[Outcome] = []
 
@@ -270,7 +272,6 @@ class Deployment:
         async with EventSource(TableStream(streams, stream_arn), invoke, settings_, clock=time.time) as source:
             await asyncio.wait_for(source.drain(), 30)
         self.bucket = bucket
-        await self._run(warehouse, ddl_sql(self.pipeline), "ddl")
         loader = Loader(deployment)
         while (step := await loader.wake_up()).action != "idle":
             assert step.action in {"opened", "submitted", "waiting", "loaded"}, step

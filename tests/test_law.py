@@ -29,7 +29,7 @@ from fastetl.decode import Decoder
 from fastetl.enrich import Enricher
 from fastetl.ingest import Ingest, Outcome, refine
 from tests.decode.test_decoder import ARN, VALUE, make_record, make_remove
-from tests.deployments import make_deployment
+from tests.deployments import create_head, make_deployment
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_s3 import FakeS3
 
@@ -134,13 +134,19 @@ class Environment:
         self._s3 = FakeS3()
         edges = (Bucket(Direct(self._s3), config.bucket), Ledger(Direct(FakeDynamoDB()), "ledger"))
         enricher = Enricher(self.pipeline, {"KEY": "k" * 32}, {"names.csv": folder / "names.csv"})
-        self._ingest = Ingest(make_deployment(config, self.pipeline, *edges), enricher)
+        self._deployment = make_deployment(config, self.pipeline, *edges)
+        self._ingest = Ingest(self._deployment, enricher)
         if not is_native:
             self._ingest._decoder = Decoder(self.pipeline, is_native=False)
 
+    async def _invoke(self, event: Any) -> Outcome:
+        if await self._deployment.ledger.batches.head(self.pipeline.name) is None:
+            await create_head(self._deployment)
+        return await self._ingest.ingest(event)
+
     def run(self, event: Any) -> list[Record]:
         """Ingest an event; give what its records have become, rows first, each by its place in the files."""
-        outcome: Outcome = asyncio.run(self._ingest.ingest(copy.deepcopy(event)))
+        outcome: Outcome = asyncio.run(self._invoke(copy.deepcopy(event)))
         assert outcome.native_error == ""
         if outcome.file is None:
             assert outcome.records == 0

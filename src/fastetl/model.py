@@ -141,6 +141,9 @@ class Head(msgspec.Struct, frozen=True):
     last_load: int = 0
     """Unix milliseconds when a batch was last seen to be loaded; 0 before the first."""
     epochs: tuple[EpochStart, ...] = ()
+    stack: str = ""
+    """`Deployment.owner` of the stack that has read the epochs from the warehouse. In a ledger that was restored or
+    copied under another name they may be old: no change is stamped before they have been read again."""
     probe_at: int = 0
     """Unix milliseconds before which a paused pipeline with suspects tries no other file."""
 

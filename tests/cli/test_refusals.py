@@ -184,6 +184,7 @@ class Desk:
     def create_head(self) -> None:
         """What the coordinator makes when it first wakes."""
         head = {"pk": "P#orders", "pipeline": "orders", "generation": 1, "open": [], "installation": "here"}
+        head |= {"stack": f"{BUCKET}/{LEDGER}/orders", "epochs": []}
         self.dynamodb.put_item(TableName=LEDGER, Item=write_item(head))
 
 
@@ -214,6 +215,7 @@ def desk(
     monkeypatch.setattr(backfiller, "CLOCK_SLACK_SECONDS", 0)
     code, printed = made.run("ddl", "--apply")
     assert code == 0, printed
+    made.create_head()
     return made
 
 
@@ -234,7 +236,6 @@ def test_replay_fetches_what_enrichments_read_from_s3(desk: Desk) -> None:
 def prepared_with_files(desk: Desk) -> None:
     desk.give_up()
     assert desk.run("replay")[0] == 0
-    desk.create_head()
 
 
 def prepared_with_quarantine(desk: Desk) -> None:

@@ -177,7 +177,8 @@ def test_the_names_that_are_kept_apart_are_those_of_the_sql() -> None:
         if isinstance(each, exp.Create) and each.args["kind"] in {"TABLE", "VIEW"}
     ]
     assert sorted(created) == sorted(one.relations)
-    load = Load("batch", 1, one.layout, "s3://b/m", "checksum", "s3://b/f", "2026-01-01", "2026-01-01", "2026-01-01")
+    moment = "2026-01-01"
+    load = Load("batch", 1, one.layout, "s3://b/m", "checksum", "s3://b/f", moment, moment, moment, "owner")
     temporary = {statement.sql.split('TEMP TABLE "')[1].split('"')[0] for statement in load_sql(one, load)
                  if "TEMP TABLE" in statement.sql}  # fmt: skip
     assert temporary == set(TEMPORARY_TABLES)

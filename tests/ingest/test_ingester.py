@@ -13,6 +13,7 @@ import orjson
 import polars as pl
 import pytest
 
+from fastetl.aws.deployment import Deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.ledger.files import Files
 from fastetl.aws.s3 import Bucket
@@ -24,7 +25,7 @@ from fastetl.ingest.ingester import Ingest
 from fastetl.model import Layout
 from fastetl.versions import EpochStart
 from tests.conftest import Aws
-from tests.deployments import make_deployment
+from tests.deployments import create_head, make_deployment
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 NOW = 1_767_225_600.0
@@ -76,10 +77,12 @@ class Plant:
         self.bucket = Bucket(s3, bucket)
 
     def ingest(self, pipeline: Pipeline | None = None, *, ledger: Any = None, bucket: Any = None) -> Ingest:
+        return Ingest(self.deployment(pipeline, ledger=ledger, bucket=bucket), Unchanged())
+
+    def deployment(self, pipeline: Pipeline | None = None, *, ledger: Any = None, bucket: Any = None) -> Deployment:
         pipeline = pipeline or make_pipeline()
         config = Config(self.name, self.ledger.table.name, (pipeline,))
-        deployment = make_deployment(config, pipeline, bucket or self.bucket, ledger or self.ledger, clock=lambda: NOW)
-        return Ingest(deployment, Unchanged())
+        return make_deployment(config, pipeline, bucket or self.bucket, ledger or self.ledger, clock=lambda: NOW)
 
     async def keys(self) -> list[str]:
         return [key async for key in self.bucket.list_keys("")]
@@ -90,7 +93,9 @@ class Plant:
 
 @pytest.fixture
 async def plant(aws: Aws) -> Plant:
-    return Plant(await aws.client("s3"), await aws.new_bucket(), await aws.new_ledger())
+    made = Plant(await aws.client("s3"), await aws.new_bucket(), await aws.new_ledger())
+    await create_head(made.deployment())
+    return made
 
 
 S = {"S": "x"}
@@ -194,7 +199,7 @@ async def test_a_file_of_several_parts(plant: Plant) -> None:
 
 
 async def test_an_epoch_that_has_begun_is_in_the_version(plant: Plant) -> None:
-    head = await plant.ledger.batches.create_head("orders", "installation")
+    head = await plant.ledger.batches.head("orders")
     await plant.ledger.batches.change_head(head, epochs=(EpochStart(7, int(NOW) + 1),))
     outcome = await plant.ingest().ingest(event_of(S, S, S))
     assert outcome.file is not None
@@ -211,7 +216,7 @@ async def test_epochs_are_read_again_when_either_clock_says_so(plant: Plant, by:
         make_pipeline(), plant.bucket, plant.ledger, clock=lambda: wall[0],
     )  # fmt: skip
     ingest = Ingest(deployment, Unchanged(), lambda: monotonic[0])
-    head = await plant.ledger.batches.create_head("orders", "installation")
+    head = await plant.ledger.batches.head("orders")
     await ingest.ingest(event_of(S))
     await plant.ledger.batches.change_head(head, epochs=(EpochStart(7, int(NOW)),))
     fresh = await ingest.ingest(event_of(S, S))

@@ -124,7 +124,7 @@ def running_batch() -> dict[str, dict[str, Any]]:
     file = FileItem("f" * 32, "orders", "key", "layout", "", 1, 1, 0, "", "", "", "", "", created=0)
     batch = build_batch("orders", "installation", [file], "lake", ("manifest", "files"))
     batch = msgspec.structs.replace(batch, state="SUBMITTED", attempt=1, statement_id="statement")
-    head = Head("orders", generation=1, open=(batch.batch_id,), installation="installation")
+    head = Head("orders", 1, open=(batch.batch_id,), installation="installation", stack="lake/ledger/orders")
     rows = {f"B#{batch.batch_id}": batch, "P#orders": head}
     return {pk: write_item({"pk": pk, **msgspec.to_builtins(each)}) for pk, each in rows.items()}
 

@@ -23,7 +23,7 @@ async def stage(plant: Plant, number: int, attempt: int) -> Batch:
 
 
 async def resolve(plant: Plant, batch: Batch, attempt: int) -> dict[str, str]:
-    statements = resolve_sql(plant.pipeline, batch.batch_id, attempt, SINCE)
+    statements = resolve_sql(plant.pipeline, plant.deployment().owner, batch.batch_id, attempt, SINCE)
     name = f"{batch.batch_id}/{attempt}/resolve"
     statement_id = await plant.warehouse.run(statements, name=name, token=(name, next(TOKENS)))
     verdict = [statement.step for statement in statements].index("verdict")
@@ -79,7 +79,14 @@ async def test_a_file_is_loaded_by_one_batch(make_plant: Any) -> None:
     )
     assert other.batch_id != batch.batch_id
     assert not await load(plant, other, 1)
-    statements = resolve_sql(plant.pipeline, other.batch_id, 1, SINCE, f"s3://{plant.config.bucket}/{other.files_key}")
+    statements = resolve_sql(
+        plant.pipeline,
+        plant.deployment().owner,
+        other.batch_id,
+        1,
+        SINCE,
+        f"s3://{plant.config.bucket}/{other.files_key}",
+    )
     statement_id = await plant.warehouse.run(statements, name="resolve", token=(next(TOKENS),))
     place = [statement.step for statement in statements].index("verdict_files")
     (file_id,) = await plant.states()

@@ -126,7 +126,7 @@ async def test_the_tombstones_of_a_resync_lose_them_too(make_plant: Any) -> None
     await load(plant, (ID, AMOUNT, NOTE), Change(1, 1, note="secret"))
     deployment = plant.deployment(columns=(ID, AMOUNT))
     former = await FormerColumns(deployment).find()
-    sql = tombstone_sql(deployment.pipeline, 1, 1_767_225_600, former)
+    sql = tombstone_sql(deployment.pipeline, deployment.owner, 1, 1_767_225_600, former)
     await plant.warehouse.run(sql, name="resync", token=("resync",))
     assert await everything(plant, "note", "_deleted") == [("", "True")]
 
@@ -147,6 +147,6 @@ def test_the_largest_load_fits_one_transaction() -> None:
     load = Load(
         batch_id="b", attempt=1, layout=pipeline.layout, manifest_url="s3://b/m", manifest_checksum="c",
         files_url="s3://b/f", changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
-        since="2026-01-01 00:00:00",        former_columns=("note",),
+        since="2026-01-01 00:00:00", owner="lake/ledger/orders", latest_epoch=1, former_columns=("note",),
     )  # fmt: skip
     assert len(load_sql(pipeline, load)) <= MAX_STATEMENTS

@@ -382,7 +382,7 @@ async def test_a_repaired_file_from_quarantine_overwrites_nothing_newer(make_pla
 async def test_an_operators_pause_holds(make_plant: Any) -> None:
     plant = await make_plant()
     await plant.put(Change(1, 1))
-    head = await plant.ledger.batches.create_head("orders", "installation")
+    head = await plant.ledger.batches.head("orders")
     head = await plant.ledger.batches.change_head(head, paused="maintenance", paused_by="operator")
     assert await plant.run() == []
     await plant.ledger.batches.change_head(head, paused="", paused_by="")
@@ -422,7 +422,7 @@ async def test_a_statement_that_starts_after_its_fence_commits_nothing(make_plan
     head = await plant.ledger.batches.head("orders")
     batch = await plant.ledger.batches.read(head.open[0])
     late = await Planner(plant.deployment()).load(msgspec.structs.replace(batch, attempt=1))
-    fence = resolve_sql(plant.pipeline, batch.batch_id, 1, "2026-01-01 00:00:00")
+    fence = resolve_sql(plant.pipeline, plant.deployment().owner, batch.batch_id, 1, "2026-01-01 00:00:00")
     for name, planned in (("fence", fence), ("late", late)):
         statement_id = await plant.warehouse.submit(planned, name=name, token=(name,))
         while (run := await plant.warehouse.describe(statement_id)).state == "RUNNING":

@@ -13,6 +13,9 @@ from fastetl.config.model import FileFormat, Pipeline
 from fastetl.sql.load import Load, load_sql, resolve_sql
 from fastetl.versions import build_version
 
+OWNER = "lake/ledger/flights"
+"""Of the target, as the stack of these loads names itself."""
+
 Change = tuple[str, int, str]
 """Key, sequence number, and INSERT, MODIFY or REMOVE."""
 
@@ -69,11 +72,13 @@ class Batch:
             changed_min="2013-01-01 00:00:00.000000",
             changed_max="2013-01-01 00:00:00.000000",
             since="2013-01-01 00:00:00",
+            owner=OWNER,
         )
         return [statement.sql for statement in load_sql(self._pipeline, load)]
 
     def resolve_sql(self, attempt: int) -> list[str]:
-        return [statement.sql for statement in resolve_sql(self._pipeline, self.id, attempt, "2013-01-01")]
+        statements = resolve_sql(self._pipeline, OWNER, self.id, attempt, "2013-01-01")
+        return [statement.sql for statement in statements]
 
 
 def _line(change: Change, file_id: str) -> str:

@@ -103,9 +103,10 @@ async def test_a_backfill_that_is_killed_and_repeated(tmp_path: Path, monkeypatc
     async with Embedded(config.read_text(), mapping=mapping) as stack:
         await stack.create_tables()
         pipeline = stack.config.pipelines[0]
-        head = await stack.ledger.batches.create_head(pipeline.name, "installation")
-        await stack.ledger.batches.change_head(head, epochs=(EpochStart(1, int(time.time()) + 3),))
         await stack.connect()
+        head = await stack.ledger.batches.head(pipeline.name)
+        assert head is not None
+        await stack.ledger.batches.change_head(head, epochs=(EpochStart(1, int(time.time()) + 3),))
         table = Table(stack, list(read_flights(FLIGHTS)))
         stop = asyncio.Event()
         changing = asyncio.create_task(table.change_until(stop))

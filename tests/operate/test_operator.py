@@ -70,6 +70,7 @@ async def test_a_head_that_never_stands_still_is_told_as_that(make_plant: Any) -
 
 async def test_there_is_nothing_to_change_before_the_coordinator_has_woken(make_plant: Any) -> None:
     plant = await make_plant()
+    await plant.lose_head()
     with pytest.raises(LedgerError, match="no HEAD yet"):
         await Operator(plant.deployment()).pause("too early")
 

@@ -177,6 +177,7 @@ async def test_an_operator_retries_or_drops_what_is_in_quarantine(make_plant: An
 async def test_a_pause_holds_and_ends(make_plant: Any) -> None:
     plant = await make_plant()
     operator = new_operator(plant)
+    await plant.lose_head()
     with pytest.raises(LedgerError, match="has no HEAD yet"):
         await operator.pause("too early")
     await plant.run()

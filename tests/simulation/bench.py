@@ -19,7 +19,7 @@ from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import quote_table
-from tests.deployments import make_deployment
+from tests.deployments import create_head, make_deployment
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import Execution, FakeRedshiftData
@@ -67,6 +67,7 @@ class Bench:
         for statement in ddl_sql(self.pipeline):
             await transaction.run(statement.sql)
         transaction.commit()
+        await create_head(self.deployment())
         await test
 
     def new_ingest(self, clock: Callable[[], float] | None = None) -> Ingest:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fastetl.backfill.backfiller import Backfiller
 from fastetl.sql.text import quote_table
-from fastetl.versions import EpochStart
 from tests.simulation.fake_warehouse import SqlError, Transaction
-from tests.simulation.gap import Gap
+from tests.simulation.gap import Gap, insist
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ class Disasters:
     async def _begin_epoch(self) -> None:
         world = self._world
         await self._sometime(0.5)
-        starts = EpochStart(1, int(world.loop.time()) + 1200)
         for pipeline in world.deployment.config.pipelines:
-            await world.deployment.change_head(pipeline, epochs=(starts,))
+            backfiller = Backfiller(world.deployment.of(pipeline, world.loop.time))
+            await insist(world, backfiller.begin_epoch)
             world.sometimes("epoch begun")
 
     async def _change_columns(self) -> None:

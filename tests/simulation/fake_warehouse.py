@@ -247,12 +247,23 @@ class Transaction:
         """Taken before, as every writing statement's lock is."""
 
     def _bump(self, sql: str) -> None:
+        gate, claims = _table(sql, "UPDATE"), re.search(r"WHEN \"owner\" = '' THEN '([^']*)'", sql)
+        for row in self._rows(gate):
+            owner = row["owner"] or (claims[1] if claims else "")
+            self._replace(gate, row, row | {"n": row["n"] + 1, "owner": owner})
+
+    def _take_over(self, sql: str) -> None:
         gate = _table(sql, "UPDATE")
         for row in self._rows(gate):
-            self._replace(gate, row, row | {"n": row["n"] + 1})
+            self._replace(gate, row, row | {"n": row["n"] + 1, "owner": _quoted(sql, '"owner" =')})
+
+    def _owner(self, sql: str) -> Answer:
+        return [(row["owner"],) for row in self._rows(_table(sql, "FROM"))]
 
     def _gate_row(self, sql: str) -> Answer:
-        return self._refuse(sql, [] if self._rows(_table(sql, "FROM")) else ["missing"])
+        owners = {row["owner"] for row in self._rows(_table(sql, "FROM"))}
+        wanted = re.findall(r"M(?:IN|AX)\(\"owner\"\) = '([^']*)'", sql)
+        return self._refuse(sql, [] if owners and owners <= set(wanted) else ["missing"])
 
     def _gate_batch(self, sql: str) -> Answer:
         return self._refuse(sql, _matching(self._rows(_table(sql, "FROM")), sql))
@@ -286,6 +297,41 @@ class Transaction:
         found = Counter(row["_file"] for row in self._rows('"fastetl_staged"'))
         different = [name for name in {*expected, *found} if expected.get(name, -1) != found.get(name, -1)]
         return self._refuse(sql, different)
+
+    def _stamps(self, sql: str) -> Answer:
+        kept = self._rows(re.search(rf'INNER JOIN {_TABLE} AS "epochs"', sql)[1])
+        since = max((row["epoch"] for row in kept if row["kind"] == "resync"), default=0)
+        wrong = [
+            row
+            for row in self._rows('"fastetl_staged"')
+            for each in kept
+            if each["kind"] != "announced" and each["epoch"] >= since
+            if row["_changed_at"] >= each["starts_at"] and row["_version"] < each["floor"]
+        ]
+        latest = re.search(r'"latest" < (\d+)', sql)
+        is_lost = latest and max((row["epoch"] for row in kept), default=0) < int(latest[1])
+        return self._refuse(sql, [*wrong, *(["lost"] if is_lost else [])])
+
+    # --- epochs --------------------------------------------------------------------------------------------------
+
+    def _epochs(self, sql: str) -> Answer:
+        kept = sorted(self._rows(_table(sql, "FROM")), key=lambda row: row["epoch"])
+        return [(row["epoch"], row["starts_at"], row["kind"]) for row in kept]
+
+    def _epochs_known(self, sql: str) -> None:
+        epochs = _table(sql, "INSERT INTO")
+        there = {row["epoch"] for row in self._rows(epochs)}
+        self._insert(epochs, [row for row in _epoch_rows(sql) if row["epoch"] not in there])
+
+    def _epochs_new(self, sql: str) -> None:
+        epochs, (new,) = _table(sql, "INSERT INTO"), _epoch_rows(sql)
+        if not [row for row in self._rows(epochs) if row["epoch"] >= new["epoch"]]:
+            self._insert(epochs, [new])
+
+    def _epochs_kind(self, sql: str) -> None:
+        epochs, epoch = _table(sql, "UPDATE"), int(re.search(r'"epoch" = (\d+)', sql)[1])
+        for row in [row for row in self._rows(epochs) if row["epoch"] == epoch]:
+            self._replace(epochs, row, row | {"kind": _quoted(sql, '"kind" =')})
 
     def _refuse(self, sql: str, rows: list[Any]) -> Answer:
         if rows:
@@ -523,7 +569,7 @@ class Transaction:
         if sql.startswith("INSERT"):
             gate = _table(sql, "INSERT INTO")
             if not self._warehouse.tables[gate]:
-                self._warehouse.tables[gate] = [{"n": 0, "source": "", "source_epoch": 0}]
+                self._warehouse.tables[gate] = [{"n": 0, "owner": "", "source": "", "source_epoch": 0}]
         else:
             name = _table(sql, "CREATE TABLE IF NOT EXISTS")
             self._warehouse.tables.setdefault(name, [])
@@ -540,6 +586,10 @@ class Transaction:
 _WRITING = {
     "lock": "LOCK",
     "bump": "UPDATE",
+    "take_over": "UPDATE",
+    "epochs_known": "INSERT INTO",
+    "epochs_new": "INSERT INTO",
+    "epochs_kind": "UPDATE",
     "fence": "INSERT INTO",
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
@@ -586,6 +636,14 @@ def _recent(rows: list[Row], sql: str) -> list[Row]:
         raise SqlError(f"bookkeeping is read without a bound: {sql[:80]!r}")
     since = datetime.fromisoformat(bound[1]).replace(tzinfo=UTC).timestamp()
     return [row for row in rows if row["loaded_at" if "loaded_at" in row else "fenced_at"] >= since]
+
+
+def _epoch_rows(sql: str) -> list[Row]:
+    """The rows that a statement would write into the table of epochs."""
+    cast = r"CAST\('([^']*)' AS [^)]+\)?\) AS"
+    found = re.findall(rf'SELECT (\d+) AS "epoch", {cast} "floor",\s+{cast} "starts_at",\s+{cast} "kind"', sql)
+    names = ("floor", "starts_at", "kind")
+    return [{"epoch": int(epoch), **dict(zip(names, rest, strict=True))} for epoch, *rest in found]
 
 
 def _matching(rows: list[Row], sql: str) -> list[Row]:

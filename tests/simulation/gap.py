@@ -38,6 +38,16 @@ FINISH_SECONDS = 14 * 24 * HOUR
 """Within which everything that a resync waits for must be loaded, whatever goes wrong meanwhile."""
 
 
+async def insist(world: World, step: Callable[[], Awaitable[T]]) -> T:
+    """Start again what failed, as an operator does."""
+    while True:
+        try:
+            return await step()
+        except FastetlError:
+            world.sometimes("command started again")
+            await asyncio.sleep(world.random.uniform(1, 300))
+
+
 class Gap:
     """One gap in one table's stream, from its beginning until it is mended."""
 
@@ -59,19 +69,19 @@ class Gap:
         await asyncio.sleep(self._chance.uniform(0, 1800))
         backfiller = self._backfiller()
         await self._arrive(1)
-        await backfiller.wait_for(await self._insist(backfiller.begin_epoch))
+        await backfiller.wait_for(await insist(world, backfiller.begin_epoch))
         export = self._export()
         await self._arrive(3)
         folder = ExportFolder(world.network.client(world.s3), f"s3://{world.deployment.config.bucket}/{FOLDER}")
-        read, files = await self._insist(folder.read)
+        read, files = await insist(world, folder.read)
         assert read.items == export.items
-        backfill = await self._insist(
-            lambda: backfiller.open(f"s3://{world.deployment.config.bucket}/{FOLDER}", read, files, resync=True)
+        backfill = await insist(
+            world, lambda: backfiller.open(f"s3://{world.deployment.config.bucket}/{FOLDER}", read, files, resync=True)
         )
         await asyncio.gather(*(self._convert(backfill, file) for file in files))
         world.sometimes("resync converted")
         waits_since = world.loop.time()
-        while left := await self._insist(lambda: backfiller.finish(backfill)):
+        while left := await insist(world, lambda: backfiller.finish(backfill)):
             world.sometimes("resync waits for loads")
             if world.loop.time() - waits_since > FINISH_SECONDS:
                 world.invariants.violated("I7", f"a resync still waits after {FINISH_SECONDS / HOUR:.0f} hours: {left}")
@@ -79,7 +89,7 @@ class Gap:
             await asyncio.sleep(300)
         world.sometimes("resync finished")
         if self._chance.random() < 0.3:
-            await self._insist(lambda: backfiller.finish(backfill))
+            await insist(world, lambda: backfiller.finish(backfill))
         if self._chance.random() < 0.5:
             # Some of it had been kept at the on-failure destination.
             world.sometimes("lost changes replayed after a resync")
@@ -94,15 +104,6 @@ class Gap:
     def _backfiller(self) -> Backfiller:
         world = self._world
         return Backfiller(world.deployment.of(self._source.pipeline, world.loop.time))
-
-    async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Start again what failed, as an operator does."""
-        while True:
-            try:
-                return await step()
-            except FastetlError:
-                self._world.sometimes("resync started again")
-                await asyncio.sleep(self._chance.uniform(1, 300))
 
     def _export(self) -> Export:
         """What DynamoDB writes: the table as it is now."""

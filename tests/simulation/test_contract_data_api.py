@@ -29,14 +29,14 @@ UNKNOWN = "d9b6c0c9-0747-4bf4-b142-e8883122f766"
 
 def resolve_sql(attempt: int = 1) -> list[str]:
     """A transaction that succeeds, writes a fence, and gives two rows as its fourth statement."""
-    return [statement.sql for statement in sql.resolve_sql(PIPELINE, "b", attempt, "1970-01-01")]
+    return [statement.sql for statement in sql.resolve_sql(PIPELINE, "owner", "b", attempt, "1970-01-01")]
 
 
 def fenced_sql() -> list[str]:
     """One whose fourth statement fails, once attempt 1 is resolved."""
     layout = Layout(PIPELINE.layout.columns, ",", "gzip", r"\N", 1)
     day, none = "2013-01-01", "s3://lake/none"
-    load = sql.Load("b", 1, layout, none, "checksum", none, day, day, "1970-01-01")
+    load = sql.Load("b", 1, layout, none, "checksum", none, day, day, "1970-01-01", "owner")
     return [statement.sql for statement in sql.load_sql(PIPELINE, load)]
 
 

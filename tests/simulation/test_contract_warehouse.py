@@ -18,7 +18,7 @@ from fastetl.sql.load import tombstone_sql
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import quote_table
 from tests.local.conftest import s3  # noqa: F401 - a fixture
-from tests.local.product import Batch, Change, make_pipeline
+from tests.local.product import OWNER, Batch, Change, make_pipeline
 from tests.local.warehouse_client import Warehouse
 from tests.simulation.fake_s3 import FakeS3
 from tests.simulation.fake_warehouse import FakeWarehouse, SqlError, Transaction
@@ -114,7 +114,7 @@ async def test_the_same_transactions_leave_the_same_tables(real: Warehouse, s3: 
         batch, attempt, kind = chance.choice(batches), chance.randint(1, 3), chance.random()
         sqls = batch.load_sql(attempt) if kind < 0.7 else batch.resolve_sql(attempt)
         if kind > 0.9:
-            sqls = [statement.sql for statement in tombstone_sql(pipeline, 1, 1_767_225_600)]
+            sqls = [statement.sql for statement in tombstone_sql(pipeline, OWNER, 1, 1_767_225_600)]
         assert await run_fake(fake, sqls) == await run_real(real, sqls)
     for suffix, columns in TABLES.items():
         table = quote_table(pipeline, suffix)
@@ -140,4 +140,4 @@ async def test_a_transaction_waits_for_the_gate(real: Warehouse, s3: Any) -> Non
     in_fact = await asyncio.gather(run_real(real, first), run_real(real, second))
     assert min(failed for failed, _ in ended) == min(failed for failed, _ in in_fact) == -1
     assert all(sum(failed == -1 for failed, _ in each) == 1 for each in (ended, in_fact))
-    assert fake.rows(quote_table(pipeline, "_gate")) == [{"n": 1}]
+    assert fake.rows(quote_table(pipeline, "_gate")) == [{"n": 1, "owner": OWNER, "source": "", "source_epoch": 0}]

@@ -78,6 +78,7 @@ async def ledger_begins_again(bench: Bench) -> int:
     await bench.put()
     await settle(bench.new_loader())
     bench.dynamodb.restore({})
+    await settle(bench.new_loader())
     await bench.put()
     await settle(bench.new_loader())
     return sum(attempt.status == "FAILED" for attempt in bench.attempts())

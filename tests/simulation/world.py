@@ -363,6 +363,10 @@ class World:
     # --- coordinators --------------------------------------------------------------------------------------------
 
     async def _schedule(self, pipeline: Pipeline) -> None:
+        while f"P#{pipeline.name}" not in self.dynamodb.items:
+            # A new stack's schedule wakes it every minute; what follows wakes it less often, to save time.
+            self.wake(pipeline)
+            await asyncio.sleep(60)
         while True:
             await asyncio.sleep(CALM_TICK_SECONDS if self.calm else self.scenario.tick_seconds)
             # Where nothing waits and nothing is open a wake-up only reads: it is spared, to save time of this machine.
@@ -374,7 +378,7 @@ class World:
             if pk.startswith("F#") and item["state"]["S"] == "PENDING" and item["pipeline"]["S"] == pipeline.name:
                 return True
         head = self.dynamodb.items.get(f"P#{pipeline.name}")
-        return bool(head and head["open"]["L"])
+        return head is None or bool(head["open"]["L"])
 
     def wake(self, pipeline: Pipeline) -> None:
         """Wake a coordinator; in bad times the call may be lost, or come twice and late."""

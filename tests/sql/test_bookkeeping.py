@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.sql import ASKED_AT_ONCE, find_since, load_sql, loaded_files_sql, resolve_sql, tables_sql
-from tests.sql.test_sql import BATCH, SINCE, make_load, make_pipeline
+from tests.sql.test_sql import BATCH, OWNER, SINCE, make_load, make_pipeline
 
 GROWING = {"_loads": "loaded_at", "_load_files": "loaded_at", "_fences": "fenced_at"}
 """Tables that get a row with every load, file or failure, and the column that they are sorted by."""
@@ -21,7 +21,7 @@ PIPELINE = make_pipeline()
 def test_every_question_about_the_bookkeeping_has_a_bound() -> None:
     statements = [
         *load_sql(PIPELINE, make_load(PIPELINE.layout)),
-        *resolve_sql(PIPELINE, BATCH, 3, SINCE, "s3://b/m/files.csv"),
+        *resolve_sql(PIPELINE, OWNER, BATCH, 3, SINCE, "s3://b/m/files.csv"),
         *loaded_files_sql(PIPELINE, ["a" * 32], SINCE),
     ]
     asked = []

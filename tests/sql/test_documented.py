@@ -21,28 +21,36 @@ from fastetl.sql import (
     Statement,
     add_column_sql,
     assume_role_sql,
+    confirm_epoch_sql,
+    copy_epochs_sql,
     copy_probe_sql,
     create_user_sql,
     ddl_sql,
+    epochs_sql,
     load_errors_sql,
     load_grants_sql,
     load_privileges,
     load_sql,
     loaded_files_sql,
+    owner_sql,
     privileges_sql,
     read_grants_sql,
     replace_view_sql,
     resolve_sql,
     table_columns_sql,
+    take_over_sql,
     tombstone_sql,
     user_sql,
     view_columns_sql,
     view_names,
     view_readers_sql,
     widen_column_sql,
+    write_epochs_sql,
 )
+from fastetl.versions import EpochStart
 from tests.sql.test_sql import make_pipeline
 
+OWNER = "lake/ledger/flights"
 ID = "0" * 32
 
 FUNCTION_PAGES = {
@@ -58,6 +66,7 @@ FUNCTION_PAGES = {
     "LEAD": "LEAD window function",
     "LEFT": "LEFT and RIGHT functions",
     "MAX": "MAX function",
+    "MIN": "MIN function",
     "MD5": "MD5 function",
     "ROW_NUMBER": "ROW_NUMBER window function",
     "SUM": "SUM function",
@@ -116,21 +125,32 @@ def every_statement() -> Iterator[Statement]:
 def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     url, moment = "s3://lake/manifest", "2026-01-01 00:00:00.000000"
     load = Load(
-        ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, source="stream-1", former_columns=("gone",)
-    )
+        ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, OWNER, source="stream-1", latest_epoch=2,
+        former_columns=("gone",),
+    )  # fmt: skip
     privileges = load_privileges(pipeline)
-    yield from (*ddl_sql(pipeline), *load_sql(pipeline, load), *resolve_sql(pipeline, ID, 1, moment, url))
+    yield from (*ddl_sql(pipeline), *load_sql(pipeline, load), *resolve_sql(pipeline, OWNER, ID, 1, moment, url))
     yield from (*load_errors_sql(1, url, datetime(2026, 1, 1, tzinfo=UTC)), *loaded_files_sql(pipeline, [ID], moment))
     yield from (*copy_probe_sql(pipeline, url), *table_columns_sql(pipeline), *view_columns_sql(pipeline))
     yield from (*load_grants_sql(pipeline, privileges), *privileges_sql(pipeline, privileges), *user_sql(pipeline))
     yield from (*read_grants_sql(pipeline), *view_readers_sql(pipeline), *assume_role_sql(pipeline))
-    yield from create_user_sql(pipeline)
+    yield from (
+        *create_user_sql(pipeline),
+        *owner_sql(pipeline),
+        *take_over_sql(pipeline, OWNER),
+        *epochs_sql(pipeline),
+    )
+    yield from (
+        *write_epochs_sql(pipeline, OWNER, [EpochStart(1, 0)], EpochStart(2, 60)),
+        *copy_epochs_sql(pipeline, pipeline),
+    )
+    yield from confirm_epoch_sql(pipeline, OWNER, 2, "backfill")
     for name in view_names(pipeline):
         yield from replace_view_sql(pipeline, name, pipeline.redshift.grant_to)
     yield Statement("alter", add_column_sql(pipeline, "", "more", RedshiftType.parse("VARCHAR(20)")))
     yield Statement("alter", widen_column_sql(pipeline, "", "more", RedshiftType.parse("VARCHAR(40)")))
     if "mirror" in pipeline.outputs:
-        yield from tombstone_sql(pipeline, 1, 0, ("gone",))
+        yield from tombstone_sql(pipeline, OWNER, 1, 0, ("gone",))
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ def longest(config: Config) -> int:
     for pipeline in config.pipelines:
         url = f"s3://{config.bucket}/{config.prefix}manifests/{pipeline.name}/{ID}"
         moment = "2026-01-01 00:00:00.000000"
-        load = Load(ID, 1, pipeline.layout, url, ID, url, moment, moment, moment)
+        load = Load(ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, "o")
         every: list[Statement] = [*ddl_sql(pipeline), *load_sql(pipeline, load)]
-        every += tombstone_sql(pipeline, 1, 0) if "mirror" in pipeline.outputs else ()
+        every += tombstone_sql(pipeline, "o", 1, 0) if "mirror" in pipeline.outputs else ()
         sizes += [len(each.sql.encode()) for each in every]
     return max(sizes)
 

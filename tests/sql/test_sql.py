@@ -46,6 +46,7 @@ from fastetl.sql import (
 
 BATCH = "0123456789abcdef" * 2
 SINCE = "2025-12-31 00:00:00"
+OWNER = "lake/ledger/flights"
 
 
 def make_pipeline(**changes: object) -> Pipeline:
@@ -74,7 +75,7 @@ def make_pipeline(**changes: object) -> Pipeline:
 def make_load(layout: Layout) -> Load:
     return Load(
         BATCH, 3, layout, "s3://b/m/manifest.json", "abc", "s3://b/m/files.csv",
-        "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000", SINCE,
+        "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000", SINCE, OWNER, latest_epoch=2,
     )  # fmt: skip
 
 
@@ -93,8 +94,8 @@ def every_statement(pipeline: Pipeline) -> list[Statement]:
         *ddl_sql(pipeline),
         *load_sql(pipeline, make_load(pipeline.layout)),
         *load_sql(pipeline, make_load(msgspec.structs.replace(pipeline.layout, null_marker=r"\N", delimiter="\t"))),
-        *resolve_sql(pipeline, BATCH, 3, SINCE, "s3://b/m/files.csv"),
-        *(tombstone_sql(pipeline, 2, 1_800_000_000) if "mirror" in pipeline.outputs else ()),
+        *resolve_sql(pipeline, OWNER, BATCH, 3, SINCE, "s3://b/m/files.csv"),
+        *(tombstone_sql(pipeline, OWNER, 2, 1_800_000_000) if "mirror" in pipeline.outputs else ()),
         *load_errors_sql(17, "s3://b/data/flights/", datetime(2026, 1, 31, 23, 59, tzinfo=UTC)),
         *read_grants_sql(pipeline),
         *(_of_load_user(pipeline) if pipeline.redshift.load_user else ()),
@@ -172,7 +173,7 @@ def test_steps_keep_the_order_of_the_protocol() -> None:
     steps = [statement.step for statement in load_sql(make_pipeline(), make_load(make_pipeline().layout))]
     assert steps == [
         "lock", "bump", "gate_row", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage",
-        "copy", "count", "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads",
+        "copy", "count", "stamps", "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads",
         "drop_staged", "drop_files",
     ]  # fmt: skip
 
@@ -252,7 +253,7 @@ def test_copys_own_marker_is_left_out_and_any_other_named(marker: str, option: s
 def test_every_value_that_a_merge_writes_has_its_columns_type() -> None:
     pipeline = make_pipeline()
     older = Layout(tuple(pair for pair in pipeline.layout.columns if pair[0] != "delay"), ",", "gzip", r"\N", 1)
-    for statement in (*load_sql(pipeline, make_load(older)), *tombstone_sql(pipeline, 2, 1_800_000_000)):
+    for statement in (*load_sql(pipeline, make_load(older)), *tombstone_sql(pipeline, OWNER, 2, 1_800_000_000)):
         assert not re.search(r"CREATE TEMP TABLE \S+ .*\bAS SELECT", statement.sql)
         # A NULL is cast, or chosen by a CASE that is.
         bare = re.sub(r"CAST\(NULL AS |CAST\(CASE WHEN \S+ THEN NULL ELSE \S+ END AS |IS NULL", "", statement.sql)
@@ -274,7 +275,7 @@ def test_a_load_is_granted_what_its_statements_do_and_no_more() -> None:
     needed: set[tuple[str, str]] = set()
     for statement in (
         *load_sql(pipeline, make_load(pipeline.layout)),
-        *resolve_sql(pipeline, BATCH, 3, SINCE, "s3://b/m/files.csv"),
+        *resolve_sql(pipeline, OWNER, BATCH, 3, SINCE, "s3://b/m/files.csv"),
     ):
         tree = sqlglot.parse_one(statement.sql, dialect="redshift")
         target = tree.find(expressions.Table)

@@ -28,6 +28,11 @@ class Deployment(msgspec.Struct, frozen=True):
     new_name: Callable[[], str]
     """Gives a random name, another one each time."""
 
+    @property
+    def owner(self) -> str:
+        """The name by which the target knows this stack's pipeline: no other has its bucket and its ledger."""
+        return f"{self.config.bucket}/{self.config.ledger_table}/{self.pipeline.name}"
+
 
 def build_deployment(
     config: Config,

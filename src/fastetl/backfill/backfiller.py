@@ -20,7 +20,7 @@ import msgspec
 
 from fastetl.errors import ExportError, StaleStepError
 from fastetl.ingest import EPOCHS_KEPT_SECONDS
-from fastetl.load import FormerColumns
+from fastetl.load import Epochs, FormerColumns
 from fastetl.model import Backfill, name_export
 from fastetl.sql import tombstone_sql
 from fastetl.versions import EpochStart, epoch_at, first_change
@@ -70,8 +70,10 @@ class Backfiller:
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
+        self._owner = deployment.owner
         self._clock = deployment.clock
         self._new_name = deployment.new_name
+        self._epochs = Epochs(deployment)
         self._former_columns = FormerColumns(deployment)
         self._sleep = sleep
 
@@ -80,21 +82,42 @@ class Backfiller:
     async def begin_epoch(self) -> EpochStart:
         """Begin a new epoch, a minute from now. From then on an export may be taken.
 
+        It is written into the warehouse first, then into HEAD, by which changes are stamped with it; only then loads
+        refuse changes that are not.
+
         Raises:
-            ExportError: HEAD changes all the time.
+            ExportError: HEAD changes all the time, or the warehouse takes ever longer.
+            WarehouseError: it could not be written; the target may belong to another stack. Try again.
         """
+        took = 0.0
         for _ in range(RACES):
-            head = await self._head()
-            epoch = max((start.epoch for start in head.epochs), default=0) + 1
-            start = EpochStart(epoch, math.ceil(self._clock()) + EPOCH_LEAD_SECONDS)
+            asked_at = self._clock()
+            # Behind the gate a load may be under way: what the last attempt waited, this one is given.
+            starts_at = math.ceil(asked_at + 2 * took) + EPOCH_LEAD_SECONDS
             try:
-                await self._ledger.batches.change_head(head, epochs=(*head.epochs, start))
+                head, start = await self._epochs.announce(await self._epochs.head(), starts_at)
+                took = self._clock() - asked_at
+                if start and self._is_in_time(start):
+                    await self._ledger.batches.change_head(head, epochs=(*head.epochs, start))
             except StaleStepError:
                 continue
             # Should writing it down have taken long, some ingest may hear of it too late: another one, then.
-            if self._clock() <= start.starts_at - EPOCHS_KEPT_SECONDS:
+            if start and self._is_in_time(start):
+                await self._epochs.confirm(start.epoch, "backfill")
                 return start
-        raise ExportError(f"HEAD of {self._pipeline.name} changes all the time; try again")
+        raise ExportError(f"no epoch of {self._pipeline.name} could be begun in time; try again")
+
+    async def last_epoch(self) -> EpochStart | None:
+        """Give the last epoch, in force, if no export has used it to its end; reads the whole ledger."""
+        last = max((await self._head()).epochs, key=lambda start: start.epoch, default=None)
+        if last is None or await self.is_epoch_used(last.epoch):
+            return None
+        # Whoever began it may have died before it was in force.
+        await self._epochs.confirm(last.epoch, "backfill")
+        return last
+
+    def _is_in_time(self, start: EpochStart) -> bool:
+        return self._clock() <= start.starts_at - EPOCHS_KEPT_SECONDS
 
     async def wait_for(self, start: EpochStart) -> None:
         """Wait until an export of the epoch may be taken.
@@ -135,6 +158,8 @@ class Backfiller:
             raise ExportError(f"{location} was taken before an epoch began: changes could be missing; {remedy}")
         if resync and (epoch == 0 or export.kind != "full" or "mirror" not in self._pipeline.outputs):
             raise ExportError(f"{location}: a resync needs a mirror, and a full export of an epoch of its own")
+        if resync:
+            await self._epochs.confirm(epoch, "resync")
         split = self._pipeline.file.split_bytes
         backfill = Backfill(
             self._pipeline.name, epoch, location, export.export_id, export.exported_at, len(files), export.items,
@@ -185,6 +210,11 @@ class Backfiller:
         ended = [msgspec.structs.replace(each, state="GIVEN_UP") for each in found]
         for each in ended:
             await self._ledger.backfills.put(each)
+        every = await self._ledger.backfills.scan(self._pipeline.name)
+        resyncs = {each.epoch for each in every if each.resync and each.state != "GIVEN_UP"}
+        for epoch in {each.epoch for each in ended if each.resync} - resyncs:
+            # What the resync was to mend is not mended: loads refuse it again.
+            await self._epochs.confirm(epoch, "backfill")
         return ended
 
     async def left(self, backfill: Backfill, files: Sequence[DataFile]) -> list[DataFile]:
@@ -236,12 +266,11 @@ class Backfiller:
             return left
         if backfill.resync:
             former = await self._former_columns.find()
-            sql = tombstone_sql(self._pipeline, backfill.epoch, backfill.exported_at, former)
+            sql = tombstone_sql(self._pipeline, self._owner, backfill.epoch, backfill.exported_at, former)
             token = ("resync", backfill.pipeline, backfill.epoch, self._new_name())
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
         await self._ledger.backfills.put(msgspec.structs.replace(backfill, state="FINISHED"))
         return left
 
     async def _head(self) -> Head:
-        head = await self._ledger.batches.head(self._pipeline.name)
-        return head or await self._ledger.batches.create_head(self._pipeline.name, self._new_name())
+        return await self._epochs.head()

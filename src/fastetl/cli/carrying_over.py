@@ -147,7 +147,7 @@ async def _export(deployment: Deployment, backfiller: Backfiller, options: Optio
     table = await source.describe()
     if pipeline.source == "stream" and table.view_type not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
         raise SourceError(f"{table.name} has no stream with new images; enable one, and deploy, before a backfill")
-    start = await _epoch(deployment, backfiller)
+    start = await _epoch(backfiller)
     if begun := [each.location for each in await backfiller.under_way() if each.epoch == start.epoch]:
         return begun[-1]
     await _wait_for_epoch(backfiller, start, progress)
@@ -189,15 +189,9 @@ async def _wait_for_epoch(backfiller: Backfiller, start: EpochStart, progress: P
     progress.remove_task(task)
 
 
-async def _epoch(deployment: Deployment, backfiller: Backfiller) -> EpochStart:
+async def _epoch(backfiller: Backfiller) -> EpochStart:
     """Begin an epoch, unless the last one has not been used to its end."""
-    ledger, name = deployment.ledger, deployment.pipeline.name
-    head = await ledger.batches.head(name)
-    if head and head.epochs:
-        last = max(head.epochs, key=lambda start: start.epoch)
-        if not await backfiller.is_epoch_used(last.epoch):
-            return last
-    return await backfiller.begin_epoch()
+    return await backfiller.last_epoch() or await backfiller.begin_epoch()
 
 
 async def _convert(

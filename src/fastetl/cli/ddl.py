@@ -9,6 +9,7 @@ import click
 
 from fastetl.cli.options import command, config_option, pipelines_option
 from fastetl.cli.output import echo_json, tell
+from fastetl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 @config_option
 @pipelines_option
 @click.option("--apply", is_flag=True, help="Run it in the warehouse, as far as it is not there yet.")
-def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
+@click.option(
+    "--take-over", is_flag=True,
+    help="With --apply: make this stack the owner of its targets. Loads of the stack that owned them fail from now on.",
+)  # fmt: skip
+def ddl(config: Path, pipeline: str, *, apply: bool, take_over: bool, as_json: bool) -> None:
     """Tables, views, and the grants for the user that loads and for those who read.
 
     With --apply, columns that the tables lack are added and VARCHAR columns lengthened as well. Nothing is lost by
@@ -30,11 +35,13 @@ def ddl(config: Path, pipeline: str, *, apply: bool, as_json: bool) -> None:
     """
     from fastetl.cli.configuration import choose_pipelines, read_config
 
+    if take_over and not apply:
+        raise ConfigError((Problem("--take-over", "it is done in the warehouse", "Add --apply, or leave it out"),))
     if apply:
         from fastetl.cli.deployments import run_each
         from fastetl.operate import SchemaWriter
 
-        applied = run_each(config, pipeline, lambda deployment: SchemaWriter(deployment).apply())
+        applied = run_each(config, pipeline, lambda deployment: SchemaWriter(deployment).apply(take_over=take_over))
         if as_json:
             echo_json(list(applied.values()))
         if tell_applied(applied.values()):

@@ -57,8 +57,8 @@ MIN_JOIN_AT, MAX_LOADS_AT_ONCE = 0.01, 50
 """With a smaller share, loads of a few seconds' changes would follow each other while the warehouse is awake; more
 queries than 50 at once is what an automatic queue of Redshift refuses ("Quotas and limits in Amazon Redshift")."""
 
-MAX_USER_STATEMENTS = 15
-"""pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 25."""
+MAX_USER_STATEMENTS = 12
+"""pre_sql and post_sql together: a transaction has at most 40 statements, and loading takes up to 28."""
 
 _UNITS = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,

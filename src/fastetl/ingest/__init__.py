@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.ingest.encode import encode_frames
-from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Ingest, Outcome
+from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Ingest, Outcome, describe_unknown_epochs
 from fastetl.ingest.records import Enricher, Refined, refine
 from fastetl.ingest.store import Contents, FileStore, build_file
 
@@ -16,6 +16,7 @@ __all__ = [
     "Outcome",
     "Refined",
     "build_file",
+    "describe_unknown_epochs",
     "encode_frames",
     "refine",
 ]

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from fastetl.decode import Decoder
+from fastetl.errors import LedgerError
 from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.records import refine
 from fastetl.ingest.store import Contents, FileStore
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 
 EPOCHS_KEPT_SECONDS = 30
 """The epochs of HEAD are read again after this time. An epoch is announced longer than this before it begins."""
+
+
+def describe_unknown_epochs(pipeline: str) -> str:
+    """Say why a pipeline's changes cannot be stamped, and what ends that.
+
+    Args:
+        pipeline: its name.
+    """
+    return (
+        f"the epochs of {pipeline} are not known yet: the coordinator reads them from the warehouse when it next wakes,"
+        " and events are tried again until then; its log says what keeps it"
+    )
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -76,6 +89,7 @@ class Ingest:
         self._decoder = Decoder(self._pipeline, takes_nameless=config.takes_nameless(self._pipeline))
         self._files = FileStore(deployment)
         self._ledger = deployment.ledger
+        self._owner = deployment.owner
         self._enricher = enricher
         self._clocks = (deployment.clock, *([monotonic] if monotonic else []))
         self._epochs: tuple[EpochStart, ...] = ()
@@ -101,6 +115,7 @@ class Ingest:
             EventError: the event as a whole cannot be read.
             MisfitError, EnrichmentError: a value does not fit, and by the configuration the batch is then retried.
             StorageError, LedgerError: S3 or the ledger refused a step; repeating the invocation does the missing steps.
+            LedgerError: it is not known yet which epochs have begun, so that no change can be stamped.
         """
         changes = self._decoder.decode(event, await self._read_epochs())
         if replay:
@@ -119,7 +134,9 @@ class Ingest:
             0 <= each - read_at < EPOCHS_KEPT_SECONDS for each, read_at in zip(now, self._epochs_read_at, strict=True)
         ):
             head = await self._ledger.batches.head(self._pipeline.name)
-            self._epochs, self._epochs_read_at = head.epochs if head else (), now
+            if head is None or head.stack != self._owner:
+                raise LedgerError(describe_unknown_epochs(self._pipeline.name))
+            self._epochs, self._epochs_read_at = head.epochs, now
         return self._epochs
 
     async def _store(self, refined: Refined) -> Outcome:

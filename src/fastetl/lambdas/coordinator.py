@@ -30,7 +30,7 @@ DEADLINE_MARGIN_SECONDS = 10
 
 STEPS_WITHOUT_ROWS = {
     "batch_execute_statement", "lock", "bump", "gate_row", "gate_batch", "gate_fence", "gate_source", "gate_files",
-    "stage_files", "copy_files", "stage", "load_files", "loads", "source",
+    "stage_files", "copy_files", "stage", "stamps", "load_files", "loads", "source",
 }  # fmt: skip
 """The steps of a load that read no rows: their errors quote no item."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastetl.load.epochs import Epochs
 from fastetl.load.failures import classify
 from fastetl.load.former_columns import FormerColumns
 from fastetl.load.loader import Loader
@@ -29,6 +30,7 @@ __all__ = [
     "Answer",
     "Backlog",
     "BatchName",
+    "Epochs",
     "FileName",
     "FormerColumns",
     "Loader",

@@ -46,7 +46,15 @@ _READS_OWN_LIST = "copy_files"
 _EXPLAINED = {
     "gate_source": "its changes come from another source than those that are loaded (a replica, or Kinesis in place of"
     " DynamoDB Streams, or the other way round), and nothing orders the two: run `fastetl resync`",
-    "gate_row": "the gate table has no row any more; `fastetl ddl --apply` writes it again",
+    "gate_row": (
+        "another stack owns the target, or its gate table has no row any more: `fastetl ddl --apply` names the owner,"
+        " or writes the row again; with `--take-over` this stack becomes the owner"
+    ),
+    "stamps": (
+        "changes are stamped with an epoch before their own, so that the mirror would ignore them, or the warehouse has"
+        " lost its epochs: run `fastetl rebuild-ledger` and `fastetl resume`, and, if they are refused again, `fastetl"
+        " resync`"
+    ),
 }
 """What an operator reads in place of a refusal that pauses the pipeline, by the step that failed."""
 

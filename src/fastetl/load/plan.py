@@ -34,6 +34,7 @@ class Planner:
         self._bucket = deployment.bucket
         self._ledger = deployment.ledger
         self._clock = deployment.clock
+        self._owner = deployment.owner
         self._former_columns = FormerColumns(deployment)
         self._layouts: dict[str, Layout] = {}
 
@@ -124,6 +125,7 @@ class Planner:
             since=find_since(batch.changed_min, batch.began),
             source=batch.source,
             source_epoch=batch.source_epoch,
+            owner=self._owner,
             latest_epoch=batch.latest_epoch,
             former_columns=former_columns,
         )
@@ -137,7 +139,7 @@ class Planner:
         """
         files_url = self._url(batch.files_key) if batch.failure == "files" else ""
         since = find_since(batch.changed_min, batch.began)
-        return resolve_sql(self._pipeline, batch.batch_id, batch.attempt, since, files_url)
+        return resolve_sql(self._pipeline, self._owner, batch.batch_id, batch.attempt, since, files_url)
 
     async def layout(self, layout_id: str) -> Layout:
         """Read a layout, once.

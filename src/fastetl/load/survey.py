@@ -22,6 +22,7 @@ from fastetl.load.decide import (
     is_probing,
     looks_for_files,
 )
+from fastetl.load.epochs import Epochs
 from fastetl.load.failures import describe_load_error, explain, find_file_read
 from fastetl.load.plan import Planner, name_attempt
 from fastetl.load.together import Standing
@@ -55,14 +56,14 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class Survey:
-    """Reads the state of one pipeline. It writes only HEAD, and only where there is none."""
+    """Reads the state of one pipeline. It writes only HEAD, where there is none or its epochs are not known."""
 
     def __init__(self, deployment: Deployment, planner: Planner) -> None:
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
         self._clock = deployment.clock
-        self._new_name = deployment.new_name
+        self._epochs = Epochs(deployment)
         self._planner = planner
         config, name = deployment.config, deployment.pipeline.name
         self._data_url = f"s3://{config.bucket}/{data_prefix(config.prefix, name)}"
@@ -70,8 +71,7 @@ class Survey:
     async def read_ledger(self) -> tuple[Head, list[Batch]]:
         """Read HEAD, and the open batches that it names, consistently."""
         # HEAD before the index: a batch that closes in between changes the generation, and a swap fails.
-        name = self._pipeline.name
-        head = await self._ledger.batches.head(name) or await self._ledger.batches.create_head(name, self._new_name())
+        head = await self._epochs.head()
         return head, [await self._ledger.batches.read(batch_id) for batch_id in head.open]
 
     async def find_waiting(self, head: Head, open_batches: Sequence[Batch], share: float = 1.0) -> Waiting:

@@ -9,11 +9,14 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aioboto3
 
-from fastetl.aws import TABLE_SCHEMA
+from fastetl.aws import TABLE_SCHEMA, build_deployment
+
+if TYPE_CHECKING:
+    from fastetl.config import Config
 
 START_LIMIT_SECONDS = 30.0
 
@@ -57,16 +60,24 @@ class MotoProcess:
             await asyncio.sleep(0.05)
         raise RuntimeError(f"moto does not listen on port {self._port}; is something else there?")
 
-    async def create_bucket_and_ledger(self, bucket: str, ledger_table: str) -> None:
-        """Create what the functions write to."""
+    async def create_bucket_and_ledger(self, config: Config) -> None:
+        """Create what the ingest function works with: bucket, ledger, and the HEAD of each pipeline, without epochs.
+
+        Args:
+            config: names them.
+        """
         keys: Any = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
         session: Any = aioboto3.Session(**keys)
         async with (
             session.client("s3", endpoint_url=self.endpoint_url) as s3,
             session.client("dynamodb", endpoint_url=self.endpoint_url) as dynamodb,
         ):
-            await s3.create_bucket(Bucket=bucket)
-            await dynamodb.create_table(TableName=ledger_table, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
+            await s3.create_bucket(Bucket=config.bucket)
+            await dynamodb.create_table(TableName=config.ledger_table, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
+            clients = {"s3": s3, "dynamodb": dynamodb}
+            for pipeline in config.pipelines:
+                made = build_deployment(config, pipeline, clients, clock=time.time, new_name=lambda: "local")
+                await made.ledger.batches.create_head(pipeline.name, "local", stack=made.owner)
 
     async def save(self) -> None:
         """Have the server write what it holds to its file, and end.

@@ -244,6 +244,8 @@ class Embedded:
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
+        # The first wake-up makes HEAD, without which ingest stamps no change.
+        await self.coordinator.invoke(b"{}")
         await self._mappings.map_all(self.config.pipelines)
         self._wake_ups.start()
         self._stack.push_async_callback(self._wake_ups.stop)

@@ -12,6 +12,7 @@ from fastetl.sql import (
     EVERYBODY,
     assume_role_sql,
     load_privileges,
+    owner_sql,
     privileges_sql,
     table_columns_sql,
     user_sql,
@@ -61,6 +62,10 @@ class Catalog:
             for relation, kind, name in rows
             if relation == fold(view)
         )
+
+    async def owners(self) -> set[str]:
+        """Give the owner of the target as the gate has it; empty text where nobody has loaded yet."""
+        return {owner for (owner,) in await self._ask(owner_sql(self._pipeline))}
 
     async def has_load_user(self) -> bool:
         """Tell whether `redshift.load_user` is a user of the database."""

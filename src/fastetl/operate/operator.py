@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.errors import LedgerError, SourceError, StaleStepError
+from fastetl.ingest import describe_unknown_epochs
 from fastetl.keys import parse_rejects_key, rejects_prefix
 from fastetl.model import Batch, FileItem, Head, Reject, follows_gap
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
@@ -91,6 +92,7 @@ class Operator:
         self._bucket = deployment.bucket
         self._ledger = deployment.ledger
         self._source = deployment.source
+        self._owner = deployment.owner
         self._clock = deployment.clock
 
     async def status(self) -> Status:
@@ -109,6 +111,7 @@ class Operator:
         failed = await self._ledger.ingest_errors.read(name)
         if failed and latest and failed.at < latest.created:
             failed = None
+        waits = "" if head.stack == self._owner else describe_unknown_epochs(name)
         stream_problem, table_error = await self._look_at_stream(every)
         return Status(
             pipeline=name,
@@ -121,8 +124,8 @@ class Operator:
             last_load_seconds=_ago(head.last_load, now),
             last_file_seconds=_ago(latest.created, now) if latest else -1,
             ingest_lag_seconds=_lag(latest) if latest else -1,
-            ingest_error=failed.message if failed else "",
-            ingest_error_seconds=_ago(failed.at, now) if failed else -1,
+            ingest_error=waits or (failed.message if failed else ""),
+            ingest_error_seconds=0.0 if waits else _ago(failed.at, now) if failed else -1,
             quarantined=len(files) - len(pending),
             rejects=len(await self.reject_keys()),
             paused=head.paused,

@@ -14,7 +14,7 @@ import msgspec
 from fastetl.aws import gather
 from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
-from fastetl.load import FormerColumns
+from fastetl.load import Epochs, FormerColumns
 from fastetl.model import FileItem
 from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
@@ -135,6 +135,7 @@ class Reconciler:
         Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered.
         """
         name = self._pipeline.name
+        await Epochs(self._deployment).restore()
         await FormerColumns(self._deployment).restore()
         registered = done = undone = 0
         async for keys in _take(self._keys("", "~"), ASKED_AT_ONCE):

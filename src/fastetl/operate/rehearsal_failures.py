@@ -91,7 +91,7 @@ class Failures:
 
     async def _hold_gate_until(self, stand: Callable[[], Awaitable[bool]]) -> bool:
         """Hold the gate's lock as a load does, until `stand` says that others wait for it; tell whether they do."""
-        (lock,) = [each for each in resolve_sql(self._pipeline, "holder", 1, "1970-01-01") if each.step == "lock"]
+        (lock,) = [each for each in resolve_sql(self._pipeline, "", "holder", 1, "1970-01-01") if each.step == "lock"]
         mirror = quote_table(self._pipeline)
         crossed = ", ".join(f'{mirror} AS "m{n}"' for n in range(CROSSED_TIMES))
         (wait,) = build_statements(self._means.name, [("hold", f"SELECT COUNT(*) FROM {crossed}")])

@@ -133,8 +133,8 @@ class Loads:
     async def _resync(self) -> tuple[str, bool]:
         view = quote_table(self._pipeline, "_current")
         before = await self._means.count(view)
-        exported_at = int(self._means.deployment.clock())
-        await self._means.run(tombstone_sql(self._pipeline, RESYNC_EPOCH, exported_at))
+        exported_at, owner = int(self._means.deployment.clock()), self._means.deployment.owner
+        await self._means.run(tombstone_sql(self._pipeline, owner, RESYNC_EPOCH, exported_at))
         after = await self._means.count(view)
         return f"{before} rows before, {after} after", before > 0 and after == 0
 

@@ -16,7 +16,7 @@ from fastetl.identifiers import fold
 from fastetl.ingest import build_file
 from fastetl.load import Planner
 from fastetl.operate.reconcile import Reconciler
-from fastetl.sql import Statement, ddl_sql, tombstone_sql
+from fastetl.sql import Statement, copy_epochs_sql, ddl_sql, tombstone_sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -71,7 +71,7 @@ class Reloader:
                 f"{'.'.join(into)} is the pipeline's own table, or would have the name of one beside it; name another,"
                 " and rename it afterwards"
             )
-        self._target = target
+        self._source, self._target = pipeline, target
         self._deployment = msgspec.structs.replace(deployment, pipeline=target)
         self._planner = Planner(self._deployment)
         self._sleep = sleep
@@ -92,6 +92,7 @@ class Reloader:
         """
         token = ("reload", self._deployment.new_name())
         await self._deployment.warehouse.run_pieces(ddl_sql(self._target), name="fastetl/reload/ddl", token=token)
+        await self._run(copy_epochs_sql(self._source, self._target), "epochs")
         reconciler = Reconciler(self._deployment)
         files = await self._files(reconciler, since, until)
         loaded = await reconciler.loaded({file.file_id: file.changed_min for file in files})
@@ -142,7 +143,7 @@ class Reloader:
         """Repeat what resyncs deleted, since it is in no file."""
         for backfill in await self._deployment.ledger.backfills.scan(self._target.name):
             if backfill.resync and backfill.state == "FINISHED" and until == "~":
-                sql = tombstone_sql(self._target, backfill.epoch, backfill.exported_at)
+                sql = tombstone_sql(self._target, self._deployment.owner, backfill.epoch, backfill.exported_at)
                 await self._run(sql, f"resync-{backfill.epoch}")
 
     async def _run(self, sql: tuple[Statement, ...], what: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from fastetl.config import ALL
 from fastetl.errors import WarehouseError
 from fastetl.identifiers import fold
+from fastetl.load import Epochs
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.schema import compare
 from fastetl.sql import (
@@ -22,6 +23,7 @@ from fastetl.sql import (
     read_grants_sql,
     replace_view_sql,
     tables_sql,
+    take_over_sql,
     view_columns,
     view_names,
     view_sql,
@@ -61,16 +63,22 @@ class SchemaWriter:
         self._pipeline = deployment.pipeline
         self._warehouse = deployment.warehouse
         self._new_name = deployment.new_name
+        self._owner = deployment.owner
+        self._epochs = Epochs(deployment)
         self._catalog = Catalog(deployment)
         self._done = Applied(self._pipeline.name)
 
-    async def apply(self) -> Applied:
+    async def apply(self, *, take_over: bool = False) -> Applied:
         """Create what is missing and change what differs; done again, it changes nothing.
+
+        Args:
+            take_over: make this stack the owner of the target, whoever is.
 
         Raises:
             WarehouseError: the tables could not be created, or the catalog not be asked.
         """
         await self._warehouse.run_pieces(tables_sql(self._pipeline), name=self._name(), token=self._token())
+        await self._settle_owner(take_over=take_over)
         for difference in compare(self._pipeline, await self._catalog.tables()):
             await self._alter(difference)
         tables, views = await self._catalog.tables(), await self._catalog.views()
@@ -84,6 +92,21 @@ class SchemaWriter:
         remedy = "Name users, role:<role> and group:<group> of this database in grant_to"
         await self._try(read_grants_sql(self._pipeline), remedy)
         return self._done
+
+    async def _settle_owner(self, *, take_over: bool) -> None:
+        """Say where the target is another stack's; with `take_over` it becomes this one's, and so do its epochs."""
+        owners = await self._catalog.owners()
+        others = ", ".join(sorted(owners - {"", self._owner}))
+        if take_over and owners != {self._owner}:
+            sql = take_over_sql(self._pipeline, self._owner)
+            await self._warehouse.run(sql, name=self._name(), token=self._token())
+            self._done.changes.append(f"{self._owner} owns the target" + f" in place of {others}" * bool(others))
+            # The former owner may have begun one since HEAD was made.
+            await self._epochs.restore()
+        elif others:
+            what = f"the target belongs to {others}, and loads of {self._owner} are refused"
+            remedy = "Stop that stack, and run `fastetl ddl --apply --take-over`, or name another target"
+            self._done.problems.append(f"{self._pipeline.schema}.{self._pipeline.target}: {what}. {remedy}")
 
     async def _alter(self, difference: Difference) -> None:
         what = f"{difference.table}.{difference.column}" if difference.column else difference.table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastetl.sql.epochs import EpochKind, confirm_epoch_sql, copy_epochs_sql, epochs_sql, write_epochs_sql
+from fastetl.sql.gate import owner_sql, take_over_sql
 from fastetl.sql.grants import (
     Privilege,
     assume_role_sql,
@@ -43,15 +45,19 @@ from fastetl.sql.text import EVERYBODY, Statement, build_statements, quote_ident
 __all__ = [
     "ASKED_AT_ONCE",
     "EVERYBODY",
+    "EpochKind",
     "Load",
     "Privilege",
     "Statement",
     "add_column_sql",
     "assume_role_sql",
     "build_statements",
+    "confirm_epoch_sql",
+    "copy_epochs_sql",
     "copy_probe_sql",
     "create_user_sql",
     "ddl_sql",
+    "epochs_sql",
     "find_since",
     "find_size_problems",
     "load_errors_sql",
@@ -59,6 +65,7 @@ __all__ = [
     "load_privileges",
     "load_sql",
     "loaded_files_sql",
+    "owner_sql",
     "privileges_sql",
     "quote_identifier",
     "quote_literal",
@@ -68,6 +75,7 @@ __all__ = [
     "resolve_sql",
     "table_columns_sql",
     "tables_sql",
+    "take_over_sql",
     "target_names",
     "tombstone_sql",
     "user_sql",
@@ -77,4 +85,5 @@ __all__ = [
     "view_readers_sql",
     "view_sql",
     "widen_column_sql",
+    "write_epochs_sql",
 ]

@@ -1,21 +1,55 @@
-"""Build what stands at the beginning of every transaction that writes to a target: the gate. Pure."""
+"""Build what stands at the beginning of every transaction that writes to a target: the gate. Pure.
+
+The gate's one row names the owner: the only stack whose transactions may write to the target. The first that writes
+becomes the owner, and stays it until an operator takes the target over for another one.
+"""
 
 from __future__ import annotations
 
 from fastetl.config import Pipeline
-from fastetl.sql.text import quote_literal, quote_table
+from fastetl.sql.text import Statement, build_statements, quote_literal, quote_table
 
 
-def gate_steps(pipeline: Pipeline) -> list[tuple[str, str]]:
-    """Build the steps that make transactions of one target run one after the other.
+def gate_steps(pipeline: Pipeline, owner: str) -> list[tuple[str, str]]:
+    """Build the steps that make transactions of one target run one after the other, and refuse those of other stacks.
 
     LOCK queues attempts; should a snapshot have begun before the lock was granted, the UPDATE conflicts instead of
     letting the gate read what was true before the wait. The mirror itself is never locked: that shuts out readers.
     Without a row the UPDATE would change nothing, and nothing would conflict: `gate_row` fails then.
+
+    Args:
+        pipeline: with the target.
+        owner: of the target, as this stack names itself.
+    """
+    gate, mine = quote_table(pipeline, "_gate"), quote_literal(owner)
+    bump = f'UPDATE {gate} SET "n" = "n" + 1, "owner" = CASE WHEN "owner" = \'\' THEN {mine} ELSE "owner" END'
+    is_mine = f'MIN("owner") = {mine} AND MAX("owner") = {mine}'
+    row = f"SELECT CAST(CASE WHEN {is_mine} THEN '0' ELSE 'no row, or another owner' END AS INTEGER) FROM {gate}"
+    return [("lock", f"LOCK {gate}"), ("bump", bump), ("gate_row", row)]
+
+
+def owner_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that asks who owns a target.
+
+    Args:
+        pipeline: with the target.
+    """
+    return build_statements(pipeline.name, [("owner", f'SELECT "owner" FROM {quote_table(pipeline, "_gate")}')])
+
+
+def take_over_sql(pipeline: Pipeline, owner: str) -> tuple[Statement, ...]:
+    """Build the transaction that makes a stack the owner of a target: what others begin after it fails at the gate.
+
+    Args:
+        pipeline: with the target.
+        owner: the new one, as the stack names itself.
     """
     gate = quote_table(pipeline, "_gate")
-    there = f"SELECT CAST(CASE WHEN COUNT(*) > 0 THEN '0' ELSE 'no row' END AS INTEGER) FROM {gate}"
-    return [("lock", f"LOCK {gate}"), ("bump", f'UPDATE {gate} SET "n" = "n" + 1'), ("gate_row", there)]
+    steps = [
+        ("lock", f"LOCK {gate}"),
+        ("take_over", f'UPDATE {gate} SET "n" = "n" + 1, "owner" = {quote_literal(owner)}'),
+    ]
+    return build_statements(pipeline.name, steps)
 
 
 def refuse(why: str, rows: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.model import Layout
+from fastetl.sql.epochs import refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.text import (
     COUNT,
@@ -61,12 +62,15 @@ class Load(msgspec.Struct, frozen=True):
     """Bounds of `_changed_at`, so that the log's sort key prunes."""
     since: str
     """ISO 8601, UTC: before this time nothing of the batch was loaded, so that the bookkeeping's sort keys prune."""
+    owner: str
+    """Of the target, as this stack names itself."""
     source: str = ""
     """What numbers the changes, as `versions.name_source` says; empty where all of them are an export's."""
     source_epoch: int = 0
     """The latest epoch that a change of the source is of."""
     latest_epoch: int = 0
-    """The latest epoch that has begun: whatever is of an earlier one is older than that epoch's export."""
+    """The latest epoch that HEAD knew when the attempt began: whatever is of an earlier one is older than that epoch's
+    export. 0 where it knew none."""
     former_columns: tuple[str, ...] = ()
     """Columns of the mirror that loads wrote once and no longer write: NULL in every row that this one writes."""
 
@@ -83,7 +87,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
     steps = [
-        *gate_steps(pipeline),
+        *gate_steps(pipeline, load.owner),
         ("gate_batch", refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
         (
             "gate_fence",
@@ -108,6 +112,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         ),
         ("copy", _copy(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout)),
         ("count", refuse("row counts differ", _miscounted())),
+        ("stamps", refuse_early_stamps(pipeline, STAGED, load.latest_epoch)),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
         *(_merge_into_mirror(pipeline, load) if "mirror" in pipeline.outputs else ()),
@@ -121,7 +126,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
 
 
 def resolve_sql(
-    pipeline: Pipeline, batch_id: str, attempt: int, since: str, files_url: str = ""
+    pipeline: Pipeline, owner: str, batch_id: str, attempt: int, since: str, files_url: str = ""
 ) -> tuple[Statement, ...]:
     """Build the one transaction that settles how an attempt ended, and keeps it from committing later.
 
@@ -132,6 +137,7 @@ def resolve_sql(
 
     Args:
         pipeline: its bookkeeping tables are used.
+        owner: as this stack names itself.
         batch_id: of the batch.
         attempt: that is fenced off.
         since: ISO 8601, UTC: before this time nothing of the batch was loaded.
@@ -144,7 +150,7 @@ def resolve_sql(
         f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {fenced} AND "attempt" >= {attempt:d}'
     )
     steps = [
-        *gate_steps(pipeline),
+        *gate_steps(pipeline, owner),
         (
             "fence",
             f'INSERT INTO {fences} ("batch_id", "attempt", "fenced_at")'
@@ -172,12 +178,13 @@ def resolve_sql(
 
 
 def tombstone_sql(
-    pipeline: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...] = ()
+    pipeline: Pipeline, owner: str, epoch: int, exported_at: int, former_columns: tuple[str, ...] = ()
 ) -> tuple[Statement, ...]:
     """Build the transaction that deletes rows of older epochs, which an epoch's full export no longer has.
 
     Args:
         pipeline: with a mirror.
+        owner: as this stack names itself.
         epoch: the export's.
         exported_at: Unix seconds of the state that the export holds.
         former_columns: columns of the mirror that loads no longer write.
@@ -204,7 +211,7 @@ def tombstone_sql(
         f"INSERT INTO {quote_table(pipeline, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
     )
     steps = [
-        *gate_steps(pipeline),
+        *gate_steps(pipeline, owner),
         *([("log", into_log)] if "log" in pipeline.outputs else []),
         ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
         (

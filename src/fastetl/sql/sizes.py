@@ -66,12 +66,13 @@ def _build_each(config: Config, pipeline: Pipeline) -> Iterator[Statement]:
         changed_min=A_MOMENT,
         changed_max=A_MOMENT,
         since=A_MOMENT,
+        owner=LONGEST_ID,
     )
     yield from ddl_sql(pipeline)
     yield from (each for each in load_sql(pipeline, load) if each.step not in USERS_OWN)
-    yield from resolve_sql(pipeline, LONGEST_ID, 1, load.since, load.files_url)
+    yield from resolve_sql(pipeline, LONGEST_ID, LONGEST_ID, 1, load.since, load.files_url)
     if "mirror" in pipeline.outputs:
-        yield from tombstone_sql(pipeline, 1, 0)
+        yield from tombstone_sql(pipeline, LONGEST_ID, 1, 0)
     yield from read_grants_sql(pipeline)
     if pipeline.redshift.load_user:
         privileges = load_privileges(pipeline)

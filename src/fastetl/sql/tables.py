@@ -14,6 +14,7 @@ from fastetl.sql.text import (
     COUNT,
     FILE_ID,
     MOMENT,
+    OWNER,
     SOURCE,
     Statement,
     build_statements,
@@ -40,8 +41,13 @@ class Bookkeeping(msgspec.Struct, frozen=True):
 
 # Once per pipeline: two pipelines that shared these would abort each other under SERIALIZABLE isolation.
 BOOKKEEPING = (
-    # One row. `source`: what numbered the changes that were loaded last, in which epoch.
-    Bookkeeping("_gate", (("n", COUNT), ("source", SOURCE), ("source_epoch", COUNT)), ("SELECT", "UPDATE")),
+    # One row. `owner`: the only stack that may write. `source`: what numbered the changes that were loaded last, and in
+    # which epoch.
+    Bookkeeping(
+        "_gate",
+        (("n", COUNT), ("owner", OWNER), ("source", SOURCE), ("source_epoch", COUNT)),
+        ("SELECT", "UPDATE"),
+    ),
     Bookkeeping(
         "_loads",
         (
@@ -64,6 +70,11 @@ BOOKKEEPING = (
         "fenced_at",
     ),
     Bookkeeping("_resyncs", (("epoch", COUNT), ("floor", BATCH_ID), ("resynced_at", MOMENT)), ("SELECT",)),
+    Bookkeeping(
+        "_epochs",
+        (("epoch", COUNT), ("floor", BATCH_ID), ("starts_at", MOMENT), ("kind", BATCH_ID)),
+        ("SELECT",),
+    ),
 )  # fmt: skip
 
 
@@ -295,7 +306,8 @@ def _bookkeeping(pipeline: Pipeline) -> list[str]:
     ]
     there = f'SELECT COUNT(*) AS "rows" FROM {gate}'
     row = (
-        f'INSERT INTO {gate} ("n", "source", "source_epoch") SELECT 0, \'\', 0'
+        # Whoever writes first owns the target.
+        f'INSERT INTO {gate} ("n", "owner", "source", "source_epoch") SELECT 0, \'\', \'\', 0'
         f' FROM ({there}) AS "counted" WHERE "rows" = 0'
     )
     return [*creates, row]

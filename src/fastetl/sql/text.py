@@ -26,6 +26,9 @@ SOURCE = RedshiftType("VARCHAR", length=64)
 
 MOMENT = RedshiftType("TIMESTAMP")
 
+OWNER = RedshiftType("VARCHAR", length=512)
+"""A bucket, a table and a pipeline have names of at most 63, 255 and 64 characters."""
+
 
 class Statement(msgspec.Struct, frozen=True):
     """One SQL statement and the step it takes; the step is also the comment that opens the SQL."""

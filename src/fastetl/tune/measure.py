@@ -112,7 +112,7 @@ class Bench:
         moto = MotoProcess()
         self._stack.push_async_callback(moto.stop)
         await moto.start()
-        await moto.create_bucket_and_ledger(self.config.bucket, self.config.ledger_table)
+        await moto.create_bucket_and_ledger(self.config)
         path = directory / "fastetl.toml"
         path.write_text(self._config_text, encoding="utf-8")
         # Enrichments find their secrets in the user's variables; AWS is the bench's own stand-in.

@@ -19,7 +19,7 @@ from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from fastetl.model import Op
 from fastetl.sql import ddl_sql, tombstone_sql
 from fastetl.versions import build_version
-from tests.local.product import Batch
+from tests.local.product import OWNER, Batch
 from tests.local.warehouse_client import Warehouse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -102,7 +102,7 @@ async def test_a_resync_deletes_by_the_same_policy(warehouse: Warehouse, s3: Any
     await run(warehouse, [each.sql for each in ddl_sql(pipeline)])
     changes = [Change("a", 1, "INSERT"), Change("b", 2, "EXPIRE"), Change("c", 3, "LEAVE")]
     await run(warehouse, Batch(pipeline, s3, [changes], Change.write).load_sql(1))
-    await run(warehouse, [each.sql for each in tombstone_sql(pipeline, 1, 1_767_225_600)])
+    await run(warehouse, [each.sql for each in tombstone_sql(pipeline, OWNER, 1, 1_767_225_600)])
     values = {key: value for key, (_, value) in (await table(warehouse, pipeline.target)).items()}
     assert values == {
         "a": "value 1" if deletes == "keep" else None, "b": None if deletes == "forget" else "value 2", "c": None,

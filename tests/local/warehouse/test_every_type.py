@@ -103,6 +103,7 @@ async def load(warehouse: Warehouse, s3: Any, items: list[dict[str, Any]]) -> No
     batch = Load(
         folder[-32:], 1, PIPELINE.layout, f"s3://lake/{folder}/manifest.json", "checksum",
         f"s3://lake/{folder}/files.csv", changes.changed_min, changes.changed_max, "2013-01-01",
+        "lake/ledger/types",
     )  # fmt: skip
     described = await warehouse.batch(*(statement.sql for statement in load_sql(PIPELINE, batch)))
     assert described["Status"] == "FINISHED", described["Error"]

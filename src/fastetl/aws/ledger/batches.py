@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fastetl.aws.ledger.table import LedgerTable
+    from fastetl.versions import EpochStart
 
 CLOSED_BATCHES_KEPT_SECONDS = 90 * 24 * 3600
 """A BATCH item of which files are tried again lets attempts go on rising; without it the warehouse tells the highest
@@ -43,15 +44,19 @@ class Batches:
         row = await self._table.get(f"P#{pipeline}")
         return parse_item(row, Head) if row else None
 
-    async def create_head(self, pipeline: str, installation: str) -> Head:
+    async def create_head(
+        self, pipeline: str, installation: str, *, stack: str = "", epochs: tuple[EpochStart, ...] = ()
+    ) -> Head:
         """Make HEAD where there is none; should it have been lost, with the batches that are still open.
 
         Args:
             pipeline: its name.
             installation: a name that no other installation has; batch ids depend on it.
+            stack: `Head.stack`; empty where the epochs are not known.
+            epochs: as the warehouse has them.
         """
-        surviving = [batch.batch_id async for batch in self._open_batches(pipeline)]
-        head = Head(pipeline, generation=1, open=tuple(surviving), installation=installation)
+        surviving = tuple([batch.batch_id async for batch in self._open_batches(pipeline)])
+        head = Head(pipeline, 1, open=surviving, installation=installation, epochs=epochs, stack=stack)
         row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
         await self._table.call("put_item", Item=write_item(row), **if_absent())
         return head

@@ -1,0 +1,190 @@
+"""Keep HEAD's epochs, by which ingest stamps changes, and those of the warehouse the same.
+
+A ledger can be lost, restored to an earlier time, or replaced by a new stack's. Changes that were stamped without an
+epoch that has begun would be old for the mirror, which would ignore them. So an epoch is written into the warehouse,
+beside the target, before any HEAD has it, and HEAD is made from what the warehouse has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import get_args
+
+import msgspec
+
+from fastetl.aws import Deployment
+from fastetl.errors import WarehouseError
+from fastetl.load.failures import explain
+from fastetl.model import Head
+from fastetl.sql import (
+    EpochKind,
+    Statement,
+    confirm_epoch_sql,
+    epochs_sql,
+    owner_sql,
+    write_epochs_sql,
+)
+from fastetl.versions import EpochStart
+
+ASK_LIMIT_SECONDS = 30
+"""For the warehouse's answer; a coordinator that gets none asks again when it next wakes."""
+
+_MISSING = re.compile(r"\b(relation|schema|table)\b.*does not exist", re.IGNORECASE | re.DOTALL)
+"""How Redshift says that a table, or its schema, is not there; where the table may not be seen it says otherwise."""
+
+
+class KeptEpoch(msgspec.Struct, frozen=True):
+    """An epoch as the warehouse has it."""
+
+    start: EpochStart
+    kind: EpochKind
+
+
+class Epochs:
+    """The epochs of one pipeline."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        """Describe whose epochs are kept.
+
+        Args:
+            deployment: of the pipeline.
+        """
+        self._pipeline = deployment.pipeline
+        self._owner = deployment.owner
+        self._ledger = deployment.ledger
+        self._warehouse = deployment.warehouse
+        self._clock = deployment.clock
+        self._new_name = deployment.new_name
+
+    async def head(self) -> Head:
+        """Read HEAD; where there is none, or it is another stack's, give it the warehouse's epochs first.
+
+        Raises:
+            WarehouseError: the epochs could not be read, so that HEAD is not made.
+            StaleStepError: another process has just changed it.
+        """
+        head = await self._ledger.batches.head(self._pipeline.name)
+        return head if head and head.stack == self._owner else await self._adopt(head)
+
+    async def restore(self) -> Head:
+        """Give HEAD the epochs that only the warehouse has, and the warehouse those that only HEAD has.
+
+        Returns:
+            HEAD with all of them.
+
+        Raises:
+            WarehouseError: they could not be read or written; the target may belong to another stack.
+            StaleStepError: another process has just changed HEAD.
+        """
+        head = await self._adopt(await self._ledger.batches.head(self._pipeline.name))
+        there = {kept.start.epoch for kept in await self._read()}
+        if any(start.epoch not in there for start in head.epochs):
+            await self._write(head)
+        return head
+
+    async def announce(self, head: Head, starts_at: int) -> tuple[Head, EpochStart | None]:
+        """Write the next epoch into the warehouse, where it is in force for nobody yet.
+
+        Args:
+            head: HEAD as it was read.
+            starts_at: T0, in Unix seconds.
+
+        Returns:
+            HEAD as it was read, with the epochs that only the warehouse had, and the new one; None in place of that
+            where another process has taken its number.
+        """
+        last = max((kept.start.epoch for kept in await self._read()), default=0)
+        new = EpochStart(max([last, *(start.epoch for start in head.epochs)]) + 1, starts_at)
+        kept = await self._write(head, new)
+        known = _merge(head.epochs, kept, self._clock())
+        is_written = any(each.start == new for each in kept)
+        return msgspec.structs.replace(head, epochs=known), new if is_written else None
+
+    async def confirm(self, epoch: int, kind: EpochKind) -> None:
+        """Put an epoch in force that HEAD has: from now on loads refuse changes that are stamped without it.
+
+        Args:
+            epoch: its number.
+            kind: what it began for.
+        """
+        await self._run(confirm_epoch_sql(self._pipeline, self._owner, epoch, kind))
+
+    async def _adopt(self, head: Head | None) -> Head:
+        kept = await self._read()
+        epochs = _merge(head.epochs if head else (), kept, self._clock())
+        if head is None:
+            name = self._pipeline.name
+            return await self._ledger.batches.create_head(name, self._new_name(), stack=self._owner, epochs=epochs)
+        if (head.epochs, head.stack) == (epochs, self._owner):
+            return head
+        return await self._ledger.batches.change_head(head, epochs=epochs, stack=self._owner)
+
+    async def _read(self) -> list[KeptEpoch]:
+        try:
+            return await self._ask(epochs_sql(self._pipeline))
+        except WarehouseError as error:
+            if not _MISSING.search(str(error)) or await self._has_gate():
+                raise
+            # Nothing was ever loaded into this target.
+            return []
+
+    async def _has_gate(self) -> bool:
+        try:
+            await self._run(owner_sql(self._pipeline))
+        except WarehouseError as error:
+            if _MISSING.search(str(error)):
+                return False
+            raise
+        return True
+
+    async def _write(self, head: Head, new: EpochStart | None = None) -> list[KeptEpoch]:
+        return await self._ask(write_epochs_sql(self._pipeline, self._owner, head.epochs, new), waits=True)
+
+    async def _ask(self, sql: tuple[Statement, ...], *, waits: bool = False) -> list[KeptEpoch]:
+        """Run statements, and read the epochs that the last of them gives."""
+        statement_id = await self._run(sql, waits=waits)
+        rows = await self._warehouse.rows(statement_id, len(sql) - 1)
+        return [_parse(*row) for row in rows]
+
+    async def _run(self, sql: tuple[Statement, ...], *, waits: bool = True) -> str:
+        """Run statements; those that lock the gate wait for a load that is under way."""
+        name, token = f"fastetl/epochs/{self._pipeline.name}", ("epochs", self._new_name())
+        try:
+            async with asyncio.timeout(None if waits else ASK_LIMIT_SECONDS):
+                statement_id = await self._warehouse.submit(sql, name=name, token=token)
+                await self._warehouse.end(statement_id)
+                run = await self._warehouse.describe(statement_id)
+        except TimeoutError:
+            what = f"the warehouse has not told the epochs of {self._pipeline.name}"
+            raise WarehouseError(f"{what} within {ASK_LIMIT_SECONDS} seconds", transient=True) from None
+        if run.state != "FINISHED":
+            step = sql[run.failed_index].step if run.failed_index >= 0 else ""
+            raise WarehouseError(explain(step, run.error or run.state))
+        return statement_id
+
+
+def _merge(known: Iterable[EpochStart], kept: Iterable[KeptEpoch], now: float) -> tuple[EpochStart, ...]:
+    """Add the warehouse's epochs to HEAD's.
+
+    One that is only announced was begun by nobody, but for the latest: whoever announced it may have died, and HEAD
+    been lost, before it was confirmed. Before its T0 no change carries it.
+    """
+    kept = list(kept)
+    latest = max((each.start.epoch for each in kept), default=0)
+    begun = {
+        each.start.epoch: each.start
+        for each in kept
+        if each.kind != "announced" or (each.start.epoch == latest and each.start.starts_at <= now)
+    }
+    merged = begun | {start.epoch: start for start in known}
+    return tuple(merged[epoch] for epoch in sorted(merged))
+
+
+def _parse(epoch: str, starts_at: str, kind: str) -> KeptEpoch:
+    moment = datetime.fromisoformat(starts_at).replace(tzinfo=UTC)
+    if kind not in get_args(EpochKind):
+        raise WarehouseError(f"epoch {epoch} has an unknown kind, {kind!r}")
+    return KeptEpoch(EpochStart(int(epoch), int(moment.timestamp())), msgspec.convert(kind, EpochKind))

@@ -1,0 +1,128 @@
+"""Build the statements that keep a pipeline's epochs in the warehouse. Pure.
+
+HEAD has a copy, by which ingest stamps changes. A ledger can be lost or set back; the target outlives it, and so does
+what is beside it. `docs/architecture.md`, backfill, says in which order an epoch begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from fastetl.config import Pipeline
+from fastetl.sql.gate import gate_steps, refuse
+from fastetl.sql.text import BATCH_ID, MOMENT, Statement, build_statements, quote_literal, quote_table
+from fastetl.versions import EpochStart, epoch_floor
+
+EpochKind = Literal["announced", "backfill", "resync"]
+"""`announced`: its row is written, and perhaps no HEAD has it. `resync`: what was created before it and is stamped with
+too early an epoch is in the resync's export."""
+
+_COLUMNS = '"epoch", "floor", "starts_at", "kind"'
+
+
+def epochs_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that asks for the epochs: rows of `(epoch, starts_at, kind)`, by their numbers.
+
+    Args:
+        pipeline: with the target.
+    """
+    return build_statements(pipeline.name, [("epochs", _select(pipeline))])
+
+
+def write_epochs_sql(
+    pipeline: Pipeline, owner: str, known: Sequence[EpochStart], new: EpochStart | None = None
+) -> tuple[Statement, ...]:
+    """Build the transaction that announces an epoch, and gives the warehouse the epochs that only HEAD has.
+
+    Its last statement reads all of them, as `epochs_sql` does.
+
+    Args:
+        pipeline: with the target.
+        owner: of the target, as this stack names itself.
+        known: HEAD's epochs.
+        new: the epoch to announce; nothing is written where its number, or a later one, is taken.
+    """
+    epochs = quote_table(pipeline, "_epochs")
+    steps = gate_steps(pipeline, owner)
+    if known:
+        listed = " UNION ALL ".join(f"SELECT {_values(each, 'backfill')}" for each in known)
+        lost = f'({listed}) AS "known" LEFT JOIN {epochs} AS "there" ON "there"."epoch" = "known"."epoch"'
+        names = ", ".join(f'"known".{name}' for name in _COLUMNS.split(", "))
+        insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {names} FROM {lost} WHERE "there"."epoch" IS NULL'
+        steps.append(("epochs_known", insert))
+    if new:
+        later = f'SELECT COUNT(*) AS "later" FROM {epochs} WHERE "epoch" >= {new.epoch:d}'
+        insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {_values(new, "announced")} FROM ({later}) AS "counted"'
+        steps.append(("epochs_new", f'{insert} WHERE "later" = 0'))
+    steps.append(("epochs", _select(pipeline)))
+    return build_statements(pipeline.name, steps)
+
+
+def confirm_epoch_sql(pipeline: Pipeline, owner: str, epoch: int, kind: EpochKind) -> tuple[Statement, ...]:
+    """Build the transaction that says of an epoch what it is, once HEAD has it.
+
+    Args:
+        pipeline: with the target.
+        owner: of the target, as this stack names itself.
+        epoch: its number.
+        kind: what it is.
+    """
+    epochs = quote_table(pipeline, "_epochs")
+    update = f'UPDATE {epochs} SET "kind" = {quote_literal(kind)} WHERE "epoch" = {epoch:d}'
+    return build_statements(pipeline.name, [*gate_steps(pipeline, owner), ("epochs_kind", update)])
+
+
+def copy_epochs_sql(source: Pipeline, target: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that gives a table which is built beside a target the target's epochs.
+
+    Args:
+        source: the pipeline with its own target.
+        target: the pipeline with the table that is built.
+    """
+    theirs, own = quote_table(source, "_epochs"), quote_table(target, "_epochs")
+    names = ", ".join(f'"theirs".{name}' for name in _COLUMNS.split(", "))
+    sql = (
+        f'INSERT INTO {own} ({_COLUMNS}) SELECT {names} FROM {theirs} AS "theirs" LEFT JOIN {own} AS "own"'
+        ' ON "own"."epoch" = "theirs"."epoch" WHERE "own"."epoch" IS NULL'
+    )
+    return build_statements(source.name, [("epochs_copy", sql)])
+
+
+def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
+    """Build the statement that fails where a change was created at or after a later epoch's T0 than it is stamped with.
+
+    The mirror would take such a change for an old one, and ignore it. It fails as well where the warehouse has lost the
+    epochs that HEAD knows: then it cannot tell. What was created before a resync began is in that resync's export.
+
+    Args:
+        pipeline: with the target.
+        staged: the temporary table with the changes, quoted.
+        latest: the number of the latest epoch that HEAD knows; 0 where it knows none.
+    """
+    epochs = quote_table(pipeline, "_epochs")
+    resync = f'SELECT COALESCE(MAX("epoch"), 0) FROM {epochs} WHERE "kind" = \'resync\''
+    rows = (
+        f'SELECT "epochs"."epoch" FROM {staged} AS "staged" INNER JOIN {epochs} AS "epochs"'
+        ' ON "staged"."_changed_at" >= "epochs"."starts_at" AND "staged"."_version" < "epochs"."floor"'
+        f' WHERE "epochs"."kind" <> \'announced\' AND "epochs"."epoch" >= ({resync})'
+    )
+    if latest:
+        there = f'SELECT COALESCE(MAX("epoch"), 0) AS "latest" FROM {epochs}'
+        rows += f' UNION ALL SELECT "latest" FROM ({there}) AS "there" WHERE "latest" < {latest:d}'
+    return refuse("stamped too early", f'({rows}) AS "wrong"')
+
+
+def _select(pipeline: Pipeline) -> str:
+    starts_at = 'CAST("starts_at" AS VARCHAR(32)) AS "starts_at"'
+    return f'SELECT "epoch", {starts_at}, "kind" FROM {quote_table(pipeline, "_epochs")} ORDER BY "epoch"'
+
+
+def _values(start: EpochStart, kind: EpochKind) -> str:
+    moment = datetime.fromtimestamp(start.starts_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    floor, starts_at, named = (quote_literal(text) for text in (epoch_floor(start.epoch), moment, kind))
+    return (
+        f'{start.epoch:d} AS "epoch", CAST({floor} AS {BATCH_ID}) AS "floor",'
+        f' CAST({starts_at} AS {MOMENT}) AS "starts_at", CAST({named} AS {BATCH_ID}) AS "kind"'
+    )

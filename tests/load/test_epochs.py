@@ -1,0 +1,254 @@
+"""Epochs outlive the ledger: what was begun is known again, and no change is stamped, or loaded, without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastetl.backfill.backfiller import Backfiller
+from fastetl.errors import LedgerError, WarehouseError
+from fastetl.ingest.ingester import Ingest
+from fastetl.load.epochs import Epochs
+from fastetl.operate import Operator, Reconciler
+from fastetl.versions import EpochStart
+from tests.backfill.test_backfiller import Flow, item, lines
+from tests.ingest.test_ingester import Unchanged
+from tests.plant import LABEL, Change, Plant
+
+ARN = f"arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/{LABEL}"
+T0 = 1_767_225_600 + 60
+"""A minute after the first second of 2026, in which `tests.plant.Change` happens."""
+
+
+async def begin(plant: Plant) -> EpochStart:
+    """Begin an epoch and let its T0 pass."""
+    start = await Backfiller(plant.deployment()).begin_epoch()
+    plant.now = start.starts_at + 100
+    return start
+
+
+async def ingest(plant: Plant, sequence: int, note: str) -> str:
+    """Ingest a change of item 1 that happens now, in a fresh environment; give its version's epoch."""
+    record = {
+        "eventID": f"e{sequence}", "eventName": "MODIFY", "eventSourceARN": ARN,
+        "dynamodb": {
+            "ApproximateCreationDateTime": int(plant.now), "Keys": {"id": {"N": "1"}}, "SequenceNumber": str(sequence),
+            "NewImage": {"id": {"N": "1"}, "amount": {"N": "1"}, "note": {"S": note}},
+        },
+    }  # fmt: skip
+    outcome = await Ingest(plant.deployment(), Unchanged()).ingest({"Records": [record]})
+    assert outcome.file is not None
+    return outcome.file.version_min[:4]
+
+
+async def refused(plant: Plant) -> None:
+    """Run until an attempt has failed and the pipeline pauses."""
+    assert "loaded" not in await plant.run(until=lambda step: bool(step.paused))
+    assert (await plant.ledger.batches.head("orders")).paused
+
+
+async def lose(plant: Plant, what: str) -> None:
+    if what == "HEAD":
+        await plant.lose_head()
+        return
+    client, table = plant.ledger.table._client, plant.ledger.table.name
+    for row in (await client.scan(TableName=table))["Items"]:
+        await client.delete_item(TableName=table, Key={"pk": row["pk"]})
+
+
+async def test_an_epoch_is_in_the_warehouse_before_head_has_it(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant: Plant = await make_plant()
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise LedgerError("not now")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(type(plant.ledger.batches), "change_head", refuse)
+        with pytest.raises(LedgerError):
+            await begin(plant)
+    assert await plant.sql('SELECT "epoch", "floor", "kind" FROM "public"."orders_epochs"') == [
+        ("1", "0001#", "announced")
+    ]
+    # Nobody was told of it: what is stamped without it is no mistake.
+    plant.now += 1000
+    assert await ingest(plant, 1, "as before") == "0000"
+    assert (await plant.run())[-1] == "loaded"
+    second = await begin(plant)
+    assert second.epoch == 2
+    assert [start.epoch for start in (await plant.ledger.batches.head("orders")).epochs] == [2]
+    assert await ingest(plant, 2, "later") == "0002"
+    assert (await plant.run())[-1] == "loaded"
+
+
+@pytest.mark.parametrize("what", ["HEAD", "ledger"])
+@pytest.mark.parametrize("by", ["coordinator", "backfill", "rebuild-ledger"])
+async def test_whoever_makes_head_again_knows_the_epochs(make_plant: Any, what: str, by: str) -> None:
+    plant: Plant = await make_plant()
+    await ingest(plant, 1, "first")
+    await plant.run()
+    start = await begin(plant)
+    assert await ingest(plant, 2, "second") == "0001"
+    await plant.run()
+    await lose(plant, what)
+    with pytest.raises(LedgerError, match="not known yet"):
+        await ingest(plant, 3, "third")
+    assert "not known yet" in (await Operator(plant.deployment()).status()).ingest_error
+    match by:
+        case "coordinator":
+            await plant.run()
+        case "backfill":
+            assert (await Backfiller(plant.deployment()).last_epoch()) == start
+        case "rebuild-ledger":
+            await Reconciler(plant.deployment()).rebuild_ledger()
+    assert await ingest(plant, 3, "third") == "0001"
+    await plant.run()
+    assert (await plant.mirror())[0][2] == "third"
+    assert (await Operator(plant.deployment()).status()).ingest_error == ""
+
+
+async def test_a_ledger_under_another_name_is_not_believed(make_plant: Any) -> None:
+    """As after a restore to an earlier point in time, which DynamoDB makes into another table."""
+    plant: Plant = await make_plant()
+    head = await plant.ledger.batches.head("orders")
+    await begin(plant)
+    current = await plant.ledger.batches.head("orders")
+    await plant.ledger.batches.change_head(current, epochs=head.epochs, stack="bucket/ledger-before/orders")
+    with pytest.raises(LedgerError, match="not known yet"):
+        await ingest(plant, 1, "x")
+    await plant.run()
+    assert await ingest(plant, 1, "x") == "0001"
+
+
+async def stamp_too_early(plant: Plant) -> None:
+    """Begin an epoch, set the ledger back to before it in place, and ingest a change."""
+    head = await plant.ledger.batches.head("orders")
+    await begin(plant)
+    current = await plant.ledger.batches.head("orders")
+    await plant.ledger.batches.change_head(current, epochs=head.epochs)
+    assert await ingest(plant, 1, "too early") == "0000"
+
+
+async def test_a_change_that_is_stamped_too_early_pauses_until_a_resync(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    await stamp_too_early(plant)
+    await refused(plant)
+    status = await Operator(plant.deployment()).status()
+    assert "fastetl resync" in status.paused
+    assert [batch.step for batch in status.open_batches] == ["stamps"]
+    # HEAD gets it right again, and what is stamped is stamped.
+    await Reconciler(plant.deployment()).rebuild_ledger()
+    assert await ingest(plant, 2, "in time") == "0001"
+    await Operator(plant.deployment()).resume()
+    await refused(plant)
+    assert "stamps" in (await Operator(plant.deployment()).status()).paused
+    # A resync reads the table after its T0: whatever came before is in its export.
+    start = await begin(plant)
+    await Epochs(plant.deployment()).confirm(start.epoch, "resync")
+    await Operator(plant.deployment()).resume()
+    assert "loaded" in await plant.run()
+    assert (await Operator(plant.deployment()).status()).paused == ""
+
+
+async def test_late_older_changes_load_and_change_nothing(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    epochs = Epochs(plant.deployment())
+    head, start = await epochs.announce(await plant.ledger.batches.head("orders"), T0)
+    assert start == EpochStart(1, T0)
+    await plant.ledger.batches.change_head(head, epochs=(start,))
+    await epochs.confirm(1, "backfill")
+    await plant.put(Change(1, 10, note="new", second=60, epoch=1))
+    await plant.put(Change(1, 11, note="old", second=59, epoch=0))
+    assert (await plant.run())[-1] == "loaded"
+    assert (await plant.mirror())[0][2] == "new"
+    await plant.put(Change(1, 12, note="misstamped", second=60, epoch=0))
+    await refused(plant)
+
+
+async def test_a_warehouse_that_has_lost_its_epochs_pauses_and_is_given_them(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    await begin(plant)
+    await plant.execute('DELETE FROM "public"."orders_epochs"')
+    await ingest(plant, 1, "x")
+    await refused(plant)
+    assert "rebuild-ledger" in (await Operator(plant.deployment()).status()).paused
+    await Reconciler(plant.deployment()).rebuild_ledger()
+    await Operator(plant.deployment()).resume()
+    assert "loaded" in await plant.run()
+    assert await plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "backfill")]
+
+
+async def test_two_commands_never_begin_one_epoch(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    epochs, head = Epochs(plant.deployment()), await plant.ledger.batches.head("orders")
+    _, first = await epochs.announce(head, T0)
+    _, second = await epochs.announce(head, T0 + 1)
+    assert (first, second) == (EpochStart(1, T0), EpochStart(2, T0 + 1))
+    kept = await epochs._write(head, EpochStart(1, T0 + 2))
+    assert [each.start for each in kept] == [first, second]
+
+
+@pytest.mark.parametrize(("passed", "known"), [(-1, ()), (0, (EpochStart(1, T0),))])
+async def test_what_was_only_announced_may_be_in_force_after_its_t0(
+    make_plant: Any, passed: int, known: tuple[EpochStart, ...]
+) -> None:
+    """HEAD was lost before it was confirmed: nobody knows whether changes carry it."""
+    plant: Plant = await make_plant()
+    await Epochs(plant.deployment()).announce(await plant.ledger.batches.head("orders"), T0)
+    await lose(plant, "HEAD")
+    plant.now = T0 + passed
+    assert (await Epochs(plant.deployment()).head()).epochs == known
+
+
+async def test_before_the_first_tables_there_are_no_epochs_and_without_theirs_nothing_is_known(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    fresh = plant.deployment(target="nothing_yet")
+    await lose(plant, "HEAD")
+    assert (await Epochs(fresh).head()).epochs == ()
+    await lose(plant, "HEAD")
+    await plant.execute('DROP TABLE "public"."orders_epochs"')
+    with pytest.raises(WarehouseError, match="does not exist"):
+        await Epochs(plant.deployment()).head()
+    assert await plant.ledger.batches.head("orders") is None
+
+
+async def test_a_late_epoch_is_followed_by_one_in_time(make_plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is held for an hour: by the time the epoch is written, its T0 has passed."""
+    plant: Plant = await make_plant()
+    announce, waits = Epochs.announce, [3600.0, 30.0]
+
+    async def slowly(self: Epochs, *arguments: Any) -> Any:
+        found = await announce(self, *arguments)
+        plant.now += waits.pop(0)
+        return found
+
+    monkeypatch.setattr(Epochs, "announce", slowly)
+    start = await Backfiller(plant.deployment()).begin_epoch()
+    assert start.epoch == 2
+    assert [each.epoch for each in (await plant.ledger.batches.head("orders")).epochs] == [2]
+
+
+async def test_a_resync_that_is_given_up_mends_nothing(make_plant: Any, tmp_path: Any) -> None:
+    flow = Flow(await make_plant(), tmp_path)
+    await flow.epoch()
+    kinds = 'SELECT "kind" FROM "public"."orders_epochs"'
+    await flow.open(flow.export(lines(item(1, "x"))), resync=True)
+    assert await flow.plant.sql(kinds) == [("resync",)]
+    await flow.backfiller.give_up()
+    assert await flow.plant.sql(kinds) == [("backfill",)]
+
+
+async def test_statements_of_one_attempt_stay_the_same(make_plant: Any) -> None:
+    """An attempt may be submitted again under its client token after HEAD has learnt of another epoch."""
+    plant: Plant = await make_plant()
+    await plant.put(Change(1, 1))
+    await plant.run(until=lambda step: step.action == "submitted")
+    head = await plant.ledger.batches.head("orders")
+    batch = await plant.ledger.batches.read(head.open[0])
+    planned = await plant.loader._planner.load(batch)
+    await plant.ledger.batches.change_head(head, epochs=(EpochStart(1, T0),))
+    assert await plant.new_loader()._planner.load(batch) == planned
+    assert msgspec.structs.replace(batch, latest_epoch=1) != batch
