@@ -29,8 +29,7 @@ outputs = [{ name = "name", type = "VARCHAR(20)" }]
 """
 
 
-@pytest.mark.parametrize("root", ["ingest", "backfill", "coordinator"])
-def test_a_function_starts_without_asking_aws_for_anything(root: str, tmp_path: Path) -> None:
+def test_functions_start_without_asking_aws_for_anything(tmp_path: Path) -> None:
     path = tmp_path / "fastetl.toml"
     path.write_text(CONFIG)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -41,7 +40,7 @@ def test_a_function_starts_without_asking_aws_for_anything(root: str, tmp_path: 
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}", "FASTETL_CONFIG": str(path),
         }  # fmt: skip
-        command = [sys.executable, "-c", f"import fastetl.lambdas.{root}"]
+        command = [sys.executable, "-c", "from fastetl.lambdas import backfill, coordinator, ingest"]
         subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
         with pytest.raises(BlockingIOError):
             server.accept()

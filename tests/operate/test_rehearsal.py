@@ -298,9 +298,13 @@ async def test_query_ids_that_disagree_are_told(account: Account) -> None:
     [
         ({"listeners": 0}, "no: its topic was told, and nobody has a confirmed subscription"),
         ({"state": "ALARM"}, "it is in alarm already"),
+        ({"actions": []}, "no: no action was taken"),
     ],
 )
-async def test_an_alarm_that_nobody_hears(account: Account, change: dict[str, Any], answer: str) -> None:
+async def test_an_alarm_that_nobody_hears(
+    account: Account, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], answer: str
+) -> None:
+    monkeypatch.setattr("fastetl.operate.rehearsal_alarm.ACTION_SECONDS", 0.05)
     for name, value in change.items():
         setattr(account.alarm, name, value)
     (alarm, _) = await account.rehearsal("alarm that is set").rehearse()
