@@ -387,3 +387,12 @@ def test_a_stack_that_refuses_is_told_with_what_to_do(desk: Desk, moto_url: str)
         assert "whether the stack is deployed" in err, err
     err = check(desk.run("init", "--table", "nobody", "--out", "made.toml"), "init")
     assert "nobody" in err
+
+
+def test_check_refuses_a_pipeline_whose_statements_would_not_fit(desk: Desk) -> None:
+    columns = "\n".join(f'    {{ name = "{f"column_{n}":x<100}", type = "BIGINT" }},' for n in range(900))
+    (desk.folder / "fastetl.toml").write_text(CONFIG.replace("columns = [\n", f"columns = [\n{columns}\n"))
+    code, _, err = desk.run("check")
+    assert code == 2
+    assert "pipelines[0].columns: orders: the statement " in err
+    assert "Shorten the names of its " in err
