@@ -145,6 +145,7 @@ async def _serve(
         async with Embedded(text, warehouse=warehouse, ports=ports, root=root, on_line=show, data=data) as stack:
             await stack.create_tables()
             await stack.connect()
+            await stack.wait_for_coordinator()
             announced.enter_context(announce(ports[0], Running(os.getpid(), stack.environment)))
             for name, value in stack.environment.items():
                 click.echo(f"export {name}={shlex.quote(value)}")

@@ -250,6 +250,10 @@ class Embedded:
         self._wake_ups.start()
         self._stack.push_async_callback(self._wake_ups.stop)
 
+    async def wait_for_coordinator(self) -> None:
+        """Wait until the coordinator has woken once after `connect`, so that every command finds what it makes."""
+        await self._wake_ups.wait_for_first()
+
     async def _completed(self, _event: dict[str, Any]) -> None:
         self._wake_ups.wake()
 

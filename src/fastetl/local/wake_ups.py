@@ -32,6 +32,7 @@ class WakeUps:
         self._ledger = ledger
         self._wake = asyncio.Event()
         self._waking: asyncio.Task[None] | None = None
+        self._has_woken = asyncio.Event()
 
     def start(self) -> None:
         """Wake the coordinator from now on."""
@@ -43,6 +44,10 @@ class WakeUps:
             self._waking.cancel()
             await asyncio.gather(self._waking, return_exceptions=True)
 
+    async def wait_for_first(self) -> None:
+        """Wait until the coordinator has woken once: every pipeline that can be moved on has its HEAD then."""
+        await self._has_woken.wait()
+
     def wake(self) -> None:
         """Wake the coordinator at once."""
         self._wake.set()
@@ -50,6 +55,7 @@ class WakeUps:
     async def _run(self) -> None:
         while True:
             await self._coordinator.invoke(b"{}")
+            self._has_woken.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAKE_UP_SECONDS):
                     await self._wake.wait()
