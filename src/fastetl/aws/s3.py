@@ -206,7 +206,7 @@ class Bucket:
             key: of the object.
 
         Returns:
-            Whether nobody needs to wait for it: it can be read now, or there is no such object.
+            True if there is nothing to wait for: the object can be read now, or does not exist.
         """
         try:
             answer = await self.call("head_object", Key=key)

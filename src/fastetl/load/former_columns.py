@@ -1,12 +1,12 @@
 """Know the columns that loads wrote once and no longer write, since they have left the configuration.
 
-A row is one version of an item: beside values of a newer version, what an older one had in these columns would be
-wrong, and of a deleted item nothing may stay. So they become NULL in every row that is written. Columns that somebody
-else has added to the table were never written, and are left alone.
+A row is one version of an item. Values of an older version in these columns would be wrong beside those of a newer one,
+and nothing of a deleted item may stay. So these columns become NULL in every row that is written. Columns that somebody
+else has added to the table were never written by fastetl, and stay as they are.
 
-The ledger records, for each table, the columns that were ever written. Of a ledger that was lost, or of a stack that is
-deployed anew beside its bucket, the layouts on S3 tell. The warehouse says which of the columns are still there: people
-drop columns.
+The ledger records, for each table, the columns that were ever written. Where the ledger was lost, or a stack deployed
+again beside its bucket, the layouts on S3 say which. The warehouse says which of the columns are still there, since
+people drop columns.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Catalog:
             privileges: that are asked about.
 
         Raises:
-            WarehouseError: there is no such user, schema or table.
+            WarehouseError: the user, the schema or the table does not exist.
         """
         (answers,) = await self._ask(privileges_sql(self._pipeline, privileges))
         return [each for each, answer in zip(privileges, answers, strict=True) if _is_true(answer)]

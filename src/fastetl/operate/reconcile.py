@@ -260,7 +260,7 @@ def _differ(stored: StoredObject, item: FileItem) -> bool:
 
 
 async def _take(things: AsyncIterator[Thing], at_once: int) -> AsyncIterator[list[Thing]]:
-    """Yield what comes in lists of at most so many."""
+    """Yield things in lists of at most `at_once`."""
     taken: list[Thing] = []
     async for thing in things:
         taken.append(thing)
