@@ -19,7 +19,7 @@ LIMIT_BYTES = 250 * 1024 * 1024
 """Of a function's unzipped package (Lambda quotas)."""
 MARGIN_BYTES = 15 * 1024 * 1024
 
-SERVICES = {"dynamodb", "redshift-data", "s3", "sts", "sso", "sso-oidc"}
+SERVICES = {"dynamodb", "dynamodbstreams", "lambda", "redshift-data", "s3", "sts", "sso", "sso-oidc"}
 """Whose definitions botocore needs: what the functions call, and what its own credential chain does."""
 
 ALLOW_UNCOMPILED = "ALLOW_UNCOMPILED"

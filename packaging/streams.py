@@ -14,8 +14,9 @@ from pathlib import Path
 
 EACH = re.compile(r"^ *# --- each stream\n(.*?)^ *# --- end\n", re.MULTILINE | re.DOTALL)
 NAMES = re.compile(r"\b(StreamArn|IngestMapping|EventsGivenUp|EventsDropped)\b")
-MOST = 100
-"""A stack has at most 500 resources (CloudFormation quotas), three of them for each stream."""
+MOST = 50
+"""A role's own policies hold 10,240 characters (IAM quotas), and name each stream; a function's environment holds 4 KB
+(Lambda quotas), and names each mapping."""
 
 
 def count_streams(config: str) -> int:

@@ -22,8 +22,9 @@ from fastetl.aws.s3 import Bucket
 from fastetl.aws.source import SourceTable
 from fastetl.aws.stack import Stack
 from fastetl.aws.state_machine import StateMachine
+from fastetl.aws.stream import StreamWatch
 
-LEDGER = ("table", "pending", "files", "batches", "backfills", "written_columns", "ingest_errors")
+LEDGER = ("table", "pending", "files", "batches", "backfills", "written_columns", "ingest_errors", "watermarks")
 EDGES = {
     "s3": (Bucket, "call"),
     "upload": (Bucket, "call"),
@@ -33,6 +34,7 @@ EDGES = {
     "function_log": (FunctionLog, "_call"),
     "stack": (Stack, "_call"),
     "state_machine": (StateMachine, "_call"),
+    "stream": (StreamWatch, "_call"),
 }
 
 Call = tuple[str, str, str]

@@ -124,6 +124,8 @@ def _holds(condition: Any, template: Any, values: dict[str, Any]) -> bool:
             return _text(one, values) == _text(other, values)
         case {"Not": [inner]}:
             return not _holds(inner, template, values)
+        case {"And": inner}:
+            return all(_holds(each, template, values) for each in inner)
         case {"Or": inner}:
             return any(_holds(each, template, values) for each in inner)
         case {"Condition": name}:

@@ -63,10 +63,13 @@ def test_every_metric_that_is_watched_or_shown_is_written(template: Any) -> None
 
 
 def test_a_coordinator_that_is_silent_is_an_alarm(template: Any) -> None:
-    """Whatever else may be missing when nothing happens, this metric comes with every wake-up."""
+    """Whatever else may be missing when nothing happens, this metric comes with every wake-up.
+
+    Where somebody has asked to be told of incompleteness, silence is no proof either.
+    """
     alarms = {name: each for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
     breaching = [name for name, each in alarms.items() if each["Properties"]["TreatMissingData"] == "breaching"]
-    assert breaching == ["FilesWait"]
+    assert breaching == ["FilesWait", "Incomplete"]
     assert alarms["FilesWait"]["Properties"]["EvaluationPeriods"] >= 3
     assert set(alarms["FilesWait"]["DependsOn"]) == {"EveryMinute", "EveryMinuteMayWake"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastetl.config.reading import ENVIRONMENT
-from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
+from fastetl.lambdas.environment import CONFIG_VARIABLE, MAPPINGS_VARIABLE, TRACING_VARIABLE
 from fastetl.lambdas.webhook import ADDRESS_VARIABLE
 from tests.edge_calls import LEDGER
 from tests.template import ROOT, alternatives, grants, read_template, render, resolve, roles, statements
@@ -44,6 +44,8 @@ ACTIONS = {
     "list_statements": {"redshift-data:ListStatements"},
     "get_statement_result": {"redshift-data:GetStatementResult"},
     "cancel_statement": {"redshift-data:CancelStatement"},
+    "describe_stream": {"dynamodb:DescribeStream"},
+    "get_event_source_mapping": {"lambda:GetEventSourceMapping"},
 }
 """What each operation of the SDK, and each member of a transaction, needs (Service Authorization Reference)."""
 
@@ -65,9 +67,10 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
         "ledger/backfills": {"read", "put_converted"},
     },
     "CoordinatorRole": {
-        "s3": {"replace", "get", "restore", "_ask_for"},
+        "s3": {"replace", "get", "list_keys", "restore", "_ask_for"},
         **{f"ledger/{part}": None for part in LEDGER},
         "redshift": {"submit", "describe", "find", "rows", "cancel"},
+        "stream": None,
     },
     "WebhookRole": {},
 }
@@ -102,6 +105,11 @@ DATABASES = REDSHIFT + ":dbname:${Cluster}/"
 SERVERLESS = "arn:${AWS::Partition}:redshift-serverless:${AWS::Region}:${AWS::AccountId}"
 OBJECTS = "${Bucket.Arn}/${Prefix}"
 EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${BackfillMap.Name}"
+MAPPING = (
+    "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:event-source-mapping:*"
+    " if {'lambda:FunctionArn': {'GetAtt': 'Ingest.Arn'}}"
+)
+LISTED = " if {'s3:prefix': [{'Sub': '${Prefix}data/*'}, {'Sub': '${Prefix}rejects/*'}, 'aws/lambda/*']}"
 OWN = " if {'redshift-data:statement-owner-iam-userid': '${aws:userid}'}"
 
 Allowed = dict[tuple[str, str], set[str]]
@@ -134,6 +142,9 @@ ALLOWED: dict[str, Allowed] = {
             "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Scan",
         },
         ("", "${Ledger.Arn}/index/pending"): {"dynamodb:Query"},
+        ("", MAPPING): {"lambda:GetEventSourceMapping"},
+        ("", "${StreamArn}"): {"dynamodb:DescribeStream"},
+        ("", "${Bucket.Arn}" + LISTED): {"s3:ListBucket"},
         ("HasWorkgroup HasWorkgroupArn", "${WorkgroupArn}"): {
             "redshift-data:BatchExecuteStatement", "redshift-serverless:GetCredentials",
         },
@@ -272,7 +283,10 @@ def test_every_setting_that_the_code_reads_is_set() -> None:
     ]
     # The webhook's address is for its own function alone.
     own = {each["Handler"]: set(each["Environment"]["Variables"]) for each in functions if "Environment" in each}
-    assert own == {"fastetl.lambdas.webhook.handler": {ADDRESS_VARIABLE}}
+    assert own == {
+        "fastetl.lambdas.webhook.handler": {ADDRESS_VARIABLE},
+        "fastetl.lambdas.coordinator.handler": {MAPPINGS_VARIABLE},
+    }
 
 
 def test_no_other_variable_of_fastetls_is_read_in_a_function() -> None:
@@ -287,10 +301,10 @@ def test_no_other_variable_of_fastetls_is_read_in_a_function() -> None:
     }
     named = {text for text in constants if re.fullmatch(r"(FASTETL|POWERTOOLS)_[A-Z_]+", text)}
     # The package's own folder holds the configuration.
-    assert named - {CONFIG_VARIABLE} == set(ENVIRONMENT.values()) | SETTINGS_BESIDE
+    assert named - {CONFIG_VARIABLE, MAPPINGS_VARIABLE} == set(ENVIRONMENT.values()) | SETTINGS_BESIDE
 
 
-@pytest.mark.parametrize("module", ["s3", "upload", *(f"ledger/{part}" for part in LEDGER), "redshift"])
+@pytest.mark.parametrize("module", ["s3", "upload", *(f"ledger/{part}" for part in LEDGER), "redshift", "stream"])
 def test_every_operation_that_the_code_calls_is_known_here(module: str) -> None:
     tree = ast.parse((ROOT / f"src/fastetl/aws/{module}.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]

@@ -51,19 +51,24 @@ def test_every_stream_has_a_mapping_and_alarms_like_the_first(streams: Any, numb
             properties = many["Resources"][alarm + suffix]["Properties"]
             dimensions = [{"Name": "EventSourceMappingUUID", "Value": {"Ref": f"IngestMapping{suffix}"}}]
             assert properties == one["Resources"][alarm]["Properties"] | {"Dimensions": dimensions}
-    for name in set(one["Resources"]) - {*EACH, "IngestRole"}:
+    for name in set(one["Resources"]) - {*EACH, "IngestRole", "Coordinator", "CoordinatorRole"}:
         assert many["Resources"][name] == one["Resources"][name]
-    (readable,) = [
-        statement["Resource"]
-        for statement in many["Resources"]["IngestRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-        if statement.get("Sid") == "Streams"
-    ]
-    assert readable == [{"Ref": f"StreamArn{suffix}"} for suffix in suffixes]
+    for role, sid in (("IngestRole", "Streams"), ("CoordinatorRole", "Shards")):
+        (readable,) = [
+            statement["Resource"]
+            for statement in many["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+            if statement.get("Sid") == sid
+        ]
+        assert readable == [{"Ref": f"StreamArn{suffix}"} for suffix in suffixes]
+    variables = many["Resources"]["Coordinator"]["Properties"]["Environment"]["Variables"]
+    assert variables == {
+        "FASTETL_MAPPINGS": {"Fn::Join": [",", [{"Ref": f"IngestMapping{suffix}"} for suffix in suffixes]]}
+    }
 
 
-@pytest.mark.parametrize("number", [0, 101])
+@pytest.mark.parametrize("number", [0, 51])
 def test_a_number_of_streams_that_no_stack_can_have_is_refused(streams: Any, number: int) -> None:
-    with pytest.raises(ValueError, match=f"{number} streams; a stack reads 1 to 100"):
+    with pytest.raises(ValueError, match=f"{number} streams; a stack reads 1 to 50"):
         streams.repeat("", number)
 
 

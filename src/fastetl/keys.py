@@ -13,9 +13,16 @@ Names come from what is stored and never from the clock, so that a repeated step
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Compression = Literal["gzip", "zstd", "none"]
+
+FAILURES_PREFIX = "aws/lambda/"
+"""Where Lambda puts what it gave up on, in a folder for each mapping (AWS Lambda Developer Guide, "Retaining discarded
+batches")."""
 
 _SUFFIXES: dict[Compression, str] = {"gzip": ".csv.gz", "zstd": ".csv.zst", "none": ".csv"}
 
@@ -54,6 +61,14 @@ def _hour(changed_at: str) -> str:
 def data_prefix(prefix: str, pipeline: str) -> str:
     """Give the beginning of the keys of a pipeline's files."""
     return f"{prefix}data/{pipeline}/"
+
+
+def hour_prefixes(prefix: str, pipeline: str, stream_label: str, hours: Iterable[str]) -> list[str]:
+    """Give the beginnings of the keys of a stream's files, and of a pipeline's rejects, whose first change is of some
+    hours, which are given as `2026/01/31/23`.
+    """
+    labelled = f"{data_prefix(prefix, pipeline)}{stream_label}/"
+    return [f"{folder}{hour}/" for hour in hours for folder in (labelled, rejects_prefix(prefix, pipeline))]
 
 
 def layouts_prefix(prefix: str, pipeline: str) -> str:

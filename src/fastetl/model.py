@@ -89,6 +89,12 @@ class FileItem(msgspec.Struct, frozen=True):
     drift: dict[str, int] = {}
     """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
     `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
+    shard_id: str = ""
+    """The shard that its records came from; empty where the event did not say."""
+    last_sequence: str = ""
+    """The sequence number of its last record, rejects included; empty where `shard_id` is."""
+    last_changed: int = 0
+    """Unix milliseconds: when DynamoDB says that its last record was created; 0 where `shard_id` is empty."""
 
 
 GAP_MARGIN_SECONDS = 1800
@@ -263,6 +269,59 @@ class Backfill(msgspec.Struct, frozen=True):
 def name_export(export_id: str) -> str:
     """Make a short name for an export of its id, which may have any length."""
     return hashlib.blake2b(export_id.encode(), digest_size=12).hexdigest()
+
+
+class ShardProgress(msgspec.Struct, frozen=True, array_like=True):
+    """How far one shard of a stream has been read into files. Kept without names: there may be hundreds."""
+
+    shard_id: str
+    parent_id: str = ""
+    began: int = 0
+    """Unix milliseconds: no change of the shard was made before; 0 where that is not known."""
+    sequence: str = ""
+    """The sequence number of the last record that a file has; empty where no file is of this shard yet."""
+    read_up_to: int = 0
+    """Unix milliseconds: when that record was created; 0 where no file is of this shard yet."""
+
+    @property
+    def up_to(self) -> int:
+        """Unix milliseconds before which every change of the shard is in a file; 0 where that is not known."""
+        return self.read_up_to or self.began
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A time of which the stream has forgotten what nobody had read."""
+
+    shard_id: str
+    since: int
+    until: int
+    """Unix milliseconds; changes made between the two may be missing."""
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """Up to when everything is loaded, as far as that is proved, and what keeps changes from being read."""
+
+    pipeline: str
+    stream_arn: str = ""
+    """The stream that is followed; empty before the first look."""
+    checked_at: int = 0
+    """Unix milliseconds of the latest look; 0 before the first."""
+    complete_up_to: int = 0
+    """Unix milliseconds: every change that the table made before is loaded, a reject, or in quarantine; 0 where that is
+    not known."""
+    held_by: str = ""
+    """What keeps `complete_up_to` from being later: a shard, files that wait, or a gap."""
+    shards: tuple[ShardProgress, ...] = ()
+    """Those of which not everything is known to be in files."""
+    finished: tuple[str, ...] = ()
+    """Ids of those of which everything is, as long as the stream lists them."""
+    gaps: tuple[Gap, ...] = ()
+    unread_since: int = 0
+    """Unix milliseconds since which nothing is read, as Lambda or the stream say; 0 where all is well."""
+    read_since: int = 0
+    """Unix milliseconds since which all is well; 0 where it is not."""
+    problems: tuple[str, ...] = ()
+    """What somebody has to mend, as sentences."""
 
 
 class Converted(msgspec.Struct, frozen=True):

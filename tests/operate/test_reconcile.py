@@ -13,9 +13,10 @@ from fastetl.enrich.enricher import Enricher
 from fastetl.errors import EventError, LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.ingest.store import build_file
+from fastetl.keys import FAILURES_PREFIX
 from fastetl.operate.operator import Operator
 from fastetl.operate.reconcile import Reconciler
-from fastetl.operate.replay import FAILURES_PREFIX, parse_failure, replay_failures, replay_rejects
+from fastetl.operate.replay import parse_failure, replay_failures, replay_rejects
 from tests.plant import Change, Plant
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"

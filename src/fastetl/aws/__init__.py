@@ -17,6 +17,7 @@ from fastetl.aws.source import Described, Item, SourceTable
 from fastetl.aws.stack import Stack
 from fastetl.aws.state_machine import StateMachine
 from fastetl.aws.stored_object import StoredObject
+from fastetl.aws.stream import Mapping, Shard, Stream, StreamWatch
 from fastetl.aws.upload import ABORT_LIMIT_SECONDS
 
 __all__ = [
@@ -30,12 +31,16 @@ __all__ = [
     "FunctionLog",
     "Item",
     "Ledger",
+    "Mapping",
     "References",
     "Run",
+    "Shard",
     "SourceTable",
     "Stack",
     "StateMachine",
     "StoredObject",
+    "Stream",
+    "StreamWatch",
     "Token",
     "Warehouse",
     "build_deployment",

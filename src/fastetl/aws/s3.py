@@ -173,6 +173,8 @@ class Bucket:
     async def list_keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes, page by page.
 
+        Whatever was written before the call is listed ("Amazon S3 data consistency model", Amazon S3 User Guide).
+
         Args:
             prefix: the beginning; empty for every key.
             after: only keys that are greater; empty for all.

@@ -70,9 +70,14 @@ def describe(found: Status) -> Iterator[Line]:
         yield "  mend the cause: it goes on by itself, or at once with `fastetl resume`", "red"
     elif found.ingest_error:
         yield f"{name}: running, but ingest FAILS", "red"
+    elif found.stream_troubles:
+        yield f"{name}: running, but its stream NEEDS SOMEBODY", "red"
     else:
         yield f"{name}: running", "green"
     yield from _describe_ingest(found)
+    for trouble in found.stream_troubles:
+        yield f"  stream       {trouble}", "red"
+    yield f"  complete     {_describe_completeness(found)}", None
     waits = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
     late = found.oldest_pending_seconds > LATE_SECONDS
     asked = ", a load is asked for" * found.load_requested
@@ -105,6 +110,15 @@ def _describe_ingest(found: Status) -> Iterator[Line]:
     if found.ingest_error:
         yield f"    last failed {_ago(found.ingest_error_seconds)}: {found.ingest_error}", "red"
         yield "    mend the cause, and deploy if it is in the configuration; Lambda tries again by itself", "red"
+
+
+def _describe_completeness(found: Status) -> str:
+    """Say up to when everything is loaded, or why that is not known."""
+    if not found.complete_held_by:
+        return "not known: the coordinator has not looked at the stream"
+    if found.complete_seconds < 0:
+        return f"not known, because of {found.complete_held_by}"
+    return f"up to {found.complete_up_to} ({_ago(found.complete_seconds)}), held by {found.complete_held_by}"
 
 
 def _describe_batch(batch: OpenBatch) -> Iterator[Line]:

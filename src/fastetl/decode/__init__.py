@@ -9,16 +9,22 @@ from fastetl.decode.left import LineReader
 from fastetl.decode.native import LinesOf, free_rows
 from fastetl.decode.shared_object import load_library
 from fastetl.decode.source_arn import parse_source_arn
+from fastetl.decode.window import Delivery, Position, find_position, is_windowed, part_event
 
 __all__ = [
     "Changes",
     "Decoder",
+    "Delivery",
     "LineReader",
     "LinesOf",
+    "Position",
     "count_drift",
     "cut_name",
+    "find_position",
     "free_rows",
+    "is_windowed",
     "load_library",
     "parse_record",
     "parse_source_arn",
+    "part_event",
 ]

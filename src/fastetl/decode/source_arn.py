@@ -43,7 +43,8 @@ def parse_source_arn(
 def _find_arns(event: bytes | bytearray | dict[str, Any]) -> Iterator[str]:
     if isinstance(event, dict):
         records = event.get("Records")
-        every = records if isinstance(records, list) else []
+        # The end of a mapping's window has no records, and the ARN beside them.
+        every = [*(records if isinstance(records, list) else []), event]
         found = (record.get("eventSourceARN") for record in every if isinstance(record, dict))
         yield from (arn for arn in found if arn and isinstance(arn, str))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from fastetl.decode import Decoder
+from fastetl.decode import Decoder, find_position, part_event
 from fastetl.errors import LedgerError
 from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.records import refine
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastetl.aws import Deployment
     from fastetl.config import Pipeline
-    from fastetl.decode import Changes
+    from fastetl.decode import Changes, Position
     from fastetl.ingest.records import Enricher, Refined
     from fastetl.versions import EpochStart
 
@@ -117,16 +117,19 @@ class Ingest:
             StorageError, LedgerError: S3 or the ledger refused a step; repeating the invocation does the missing steps.
             LedgerError: it is not known yet which epochs have begun, so that no change can be stamped.
         """
-        changes = self._decoder.decode(event, await self._read_epochs())
+        delivery = part_event(event)
+        if delivery.is_empty:
+            return Outcome(self._pipeline.name, "", 0)
+        changes = self._decoder.decode(delivery.event, await self._read_epochs())
         if replay:
             changes = _as_another_file(changes, replay)
         refined = refine(
             changes,
             self._enricher,
             self._pipeline.layout,
-            lambda positions: self._decoder.write_records(event, positions),
+            lambda positions: self._decoder.write_records(delivery.event, positions),
         )
-        return await self._store(refined)
+        return await self._store(refined, find_position(delivery) if self._pipeline.source == "stream" else None)
 
     async def _read_epochs(self) -> tuple[EpochStart, ...]:
         now = [clock() for clock in self._clocks]
@@ -139,7 +142,7 @@ class Ingest:
             self._epochs, self._epochs_read_at = head.epochs, now
         return self._epochs
 
-    async def _store(self, refined: Refined) -> Outcome:
+    async def _store(self, refined: Refined, position: Position | None) -> Outcome:
         changes, frame, layout = refined.changes, refined.changes.frame, self._pipeline.layout
         if frame.is_empty() and not changes.rejects:
             return _outcome(self._pipeline, refined)
@@ -155,6 +158,7 @@ class Ingest:
             changed_max=changes.changed_max,
             source=name_source(changes.stream_arn),
             drift=changes.drift,
+            position=position,
         )
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastetl.aws import Deployment
+    from fastetl.decode import Position
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Stands in the key of the rejects where no record of the event has a time."""
@@ -43,6 +44,8 @@ class Contents(msgspec.Struct, frozen=True):
     """As `FileItem.source`."""
     drift: dict[str, int] = {}
     """What did not fit the columns, as `FileItem.drift` has it."""
+    position: Position | None = None
+    """How far its records go in their shard; None where that is not known."""
 
 
 class FileStore:
@@ -115,7 +118,11 @@ class FileStore:
 
     def _describe(self, contents: Contents, rejects_key: str) -> dict[str, str]:
         """Build the object's metadata, from which the FILE item can be built again."""
-        return {
+        at = contents.position
+        place: dict[str, str] = {}
+        if at:
+            place = {"shard-id": at.shard_id, "last-sequence": at.sequence_number, "last-changed": str(at.created_ms)}
+        return place | {
             "pipeline": self._pipeline.name,
             "file-id": contents.file_id,
             "layout-id": self._layout.layout_id,
@@ -160,6 +167,9 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
             created=created,
             received=int(described.get("received", -1)),
             source=described.get("source", ""),
+            shard_id=described.get("shard-id", ""),
+            last_sequence=described.get("last-sequence", ""),
+            last_changed=int(described.get("last-changed", 0)),
             state="PENDING" if stored.key else "REJECTED",
         )
     except (KeyError, ValueError) as error:

@@ -15,15 +15,16 @@ import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from fastetl.aws import open_clients
-from fastetl.errors import FastetlError, find_places
-from fastetl.lambdas.environment import METRICS_NAMESPACE, build_deployments, read_config, trace
-from fastetl.load import Loader, Rounds, take_step
+from fastetl.aws import StreamWatch, open_clients
+from fastetl.errors import FastetlError, StaleStepError, find_places
+from fastetl.lambdas.environment import MAPPINGS, METRICS_NAMESPACE, build_deployments, read_config, trace
+from fastetl.load import Loader, Rounds, Watch, take_step
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from fastetl.load import Moved, Step
+    from fastetl.model import Watermark
 
 DEADLINE_MARGIN_SECONDS = 10
 """A step begun later than this before the end might be cut off; the next wake-up takes it instead."""
@@ -42,10 +43,15 @@ metrics = Metrics(service="coordinator", namespace=METRICS_NAMESPACE)
 
 _config, _problems = read_config()
 _runner = asyncio.Runner()
-_s3, _dynamodb, _redshift = _runner.run(open_clients("s3", "dynamodb", "redshift-data", region=_config.region))
+_s3, _dynamodb, _redshift, _streams, _functions = _runner.run(
+    open_clients("s3", "dynamodb", "redshift-data", "dynamodbstreams", "lambda", region=_config.region)
+)
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb, "redshift-data": _redshift})
 _loaders = {name: Loader(deployment) for name, deployment in _deployments.items()}
 _rounds = Rounds(_loaders, _config.pipelines)
+_watches = {
+    name: Watch(deployment, StreamWatch(_streams, _functions), MAPPINGS) for name, deployment in _deployments.items()
+}
 logger.info("ready", pipelines=sorted(_loaders))
 for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))
@@ -71,9 +77,38 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
         if each.error:
             _explain(name, each.error)
             failed.append(name)
+    # Loads come first: what is told of the streams may wait for the next wake-up.
+    if MAPPINGS and deadline > time.monotonic():
+        _runner.run(_look(deadline - time.monotonic()))
     if failed:
         raise RuntimeError(f"cannot move on: {', '.join(failed)}; the log says why")
     return {name: each.actions for name, each in moved.items()}
+
+
+async def _look(seconds: float) -> None:
+    """Look after every pipeline's stream. What cannot be found out is told, and keeps no load from being done."""
+    try:
+        async with asyncio.timeout(seconds):
+            for name, watch in _watches.items():
+                try:
+                    _report_watermark(await watch.look())
+                except StaleStepError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - one pipeline's stream says nothing of another's
+                    _explain(name, error)
+                    _emit(name, ("LookFailed", MetricUnit.Count, 1))
+    except TimeoutError:
+        logger.warning("time is up before every stream was looked after")
+
+
+def _report_watermark(watermark: Watermark) -> None:
+    for problem in watermark.problems:
+        logger.error("its stream needs somebody", pipeline=watermark.pipeline, problem=problem)
+    measured = [("StreamProblems", MetricUnit.Count, float(len(watermark.problems)))]
+    if watermark.complete_up_to:
+        behind = max(0.0, time.time() - watermark.complete_up_to / 1000)
+        measured.append(("CompleteBehindSeconds", MetricUnit.Seconds, behind))
+    _emit(watermark.pipeline, *measured)
 
 
 def _explain(name: str, error: Exception) -> None:

@@ -1,8 +1,9 @@
 """Find what the functions run with: the configuration and the deployments. Only this module reads `os.environ`.
 
 `FASTETL_CONFIG` is the path of the configuration (default: `fastetl.toml` in the function's own folder);
-`FASTETL_TRACING=true` asks for X-Ray; what else the configuration takes from the environment is listed in
-`config.reading.ENVIRONMENT`. Endpoints, credentials and the region are the SDK's own variables.
+`FASTETL_TRACING=true` asks for X-Ray; `FASTETL_MAPPINGS` names the mappings that feed ingest; what else the
+configuration takes from the environment is listed in `config.reading.ENVIRONMENT`. Endpoints, credentials and the
+region are the SDK's own variables.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ TASK_ROOT = Path(os.environ.get("LAMBDA_TASK_ROOT", ""))
 
 CONFIG_VARIABLE = "FASTETL_CONFIG"
 TRACING_VARIABLE = "FASTETL_TRACING"
+
+MAPPINGS_VARIABLE = "FASTETL_MAPPINGS"
+MAPPINGS = tuple(uuid for uuid in os.environ.get(MAPPINGS_VARIABLE, "").split(",") if uuid)
+"""UUIDs of the event source mappings that feed ingest; the coordinator looks after them."""
 
 METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
 """The namespace of every metric; the template sets it to the stack's name."""

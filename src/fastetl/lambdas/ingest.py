@@ -34,7 +34,7 @@ limit_threads()
 return_freed_memory()
 
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
-from fastetl.decode import cut_name, free_rows, parse_source_arn
+from fastetl.decode import cut_name, free_rows, is_windowed, parse_source_arn
 from fastetl.enrich import Enricher
 from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError, find_places
 from fastetl.ingest import Ingest, Outcome
@@ -116,8 +116,12 @@ gc.enable()
 
 @trace
 @logger.inject_lambda_context(log_event=False, clear_state=True)
-def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -> dict[str, list[Any]]:
-    """Ingest one event; see `Ingest.ingest` for what it raises."""
+def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Ingest one event; see `Ingest.ingest` for what it raises.
+
+    Where the mapping has a window, an answer without a state is a failure (AWS Lambda Developer Guide, "Implementing
+    stateful DynamoDB stream processing in Lambda"). Nothing is kept in it.
+    """
     gc.disable()
     try:
         _runner.run(_ingest(event, context))
@@ -125,7 +129,8 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
         # No frame of this event is left: what its rows pointed into need not wait for the next event.
         free_rows(trim=True)
         gc.enable()
-    return {"batchItemFailures": []}
+    answer: dict[str, Any] = {"batchItemFailures": []}
+    return answer | {"state": {}} if is_windowed(event) else answer
 
 
 async def _ingest(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -> None:

@@ -24,6 +24,7 @@ from fastetl.load.rounds import Moved, Rounds
 from fastetl.load.steps import Step
 from fastetl.load.survey import Backlog
 from fastetl.load.together import Standing, choose
+from fastetl.load.watch import Watch
 
 __all__ = [
     "CHANGED_AT",
@@ -41,6 +42,7 @@ __all__ = [
     "Rounds",
     "Standing",
     "Step",
+    "Watch",
     "build_files",
     "build_layouts",
     "build_pipeline",

@@ -12,7 +12,7 @@ import msgspec
 from fastetl.errors import LedgerError, SourceError, StaleStepError
 from fastetl.ingest import describe_unknown_epochs
 from fastetl.keys import parse_rejects_key, rejects_prefix
-from fastetl.model import Batch, FileItem, Head, Reject, follows_gap
+from fastetl.model import Batch, FileItem, Head, Reject, Watermark, follows_gap
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ class Status(msgspec.Struct, frozen=True):
     """What is odd about the table's stream; empty where nothing is."""
     table_error: str
     """Why the table cannot be looked at; empty where it can."""
+    complete_up_to: str
+    """Every change that the table made before is loaded, a reject, or in quarantine: ISO 8601, UTC; empty where that is
+    not known."""
+    complete_seconds: float
+    """How long ago that was; -1 where it is not known."""
+    complete_held_by: str
+    """What keeps it from being later; empty before the coordinator's first look."""
+    stream_troubles: tuple[str, ...]
+    """What keeps the stream from being read, and which changes may be missing, as the coordinator last saw it."""
     possible_gaps: int
     """Files of the last days that began where the stream was about to forget: changes before them may be missing."""
 
@@ -113,6 +122,7 @@ class Operator:
             failed = None
         waits = "" if head.stack == self._owner else describe_unknown_epochs(name)
         stream_problem, table_error = await self._look_at_stream(every)
+        watermark = await self._ledger.watermarks.read(name) or Watermark(name)
         return Status(
             pipeline=name,
             pending_files=len(pending),
@@ -133,6 +143,10 @@ class Operator:
             load_requested=head.load_requested,
             stream_problem=stream_problem,
             table_error=table_error,
+            complete_up_to=_moment(watermark.complete_up_to) if watermark.complete_up_to else "",
+            complete_seconds=_ago(watermark.complete_up_to, now),
+            complete_held_by=watermark.held_by,
+            stream_troubles=watermark.problems,
             possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
         )
 

@@ -13,6 +13,7 @@ import orjson
 
 from fastetl.decode import parse_source_arn
 from fastetl.errors import EventError, FastetlError
+from fastetl.keys import FAILURES_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from fastetl.config import Config
     from fastetl.ingest import Ingest, Outcome
     from fastetl.model import Reject
-
-FAILURES_PREFIX = "aws/lambda/"
-"""Where Lambda puts what it gave up on: AWS Lambda Developer Guide, "Retaining discarded batches"."""
 
 MAX_RECORDS = 10_000
 """One event has at most this many records, as Lambda's have."""

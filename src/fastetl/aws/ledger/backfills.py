@@ -1,4 +1,4 @@
-"""Backfills, `E#<pipeline>#<epoch>#<export>`, and the data files of their exports that are done, `X#…#<name>`."""
+"""Backfills, `E#<pipeline>#<epoch>#<export>`, the latest also `E#<pipeline>`, and the data files of their exports that are done, `X#…#<name>`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,18 @@ class Backfills:
         Args:
             backfill: the item to write.
         """
-        pk = f"E#{backfill.pipeline}#{backfill.epoch}#{backfill.name}"
-        await self._table.call("put_item", Item=write_item({"pk": pk, **msgspec.to_builtins(backfill)}))
+        # Once more under the pipeline's name alone, where the coordinator looks for the latest.
+        for pk in (f"E#{backfill.pipeline}#{backfill.epoch}#{backfill.name}", f"E#{backfill.pipeline}"):
+            await self._table.call("put_item", Item=write_item({"pk": pk, **msgspec.to_builtins(backfill)}))
+
+    async def read_latest(self, pipeline: str) -> Backfill | None:
+        """Read the backfill that was written last, consistently; None where there is none.
+
+        Args:
+            pipeline: its name.
+        """
+        row = await self._table.get(f"E#{pipeline}")
+        return parse_item(row, Backfill) if row else None
 
     async def read(self, pipeline: str, epoch: int, name: str) -> Backfill | None:
         """Read a backfill consistently; None where there is none.

@@ -9,6 +9,7 @@ from fastetl.aws.ledger.batches import Batches
 from fastetl.aws.ledger.files import Files
 from fastetl.aws.ledger.ingest_errors import IngestErrors
 from fastetl.aws.ledger.table import LedgerTable
+from fastetl.aws.ledger.watermarks import Watermarks
 from fastetl.aws.ledger.written_columns import ColumnRecord
 
 if TYPE_CHECKING:
@@ -31,3 +32,4 @@ class Ledger:
         self.backfills = Backfills(self.table)
         self.written_columns = ColumnRecord(self.table)
         self.ingest_errors = IngestErrors(self.table)
+        self.watermarks = Watermarks(self.table)

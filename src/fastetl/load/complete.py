@@ -1,0 +1,185 @@
+"""Find up to when everything is loaded, as far as that can be proved. Pure.
+
+What is known of a shard, and by what:
+
+- **Its newest record that is in a file.** The records of a shard come in its order, and Lambda goes on only after a
+  batch is acknowledged (AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB"), which is after its file
+  is registered. So every change that the shard holds before that record is in a file.
+- **That it is finished.** It is closed, and the newest record in a file is its last one: DescribeStream tells its
+  number (DynamoDB Streams API, SequenceNumberRange). Or a child of it is being read: Lambda reads a shard after its
+  parent (DynamoDB Developer Guide, "Reading and processing a stream").
+- **When it began:** not before its parent's last change, and not before a look at the stream that did not show it.
+
+Nothing tells that an open shard is drained. An empty page of GetRecords does not: "it might take multiple calls to get
+to a portion of the shard that contains stream records" (DynamoDB Streams API). GetShardIterator's LATEST gives a place
+that nobody can read. An open shard that rests is therefore known up to its last change and no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from fastetl.aws import Stream
+from fastetl.model import STREAM_KEEPS_SECONDS, FileItem, Gap, ShardProgress, Watermark
+
+CREATION_SLACK_MS = 2_000
+"""DynamoDB's time of creation is approximate and rounded down to the second (DynamoDB Streams API, StreamRecord)."""
+
+LISTING_SLACK_MS = 300_000
+"""A shard may be listed later than it takes changes, by no more than this: nothing is documented."""
+
+KEEPS_MS = STREAM_KEEPS_SECONDS * 1000
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one look found."""
+
+    stream: Stream
+    files: tuple[FileItem, ...]
+    """Every file with a change since `files_since`, as the ledger has it, read after the stream was described."""
+    files_since: int
+    """Unix milliseconds. Where the watermark is not known yet, no older file waits."""
+    listed_before: frozenset[str]
+    """Ids of the files that the look before had listed already. Only these count as read: whatever was registered
+    before one of them is among `files`, while a list is not of one moment."""
+    now_ms: int
+    is_read: bool = True
+    """Whether Lambda reads the stream, as the mapping says."""
+    has_given_up: bool = False
+    """Whether events that Lambda gave up wait for `fastetl replay`."""
+    mended_at: int = 0
+    """Unix milliseconds: a resync has carried the table over as it was then; 0 where none has."""
+
+
+def follow(known: Watermark, seen: Seen) -> Watermark:
+    """Bring a watermark up to what one look found.
+
+    Args:
+        known: the watermark of the look before; without a stream at the first.
+        seen: the stream, its files, and whether it is read.
+
+    Returns:
+        The watermark of now; its problems are still those of before.
+    """
+    if seen.stream.shards and known.stream_arn != seen.stream.arn:
+        known = _begin(known, seen)
+    shards = _advance(known, seen)
+    done = _find_finished(shards, known, seen)
+    listed = {shard.shard_id for shard in seen.stream.shards}
+    following = msgspec.structs.replace(
+        known,
+        checked_at=seen.now_ms,
+        shards=tuple(
+            _begin_after_parent(shard, shards[shard.parent_id] if shard.parent_id in done & shards.keys() else None)
+            for shard_id, shard in shards.items()
+            if shard_id not in done
+        ),
+        finished=tuple(sorted(({*known.finished} | done) & listed)),
+        gaps=_find_gaps(known, seen),
+        unread_since=0 if seen.is_read else known.unread_since or seen.now_ms,
+        read_since=(known.read_since or seen.now_ms) if seen.is_read else 0,
+    )
+    if (known.complete_up_to or seen.now_ms - KEEPS_MS) < seen.files_since:
+        # What waits may be older than what was looked at.
+        return following
+    up_to, held_by = _find_lowest(following, seen)
+    if seen.has_given_up and up_to > known.complete_up_to:
+        up_to, held_by = known.complete_up_to, "events that Lambda gave up: `fastetl replay`"
+    return msgspec.structs.replace(following, complete_up_to=up_to, held_by=held_by)
+
+
+def _begin(known: Watermark, seen: Seen) -> Watermark:
+    """Follow another stream. What the one before still held, and what was made between the two, may be missing."""
+    gaps = known.gaps
+    if known.stream_arn:
+        gaps += tuple(Gap(shard.shard_id, shard.up_to, seen.stream.created_at) for shard in known.shards)
+        gaps += () if known.shards else (Gap("", known.complete_up_to, seen.stream.created_at),)
+    return Watermark(known.pipeline, seen.stream.arn, gaps=gaps, complete_up_to=known.complete_up_to)
+
+
+def _find_gaps(known: Watermark, seen: Seen) -> tuple[Gap, ...]:
+    """Add what the stream has forgotten while nobody read it, to one gap for each shard and time of not reading."""
+    standing = tuple(gap for gap in known.gaps if gap.until > seen.mended_at)
+    lost_until = seen.now_ms - KEEPS_MS
+    if not known.unread_since or lost_until <= known.unread_since:
+        return standing
+    gaps = {(gap.shard_id, gap.since): gap for gap in standing}
+    for shard in known.shards:
+        since = shard.up_to or known.unread_since
+        if since < lost_until:
+            gaps[shard.shard_id, since] = Gap(shard.shard_id, since, lost_until)
+    return tuple(gaps.values())
+
+
+def _advance(known: Watermark, seen: Seen) -> dict[str, ShardProgress]:
+    """Give the progress of every shard that is not known to be finished."""
+    shards = {shard.shard_id: shard for shard in known.shards}
+    for shard in seen.stream.shards:
+        if shard.shard_id not in shards and shard.shard_id not in known.finished:
+            shards[shard.shard_id] = ShardProgress(shard.shard_id, shard.parent_id, _find_beginning(known, seen))
+    for file in seen.files:
+        progress = shards.get(file.shard_id) if file.file_id in seen.listed_before else None
+        if progress and _number(file.last_sequence) > _number(progress.sequence):
+            shards[file.shard_id] = msgspec.structs.replace(
+                progress, sequence=file.last_sequence, read_up_to=max(progress.read_up_to, file.last_changed)
+            )
+    return shards
+
+
+def _find_beginning(known: Watermark, seen: Seen) -> int:
+    """Give when a shard that was not there at the last look began, at the earliest; 0 at the first look."""
+    if known.checked_at:
+        return known.checked_at - LISTING_SLACK_MS
+    # All shards of a stream that is younger than its retention are there.
+    return seen.stream.created_at if seen.now_ms - seen.stream.created_at < KEEPS_MS else 0
+
+
+def _find_finished(shards: Mapping[str, ShardProgress], known: Watermark, seen: Seen) -> set[str]:
+    """Find the shards of which everything is in files, or that the stream has forgotten while Lambda read it."""
+    was_read = seen.is_read and bool(known.read_since) and seen.now_ms - known.read_since > KEEPS_MS
+    endings = {shard.shard_id: shard.ending for shard in seen.stream.shards}
+    parents = {shard.shard_id: shard.parent_id for shard in seen.stream.shards}
+    finished = set()
+    for shard_id, shard in shards.items():
+        ending = endings.get(shard_id, "")
+        if ending and shard.sequence and _number(shard.sequence) >= _number(ending):
+            finished.add(shard_id)
+        if shard_id not in endings and was_read:
+            finished.add(shard_id)
+        ancestor = shard.parent_id if shard.sequence else ""
+        while ancestor and ancestor not in finished:
+            finished.add(ancestor)
+            ancestor = parents.get(ancestor, "")
+    return finished
+
+
+def _begin_after_parent(shard: ShardProgress, parent: ShardProgress | None) -> ShardProgress:
+    """Let a shard begin no earlier than the last change of its parent, which is finished."""
+    began = max(shard.began, parent.up_to) if parent else shard.began
+    return msgspec.structs.replace(shard, began=began)
+
+
+def _find_lowest(watermark: Watermark, seen: Seen) -> tuple[int, str]:
+    """Find the first change that is perhaps not loaded, and what it is that is not."""
+    waits = [
+        (_moment(file.changed_min), "files that wait for their load")
+        for file in seen.files
+        if file.state == "PENDING" and file.changed_min
+    ]
+    gaps = [(gap.since, "a gap: `fastetl resync`") for gap in watermark.gaps]
+    bounds = [(shard.up_to, f"shard {shard.shard_id}") for shard in watermark.shards]
+    if not bounds:
+        return 0, "no shard is known"
+    moment, held_by = min(bounds + waits + gaps)
+    return max(0, moment - CREATION_SLACK_MS), held_by
+
+
+def _moment(changed: str) -> int:
+    return int(datetime.fromisoformat(changed).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _number(sequence: str) -> int:
+    return int(sequence or -1)

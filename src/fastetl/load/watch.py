@@ -1,0 +1,204 @@
+"""Look from time to time whether the stream is still read, and up to when everything is loaded.
+
+A look shows no item to the coordinator and wakes no warehouse. It asks Lambda for the mapping, DynamoDB for the
+stream's shards, S3 for the names of the files since the watermark, and the ledger for their items. S3's lists and
+reads of the ledger's items are strongly consistent; the ledger's index is not, and nothing rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from fastetl.aws import Deployment, Mapping, Stream, StreamWatch
+from fastetl.keys import FAILURES_PREFIX, hour_prefixes, parse_data_key, parse_rejects_key
+from fastetl.load.complete import KEEPS_MS, Seen, follow
+from fastetl.model import Backfill, FileItem, Watermark
+
+LOOK_SECONDS = 240
+"""Between two looks: fewer calls than a dollar a month for 50 shards, and every problem is told within ten minutes."""
+
+RECENT_HOURS, DEEP_HOURS = 2, 26
+"""Hours whose files a look lists: as a rule, and where the watermark is not known, in which case a stream may still
+hold changes of the last 24 hours."""
+
+DEEP_EVERY = 5
+"""Of so many looks one lists more than `RECENT_HOURS`, where the watermark is older."""
+
+MAX_HOURS = 24 * 14
+"""A watermark that is older stands still, until what holds it is mended."""
+
+READING = {"Enabled", "Creating", "Enabling", "Updating"}
+"""States of a mapping in which Lambda reads, or is about to (AWS Lambda API reference, GetEventSourceMapping)."""
+
+PROBLEM = "PROBLEM"
+"""How Lambda begins its words on a processing that failed."""
+
+
+class Watch:
+    """Looks after one pipeline's stream."""
+
+    def __init__(self, deployment: Deployment, watch: StreamWatch, mappings: Sequence[str]) -> None:
+        """Describe what is looked at.
+
+        Args:
+            deployment: of the pipeline.
+            watch: describes streams and mappings.
+            mappings: UUIDs of the mappings of the deployment; one of them reads the pipeline's stream.
+        """
+        self._config = deployment.config
+        self._pipeline = deployment.pipeline
+        self._bucket = deployment.bucket
+        self._ledger = deployment.ledger
+        self._clock = deployment.clock
+        self._watch = watch
+        self._mappings = mappings
+        self._listed: frozenset[str] = frozenset()
+        """Ids of the files that this process has listed at its last look."""
+        self._items: dict[str, FileItem] = {}
+        """As they were read last."""
+        self._generation = -1
+        """HEAD's, before they were read."""
+        self._looks = 0
+
+    async def look(self) -> Watermark:
+        """Look, unless somebody has just looked.
+
+        Returns:
+            The watermark as it is known now.
+
+        Raises:
+            StaleStepError: another coordinator looked in the same moment.
+            LedgerError, SourceError, StorageError: it could not be found out; the next look may.
+        """
+        name, now_ms = self._pipeline.name, int(self._clock() * 1000)
+        before = await self._ledger.watermarks.read(name)
+        if before and 0 <= now_ms - before.checked_at < LOOK_SECONDS * 1000:
+            return before
+        known = before or Watermark(name)
+        mapping = await self._find_mapping()
+        stream = await self._describe(mapping)
+        trouble = _find_trouble(mapping, stream)
+        # One batch that fails is tried again: only what fails at two looks is told.
+        problems = [trouble] if trouble and (known.unread_since or not _only_fails(mapping)) else []
+        backfill = await self._ledger.backfills.read_latest(name)
+        problems += _describe_export(backfill, now_ms)
+        seen = await self._see(known, mapping, stream, now_ms)
+        is_mended = backfill is not None and backfill.resync and backfill.state == "FINISHED"
+        mended_at = backfill.exported_at * 1000 if backfill and is_mended else 0
+        now = follow(known, msgspec.structs.replace(seen, mended_at=mended_at, is_read=not trouble))
+        problems += [_describe_gap(gap.shard_id, gap.since, gap.until) for gap in now.gaps]
+        now = msgspec.structs.replace(now, problems=tuple(problems))
+        await self._ledger.watermarks.put(now, before)
+        return now
+
+    async def _describe(self, mapping: Mapping) -> Stream:
+        if mapping.stream_arn and self._pipeline.source == "stream":
+            return await self._watch.describe(mapping.stream_arn)
+        # Of a Kinesis stream the mapping alone is looked after: when a change reaches the stream is not documented.
+        return Stream(mapping.stream_arn, "ENABLED" if mapping.stream_arn else "GONE")
+
+    async def _find_mapping(self) -> Mapping:
+        """Find the mapping that reads the pipeline's stream; of a deployment with one mapping, that one."""
+        found = [await self._watch.mapping(uuid) for uuid in self._mappings]
+        ours = [each for each in found if each.stream_arn and self._pipeline.reads(each.stream_arn)]
+        if ours:
+            return ours[0]
+        gone = [each for each in found if not each.stream_arn]
+        return gone[0] if gone and len(self._mappings) == 1 else Mapping("", state="Gone")
+
+    async def _see(self, known: Watermark, mapping: Mapping, stream: Stream, now_ms: int) -> Seen:
+        if not stream.shards:
+            return Seen(stream, (), now_ms, frozenset(), now_ms)
+        since = await self._choose_since(known, now_ms)
+        ids = {file_id: None async for file_id in self._list(stream, since, now_ms)}
+        files = await self._read(list(ids))
+        gave_up = [key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")]
+        seen = Seen(stream, files, since, self._listed, now_ms, has_given_up=bool(gave_up))
+        self._listed = frozenset(ids)
+        return seen
+
+    async def _choose_since(self, known: Watermark, now_ms: int) -> int:
+        """Choose since when files are listed: since the watermark, but not at every look where it is old."""
+        recent = _floor_hour(now_ms - (RECENT_HOURS - 1) * 3_600_000)
+        oldest = known.complete_up_to or now_ms - DEEP_HOURS * 3_600_000
+        is_deep = self._looks % DEEP_EVERY == 0
+        self._looks += 1
+        if oldest >= recent or not is_deep or (not known.complete_up_to and await self._waits_since(oldest)):
+            return recent
+        return _floor_hour(max(oldest, now_ms - MAX_HOURS * 3_600_000))
+
+    async def _waits_since(self, moment_ms: int) -> bool:
+        """Tell whether a file was registered before a moment and waits on: long enough ago for the index to know."""
+        async for file in self._ledger.files.pending(self._pipeline.name):
+            return file.created < moment_ms
+        return False
+
+    async def _list(self, stream: Stream, since: int, now_ms: int) -> AsyncIterator[str]:
+        label = stream.arn.rpartition("/")[2]
+        hours = _hours(since, now_ms + 3_600_000)
+        for prefix in hour_prefixes(self._config.prefix, self._pipeline.name, label, hours):
+            async for key in self._bucket.list_keys(prefix):
+                yield parse_rejects_key(key) if key.endswith(".jsonl.gz") else parse_data_key(key)[1]
+
+    async def _read(self, ids: Sequence[str]) -> tuple[FileItem, ...]:
+        """Read the files' items; those that wait again only after HEAD has changed, since a load changes it."""
+        head = await self._ledger.batches.head(self._pipeline.name)
+        generation = head.generation if head else 0
+        kept = {
+            file_id: item
+            for file_id in ids
+            if (item := self._items.get(file_id))
+            and (item.state in {"LOADED", "REJECTED"} or generation == self._generation)
+        }
+        self._items = kept | await self._ledger.files.read([file_id for file_id in ids if file_id not in kept])
+        self._generation = generation
+        return tuple(self._items.values())
+
+
+def _find_trouble(mapping: Mapping, stream: Stream) -> str:
+    """Say what keeps the stream from being read; nothing where it is read."""
+    if mapping.state == "Gone":
+        return "no event source mapping of this stack reads its stream any more: deploy again"
+    if mapping.state not in READING:
+        return (
+            f"the event source mapping {mapping.uuid} is {mapping.state}: enable it, before the stream forgets changes"
+        )
+    if stream.status not in {"ENABLED", "ENABLING"}:
+        status = "is gone" if stream.status == "GONE" else f"is {stream.status}"
+        return f"the stream {stream.arn} {status}: deploy with the table's stream of now, then run `fastetl resync`"
+    if _only_fails(mapping):
+        return f"Lambda cannot process the stream ({mapping.last_result}): look at ingest's log and at its role"
+    return ""
+
+
+def _only_fails(mapping: Mapping) -> bool:
+    return mapping.state in READING and mapping.last_result.startswith(PROBLEM)
+
+
+def _describe_export(backfill: Backfill | None, now_ms: int) -> list[str]:
+    if backfill is None or backfill.state != "CONVERTING" or now_ms - backfill.exported_at * 1000 < KEEPS_MS:
+        return []
+    hours = (now_ms // 1000 - backfill.exported_at) // 3600
+    return [f"the export {backfill.export_id} is being carried over for {hours} hours: start `fastetl backfill` again"]
+
+
+def _describe_gap(shard_id: str, since: int, until: int) -> str:
+    where = f"shard {shard_id}" if shard_id else "the stream"
+    return f"changes of {where} from {_write(since)} to {_write(until)} may be missing: `fastetl resync`"
+
+
+def _write(moment_ms: int) -> str:
+    return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _floor_hour(moment_ms: int) -> int:
+    return moment_ms // 3_600_000 * 3_600_000
+
+
+def _hours(since_ms: int, until_ms: int) -> list[str]:
+    first = datetime.fromtimestamp(_floor_hour(since_ms) / 1000, UTC)
+    count = (until_ms - _floor_hour(since_ms)) // 3_600_000 + 1
+    return [f"{first + timedelta(hours=n):%Y/%m/%d/%H}" for n in range(count)]

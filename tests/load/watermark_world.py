@@ -1,0 +1,273 @@
+"""A table, its stream, Lambda, the files and the loads, drawn from a seed: the truth that a watermark is held against.
+
+    python -m tests.load.watermark_world 20000
+
+Shards split and close, some rest for hours; the mapping is disabled, in half of the seeds for more than a day; one
+shard stalls; Lambda gives events up; records are rejected and files quarantined; loads take files in any order; a list
+of the files is not of one moment; the stream is made again, and a resync mends what was lost.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from fastetl.aws import Shard, Stream
+from fastetl.load.complete import KEEPS_MS, Seen, follow
+from fastetl.model import FileItem, FileState, Watermark
+
+START = 1_767_225_600_000
+MINUTE, HOUR = 60_000, 3_600_000
+LOOK_MS = 4 * MINUTE
+LATEST = 100
+"""Files that a look sees, besides those that wait."""
+
+
+class Record(msgspec.Struct):
+    """One change."""
+
+    made_at: int
+    sequence: int
+    says: int
+    """When DynamoDB says that it was made: a whole second, and up to a second late."""
+    file: SomeFile | None = None
+    is_lost: bool = False
+    is_given_up: bool = False
+
+
+class SomeFile(msgspec.Struct):
+    """A registered file."""
+
+    item: FileItem
+    state: FileState = "PENDING"
+
+
+class SomeShard(msgspec.Struct):
+    """A shard, and how far Lambda has read it."""
+
+    name: str
+    parent: SomeShard | None
+    opened_at: int
+    records: list[Record] = []
+    position: int = 0
+    closed_at: int = 0
+    stalled_until: int = 0
+    noted: int = 0
+    """Records that the truth knows of."""
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self.closed_at) and self.position == len(self.records)
+
+
+class World:
+    """Everything that is true, and what a look finds of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.now = START
+        self.streams = 0
+        self.shards: list[SomeShard] = []
+        self.files: list[SomeFile] = []
+        self.sequence = 10**21
+        self.disabled_until = 0
+        self.given_up: list[Record] = []
+        self.mended_at = 0
+        self.listed: frozenset[str] = frozenset()
+        self.missing: list[Record] = []
+        self.rests = {n for n in range(4) if self.random.random() < 0.3}
+        self.is_long = self.random.random() < 0.5
+        self.open_stream()
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def open_stream(self) -> None:
+        """Make a stream: what the one before still held is lost with it."""
+        for shard in self.shards:
+            for record in shard.records[shard.position :]:
+                record.is_lost = True
+        self.streams += 1
+        self.created_at = self.now
+        self.shards = [SomeShard(f"{self.streams}/{n}", None, self.now) for n in range(self.random.randint(1, 3))]
+
+    @property
+    def open_shards(self) -> list[SomeShard]:
+        return [shard for shard in self.shards if not shard.closed_at]
+
+    def live(self, until: int) -> None:
+        """Let a time pass, minute by minute."""
+        while self.now < until:
+            self.now += MINUTE
+            self.write()
+            if self.random.random() < 0.004:
+                self.split(self.random.choice(self.open_shards))
+            self.forget()
+            if self.now >= self.disabled_until:
+                self.deliver()
+            self.load()
+
+    def write(self) -> None:
+        for place, shard in enumerate(self.open_shards):
+            if place in self.rests and self.random.random() < 0.98:
+                continue
+            for _ in range(self.random.randrange(3)):
+                self.sequence += self.random.randint(1, 5)
+                made_at = self.now - self.random.randrange(MINUTE)
+                made_at = max([made_at, shard.opened_at, *(record.made_at for record in shard.records[-1:])])
+                shard.records.append(
+                    Record(made_at, self.sequence, (made_at + self.random.randrange(1000)) // 1000 * 1000)
+                )
+
+    def split(self, shard: SomeShard) -> None:
+        shard.closed_at = self.now
+        for n in range(self.random.choice((1, 1, 2))):
+            self.shards.append(SomeShard(f"{shard.name}.{n}", shard, self.now))
+
+    def forget(self) -> None:
+        """Forget what is older than a day: nobody reads it any more."""
+        oldest = self.now - KEEPS_MS
+        for shard in self.shards:
+            while shard.position < len(shard.records) and shard.records[shard.position].made_at < oldest:
+                shard.records[shard.position].is_lost = True
+                shard.position += 1
+        self.shards = [shard for shard in self.shards if not (shard.closed_at and shard.closed_at < oldest)]
+
+    def deliver(self) -> None:
+        for shard in self.shards:
+            if self.now < shard.stalled_until or (shard.parent in self.shards and not shard.parent.is_done):
+                continue
+            if self.random.random() < 0.002:
+                shard.stalled_until = self.now + self.random.randrange(5) * HOUR
+            batch = shard.records[shard.position : shard.position + self.random.randint(1, 30)]
+            if not batch:
+                continue
+            shard.position += len(batch)
+            if self.random.random() < 0.002:
+                self.given_up += batch
+                for record in batch:
+                    record.is_given_up = True
+                continue
+            self.register(shard.name, batch)
+
+    def register(self, shard_id: str, batch: list[Record]) -> None:
+        state = self.random.choices(("PENDING", "REJECTED", "QUARANTINED"), (0.97, 0.02, 0.01))[0]
+        changed = f"{datetime.fromtimestamp(min(each.says for each in batch) / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
+        item = FileItem(
+            f"f{len(self.files)}", "p", "k", "l", "", 1, 1, 0, "", "", "", changed, changed, self.now,
+            shard_id=shard_id, last_sequence=str(batch[-1].sequence), last_changed=batch[-1].says,
+        )  # fmt: skip
+        file = SomeFile(item, state)
+        self.files.append(file)
+        for record in batch:
+            record.file = file
+
+    def load(self) -> None:
+        waiting = [file for file in self.files[-400:] if file.state == "PENDING"]
+        for file in waiting if self.random.random() < 0.3 else []:
+            if self.random.random() < 0.9:
+                file.state = "LOADED"
+
+    def settle(self) -> None:
+        """Load everything, replay what was given up, and carry the table over, as an operator would."""
+        for file in self.files:
+            if file.state == "PENDING":
+                file.state = "LOADED"
+        for record in self.given_up:
+            record.is_given_up = False
+            self.register("", [record])
+        self.given_up = []
+        for file in self.files[-400:]:
+            file.state = "LOADED" if file.state == "PENDING" else file.state
+        self.mended_at = self.now
+
+    # --- what a look finds, and what is true -------------------------------------------------------------------------
+
+    def look(self, known: Watermark) -> Watermark:
+        stream = Stream(
+            f"stream/{self.streams}", "ENABLED", self.created_at,
+            tuple(
+                Shard(
+                    shard.name, shard.parent.name if shard.parent else "",
+                    str(shard.records[-1].sequence if shard.records else 1) if shard.closed_at else "",
+                )
+                for shard in self.shards
+            ),
+        )  # fmt: skip
+        # A list is not of one moment: while it is made, Lambda goes on, and what it misses may be any of the new files.
+        before = len(self.files)
+        for _ in range(3 if self.now >= self.disabled_until else 0):
+            self.deliver()
+        listed = [
+            msgspec.structs.replace(file.item, state=file.state)
+            for number, file in enumerate(self.files)
+            if (number >= before and self.random.random() < 0.5)
+            or (number < before and (number > before - LATEST or file.state == "PENDING"))
+        ]
+        seen = Seen(
+            stream, tuple(listed), START - KEEPS_MS, self.listed, self.now,
+            is_read=self.now >= self.disabled_until, has_given_up=bool(self.given_up), mended_at=self.mended_at,
+        )  # fmt: skip
+        self.listed = frozenset(item.file_id for item in listed)
+        return follow(known, seen)
+
+    def first_missing(self) -> int:
+        """The first change that is neither loaded, nor rejected, nor in quarantine, nor carried over by a resync."""
+        self.missing += [record for shard in self.shards for record in shard.records[shard.noted :]]
+        for shard in self.shards:
+            shard.noted = len(shard.records)
+        self.missing = [record for record in self.missing if self.is_missing(record)]
+        return min((record.made_at for record in self.missing), default=self.now + 1)
+
+    def is_missing(self, record: Record) -> bool:
+        if record.is_lost:
+            return record.made_at > self.mended_at
+        return record.is_given_up or record.file is None or record.file.state == "PENDING"
+
+
+def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -> Iterator[str]:
+    """Play a seed; tell where the watermark is ahead of the truth, and which gaps are missed or invented."""
+    world = World(seed)
+    watermark = Watermark("p")
+    end = START + (40 if world.is_long else 8) * HOUR
+    # In long seeds nothing is read for more than a day, once.
+    long_rest = START + world.random.randrange(8) * HOUR if world.is_long else 0
+    while world.now < end:
+        chance = world.random.random()
+        if long_rest and world.now >= long_rest:
+            long_rest, world.disabled_until = 0, world.now + world.random.randint(25, 30) * HOUR
+        elif chance < 0.005:
+            world.disabled_until = max(world.disabled_until, world.now + world.random.randrange(6) * HOUR)
+        elif chance < 0.006:
+            world.first_missing()
+            world.open_stream()
+        elif chance < 0.009:
+            world.settle()
+        world.live(world.now + LOOK_MS)
+        watermark = look(world, watermark)
+        first = world.first_missing()
+        if watermark.complete_up_to > first:
+            yield f"{seed}: ahead by {watermark.complete_up_to - first} ms, {world.now - START} ms after the start"
+        if world.now >= world.disabled_until:
+            lost = [record.made_at for record in world.missing if record.is_lost]
+            if not all(any(gap.since - 1000 <= at <= gap.until for gap in watermark.gaps) for at in lost):
+                yield f"{seed}: a gap is missed, {world.now - START} ms after the start"
+
+
+def main(seeds: int) -> int:
+    """Play seeds; print every violation."""
+    found = 0
+    for seed in range(seeds):
+        for violation in run(seed):
+            sys.stdout.write(f"{violation}\n")
+            found += 1
+            break
+    sys.stdout.write(f"{seeds} seeds, {found} with a violation\n")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
