@@ -61,8 +61,8 @@ def test_a_windows_event_tells_its_shard_and_how_far_it_goes(form: Any, order: s
 
 @pytest.mark.parametrize("form", [orjson.dumps, dict])
 def test_the_end_of_a_window_has_no_records(form: Any) -> None:
-    for records in ({"Records": []}, {}):
-        event = form({**records, **BESIDE, "isFinalInvokeForWindow": True})
+    for records in (b'{"Records": []}', b"{}"):
+        event = form({**orjson.loads(records), **BESIDE, "isFinalInvokeForWindow": True})
         delivery = part_event(event)
         assert (is_windowed(event), delivery.is_empty, find_position(delivery)) == (True, True, None)
         assert parse_source_arn(event) == ARN

@@ -212,7 +212,7 @@ async def test_an_old_watermark_is_moved_by_a_look_that_lists_all_since(looked: 
 
 
 async def test_a_pipeline_whose_old_files_wait_is_not_known_before_they_are_loaded(looked: Looked) -> None:
-    await looked.register("old", 1, "PENDING")
+    await looked.register("01d", 1, "PENDING")
     looked.plant.now += 2 * KEEPS_MS / 1000
     looked.streams.stream = Stream(ARN, "ENABLED", int(looked.plant.now * 1000) - 3_600_000, (Shard("a"),))
     assert (await looked.look()).complete_up_to == 0

@@ -110,6 +110,20 @@ class SourceTable:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    async def get(self, key: Item) -> Item | None:
+        """Read one item consistently; None where there is none.
+
+        Args:
+            key: its key attributes with their typed values, binary as base64.
+        """
+        wanted = {
+            name: {tag: base64.b64decode(content) if tag == "B" else content}
+            for name, value in key.items()
+            for tag, content in value.items()
+        }
+        answer = await self._call("get_item", TableName=self.name, Key=wanted, ConsistentRead=True)
+        return as_written(answer["Item"]) if "Item" in answer else None
+
     async def shard_bounds(self) -> dict[str, tuple[int, int]]:
         """Give, for each shard of the stream whose parent is known, where the parent ends and where it begins."""
         arn = (await self.describe()).stream_arn

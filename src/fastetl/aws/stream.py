@@ -60,7 +60,7 @@ class StreamWatch:
             streams: an open client of DynamoDB Streams.
             functions: an open client of Lambda.
         """
-        self._streams = streams
+        self._client = streams
         self._functions = functions
 
     async def describe(self, arn: str) -> Stream:
@@ -99,7 +99,7 @@ class StreamWatch:
         return Mapping(uuid, answer.get("EventSourceArn", ""), answer.get("State", ""), result)
 
     async def _call(self, operation: str, what: str, **arguments: Any) -> Any:
-        client: Any = self._streams if operation == "describe_stream" else self._functions
+        client: Any = self._client if operation == "describe_stream" else self._functions
 
         def refuse(refusal: Refusal) -> SourceError:
             gone = refusal.code == "ResourceNotFoundException"

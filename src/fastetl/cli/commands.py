@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Watch": {
         "status": "Show how far each pipeline is, and what is wrong.",
+        "verify": "Compare the table with the mirror, row by row.",
         "reconcile": "Compare files, ledger and warehouse.",
         "schema": "Compare configuration, tables and items.",
     },

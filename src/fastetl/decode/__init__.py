@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastetl.decode.changes import Changes, count_drift
 from fastetl.decode.decoder import Decoder
 from fastetl.decode.event import cut_name, parse_record
+from fastetl.decode.general import parse_key
 from fastetl.decode.left import LineReader
 from fastetl.decode.native import LinesOf, free_rows
 from fastetl.decode.shared_object import load_library
@@ -24,6 +25,7 @@ __all__ = [
     "free_rows",
     "is_windowed",
     "load_library",
+    "parse_key",
     "parse_record",
     "parse_source_arn",
     "part_event",

@@ -6,6 +6,7 @@ Record: DynamoDB Streams API, `Record`.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -248,6 +249,10 @@ def _is_moment(seconds: Any) -> bool:
     return True
 
 
+_KEY_PART = re.compile(r"([SNB])=((?:[^;\\]|\\.)*);", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
 def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
     """Write an item's key as one text: `S=2013-01-01;N=1545;`. Different keys give different texts.
 
@@ -269,3 +274,23 @@ def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
             raise _RejectedError(name, "type", "S, N or B")
         parts.append(f"{tag}={escape_key(content)};")
     return "".join(parts)
+
+
+def parse_key(text: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read an item's key as `build_key` wrote it.
+
+    Args:
+        text: of `_key`.
+        names: of the key attributes, in their order.
+
+    Returns:
+        The typed values by name, as DynamoDB has them.
+
+    Raises:
+        ValueError: the text is no key of so many attributes.
+    """
+    parts = _KEY_PART.findall(text)
+    if "".join(f"{tag}={content};" for tag, content in parts) != text or len(parts) != len(names):
+        raise ValueError("not a key of this table")
+    values = [{tag: _ESCAPED.sub(r"\1", content)} for tag, content in parts]
+    return dict(zip(names, values, strict=True))

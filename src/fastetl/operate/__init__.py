@@ -15,8 +15,10 @@ from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
 from fastetl.operate.schema_writer import Applied, SchemaWriter
+from fastetl.operate.verify import READ_UNITS_OF_A_DOLLAR, RowComparer, Verified
 
 __all__ = [
+    "READ_UNITS_OF_A_DOLLAR",
     "Applied",
     "Catalog",
     "Finding",
@@ -30,11 +32,13 @@ __all__ = [
     "Rehearsal",
     "Reloaded",
     "Reloader",
+    "RowComparer",
     "SchemaDiff",
     "SchemaReader",
     "SchemaWriter",
     "Status",
     "Verdict",
+    "Verified",
     "Verifier",
     "find_kinds",
     "propose_columns",

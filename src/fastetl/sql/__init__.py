@@ -41,9 +41,11 @@ from fastetl.sql.tables import (
     widen_column_sql,
 )
 from fastetl.sql.text import EVERYBODY, Statement, build_statements, quote_identifier, quote_literal, quote_table
+from fastetl.sql.verify import BUCKETS, compare_sql, repair_sql
 
 __all__ = [
     "ASKED_AT_ONCE",
+    "BUCKETS",
     "EVERYBODY",
     "EpochKind",
     "Load",
@@ -52,6 +54,7 @@ __all__ = [
     "add_column_sql",
     "assume_role_sql",
     "build_statements",
+    "compare_sql",
     "confirm_epoch_sql",
     "copy_epochs_sql",
     "copy_probe_sql",
@@ -71,6 +74,7 @@ __all__ = [
     "quote_literal",
     "quote_table",
     "read_grants_sql",
+    "repair_sql",
     "replace_view_sql",
     "resolve_sql",
     "table_columns_sql",

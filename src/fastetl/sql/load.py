@@ -110,12 +110,15 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
             "stage",
             f'CREATE TEMP TABLE {STAGED} ({define_columns(load.layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")',
         ),
-        ("copy", _copy(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout)),
+        (
+            "copy",
+            copy_into(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout),
+        ),
         ("count", refuse("row counts differ", _miscounted())),
         ("stamps", refuse_early_stamps(pipeline, STAGED, load.latest_epoch)),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
-        *(_merge_into_mirror(pipeline, load) if "mirror" in pipeline.outputs else ()),
+        *(merge_steps(pipeline, load.layout, load.former_columns) if "mirror" in pipeline.outputs else ()),
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
         *_record_source(pipeline, load),
@@ -320,11 +323,23 @@ def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:
     plain = Layout(columns, delimiter=",", compression="none", null_marker=COPY_NULL, encoder=0)
     return [
         ("stage_files", f"CREATE TEMP TABLE {FILES} ({define_columns(columns)})"),
-        ("copy_files", _copy(pipeline, FILES, ["file_id", "row_count"], files_url, plain, manifest=False)),
+        ("copy_files", copy_into(pipeline, FILES, ["file_id", "row_count"], files_url, plain, manifest=False)),
     ]
 
 
-def _copy(pipeline: Pipeline, into: str, columns: list[str], url: str, layout: Layout, *, manifest: bool = True) -> str:
+def copy_into(
+    pipeline: Pipeline, into: str, columns: list[str], url: str, layout: Layout, *, manifest: bool = True
+) -> str:
+    """Build the COPY of files into a table.
+
+    Args:
+        pipeline: whose role reads them.
+        into: the table, quoted.
+        columns: of the files, in their order.
+        url: of the manifest, or of the only file.
+        layout: how the files are written.
+        manifest: whether `url` is a manifest's.
+    """
     role = pipeline.redshift.iam_role
     delimiter = r"\t" if layout.delimiter == "\t" else layout.delimiter
     null_as = "" if layout.null_marker == COPY_NULL else f" NULL AS {quote_literal(layout.null_marker)}"
@@ -363,8 +378,15 @@ def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     return [("log", insert)]
 
 
-def _merge_into_mirror(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    mirror, layout, names = quote_table(pipeline), load.layout, _shared(pipeline, load.layout)
+def merge_steps(pipeline: Pipeline, layout: Layout, former_columns: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Build the steps that merge staged rows into the mirror, where they are newer than what it has.
+
+    Args:
+        pipeline: with a mirror.
+        layout: of the staged rows.
+        former_columns: columns of the mirror that loads no longer write: NULL in every row that is merged.
+    """
+    mirror, names = quote_table(pipeline), _shared(pipeline, layout)
     ranked = _ranked(names, partition="_key", order='"_version" DESC, "_file"')
     # Every column has a type: of the files, or of the configuration where this layout does not have the column yet.
     # What it lacks stays NULL: the older value belongs to an older version.
@@ -389,7 +411,7 @@ def _merge_into_mirror(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
         ("stage_winners", create),
         ("winners", fill),
         ("merge", merge),
-        *_empty_former_columns(mirror, load.former_columns),
+        *_empty_former_columns(mirror, former_columns),
         ("drop_winners", f"DROP TABLE {WINNERS}"),
     ]
 

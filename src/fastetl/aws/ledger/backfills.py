@@ -1,4 +1,7 @@
-"""Backfills, `E#<pipeline>#<epoch>#<export>`, the latest also `E#<pipeline>`, and the data files of their exports that are done, `X#…#<name>`."""
+"""Backfills, `E#<pipeline>#<epoch>#<export>`, and the data files of their exports that are done, `X#…#<name>`.
+
+The backfill that was written last is there once more as `E#<pipeline>`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,341 @@
+"""Compare a table with its mirror, row by row, while changes flow; and repair the rows that differ.
+
+The table is read, its items become rows as ingest makes them, and the warehouse compares these with the mirror in its
+own types. What differs then may only be on its way: it counts where it still differs after everything up to its reading
+is loaded, and the item is at the end what it was at that reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import polars as pl
+
+from fastetl.aws import gather
+from fastetl.backfill import Backfiller
+from fastetl.decode import Decoder, parse_key
+from fastetl.errors import ConfigError, Problem
+from fastetl.ingest import encode_frames, refine
+from fastetl.load import FormerColumns
+from fastetl.sql import BUCKETS, compare_sql, repair_sql
+from fastetl.versions import EXPORT_LABEL, EpochStart
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from fastetl.aws import Deployment, Item
+    from fastetl.ingest import Enricher
+
+CHUNK_ITEMS = 2_000
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""Of the table, roughly, that one reader reads."""
+
+READERS = 8
+MAX_SEGMENTS = 100_000
+"""DynamoDB allows a million (API reference, Scan, `TotalSegments`)."""
+OBJECT_BYTES = 64 * 1024 * 1024
+"""Of CSV, compressed, in one staged object at most."""
+
+ROUNDS = 5
+"""How often what differs is looked at again, while the item goes on changing."""
+
+MAX_DIFFERENCES = 10_000
+"""That are looked at again, one item each; of more the first are."""
+
+POLL_SECONDS = 5.0
+
+
+class RowDifference(msgspec.Struct, frozen=True):
+    """A row that is not what its item is. It holds no value."""
+
+    key: str
+    """As `_key` has it."""
+    what: str
+    """`missing` in the mirror, `extra` in it, or `differs`."""
+    columns: tuple[str, ...] = ()
+    """That differ."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a comparison found."""
+
+    pipeline: str
+    items: int
+    """Read, as far as they are in the sample."""
+    unfit: int
+    """Items that no row can hold: they are rejects, and not compared."""
+    differences: tuple[RowDifference, ...]
+    undecided: int
+    """Keys whose items went on changing."""
+    is_cut: bool
+    """Whether more differed than were looked at again."""
+    waited_for: str
+    """How it was known that everything up to the reading was loaded: `watermark`, or `settling` where that is not
+    known."""
+    read_units: float
+    repaired: int = 0
+
+
+READ_UNITS_OF_A_DOLLAR = 8_000_000
+"""Amazon DynamoDB pricing, on demand, us-east-1, 2026-06-14."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What a comparison will cost."""
+
+    pipeline: str
+    items: int
+    bytes: int
+    read_units: int
+    """Strongly consistent reading of everything: DynamoDB has no way to read a sample."""
+
+
+class RowComparer:
+    """Compares one pipeline's table with its mirror."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        enricher: Enricher,
+        *,
+        settle_seconds: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Describe what is compared.
+
+        Args:
+            deployment: of a pipeline with a mirror.
+            enricher: runs the pipeline's enrichments.
+            settle_seconds: after which a change is in a file, where the watermark does not tell.
+            sleep: waits for a number of seconds.
+        """
+        self._deployment = deployment
+        self._pipeline = deployment.pipeline
+        self._decoder = Decoder(msgspec.structs.replace(deployment.pipeline, source="stream"))
+        self._enricher = enricher
+        self._settle_seconds = settle_seconds
+        self._sleep = sleep
+        self._run = deployment.new_name()
+        self._staged = 0
+        self._waited_for = "watermark"
+
+    async def estimate(self) -> Estimate:
+        """Tell what reading the table costs, as DynamoDB counted it in the last six hours."""
+        table = await self._deployment.source.describe()
+        # A unit reads 4 KB consistently (DynamoDB Developer Guide, "Read/write capacity").
+        return Estimate(self._pipeline.name, table.items, table.bytes, -(-table.bytes // 4096))
+
+    async def verify(self, share: float = 1.0, throttle: Callable[[float], Awaitable[None]] | None = None) -> Verified:
+        """Compare the table, or a sample of its keys, with the mirror.
+
+        Args:
+            share: of the keys, above 0 and up to 1.
+            throttle: is told of read units, and waits as long as a limit asks for.
+
+        Raises:
+            FastetlError: it could not be compared.
+        """
+        if "mirror" not in self._pipeline.outputs:
+            problem = f"pipeline {self._pipeline.name} has no mirror to compare with"
+            raise ConfigError((Problem("outputs", problem, 'Add "mirror", or verify another pipeline'),))
+        below = max(1, round(share * BUCKETS))
+        staged = _Staged()
+        units = 0.0
+        table = await self._deployment.source.describe()
+        arn, segments = table.arn, max(1, min(MAX_SEGMENTS, table.bytes // SEGMENT_BYTES))
+
+        async def read(segment: int) -> None:
+            nonlocal units
+            async for items, used in self._deployment.source.scan(segment, segments):
+                units += used
+                await self._stage(staged, arn, items, below=below)
+                if throttle:
+                    await throttle(used)
+
+        await gather(read, range(segments), at_once=READERS)
+        found = await self._compare(staged, below=below)
+        candidates = [each.key for each in found][:MAX_DIFFERENCES]
+        differences, undecided = await self._settle(arn, candidates)
+        return Verified(
+            self._pipeline.name, staged.rows, staged.unfit, tuple(differences), undecided,
+            len(found) > len(candidates), self._waited_for, units,
+        )  # fmt: skip
+
+    async def repair(self, verified: Verified) -> Verified:
+        """Carry the rows that differ over: what their items are now, in an epoch that begins first.
+
+        They are newer than everything before the epoch and older than every change after it. No other row is touched,
+        and nothing is written to the log.
+
+        Args:
+            verified: as `verify` gave it.
+
+        Raises:
+            FastetlError: they are not repaired; what is repaired already stays.
+        """
+        if not verified.differences:
+            return verified
+        backfiller = Backfiller(self._deployment, sleep=self._sleep)
+        start = await backfiller.begin_epoch()
+        await backfiller.wait_for(start)
+        arn = (await self._deployment.source.describe()).arn
+        read_at = int(self._deployment.clock())
+        found = await self._read([each.key for each in verified.differences])
+        staged = _Staged()
+        await self._stage_found(staged, arn, found, epoch=start, read_at=read_at)
+        if staged.objects:
+            former = await FormerColumns(self._deployment).find()
+            url, owner = await self._write_manifest(staged), self._deployment.owner
+            sql = repair_sql(self._pipeline, owner, self._pipeline.layout, url, former)
+            await self._deployment.warehouse.run(sql, name=f"fastetl/repair/{self._pipeline.name}", token=(self._run,))
+            await self._forget(staged)
+        return msgspec.structs.replace(verified, repaired=staged.rows + staged.gone)
+
+    # --- what differs, and goes on differing ---------------------------------------------------------------------
+
+    async def _settle(self, arn: str, keys: Sequence[str]) -> tuple[list[RowDifference], int]:
+        """Look at what differed again, until each key's item has stood still between two readings."""
+        differences: list[RowDifference] = []
+        for _ in range(ROUNDS):
+            if not keys:
+                break
+            read_at = self._deployment.clock()
+            before = await self._read(keys)
+            await self._wait_until_loaded(read_at)
+            staged = _Staged()
+            await self._stage_found(staged, arn, before, read_at=int(read_at))
+            still = {each.key: each for each in await self._compare(staged, below=None)}
+            after = await self._read(list(still))
+            differences += [each for key, each in still.items() if before[key] == after[key]]
+            keys = [key for key in still if before[key] != after[key]]
+        return sorted(differences, key=lambda each: each.key), len(keys)
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, Item | None]:
+        names = self._pipeline.keys
+        found = await gather(lambda key: self._deployment.source.get(parse_key(key, names)), keys)
+        return dict(zip(keys, found, strict=True))
+
+    async def _wait_until_loaded(self, moment: float) -> None:
+        """Wait until everything that was changed before a moment is loaded."""
+        name, ledger = self._pipeline.name, self._deployment.ledger
+        settled_at = moment + self._settle_seconds
+        while True:
+            watermark = await ledger.watermarks.read(name)
+            if watermark and watermark.complete_up_to > moment * 1000:
+                return
+            if self._deployment.clock() >= settled_at:
+                break
+            await self._sleep(min(POLL_SECONDS, max(0.0, settled_at - self._deployment.clock())))
+        self._waited_for = "settling"
+        until_ms = int(self._deployment.clock() * 1000)
+        while await self._waits(until_ms):
+            await self._sleep(POLL_SECONDS)
+
+    async def _waits(self, until_ms: int) -> bool:
+        files = [file async for file in self._deployment.ledger.files.scan(self._pipeline.name, "PENDING")]
+        return any(file.created <= until_ms for file in files)
+
+    # --- rows for the warehouse ----------------------------------------------------------------------------------
+
+    async def _stage(self, staged: _Staged, arn: str, items: Sequence[Item], *, below: int) -> None:
+        for first in range(0, len(items), CHUNK_ITEMS):
+            records = [self._record(arn, item, item) for item in items[first : first + CHUNK_ITEMS]]
+            frame = self._build_rows(staged, records, ())
+            # What a filter leaves out is no row of the table.
+            frame = frame.filter(pl.col("_deleted") != "true")
+            if below < BUCKETS:
+                frame = frame.filter(_is_below(frame["_key"], below))
+            await self._put(staged, frame)
+
+    async def _stage_found(
+        self, staged: _Staged, arn: str, found: dict[str, Item | None], *, read_at: int, epoch: EpochStart | None = None
+    ) -> None:
+        records = [self._record(arn, parse_key(key, self._pipeline.keys), item, read_at) for key, item in found.items()]
+        for first in range(0, len(records), CHUNK_ITEMS):
+            frame = self._build_rows(staged, records[first : first + CHUNK_ITEMS], (epoch,) if epoch else ())
+            await self._put(staged, frame)
+
+    def _record(self, arn: str, keyed: Item, item: Item | None, read_at: int = 0) -> dict[str, Any]:
+        """Make the record that an export of the table would become."""
+        keys = {name: keyed[name] for name in self._pipeline.keys}
+        name = hashlib.blake2b(orjson.dumps([self._run, keys]), digest_size=16).hexdigest()
+        image = {"NewImage": item} if item is not None else {}
+        body = {"Keys": keys, **image, "SequenceNumber": "0", "ApproximateCreationDateTime": read_at}
+        op = "INSERT" if item is not None else "REMOVE"
+        return {"eventID": name, "eventName": op, "dynamodb": body, "eventSourceARN": f"{arn}/verify/{EXPORT_LABEL}"}
+
+    def _build_rows(
+        self, staged: _Staged, records: Sequence[dict[str, Any]], epochs: tuple[EpochStart, ...]
+    ) -> pl.DataFrame:
+        event = orjson.dumps({"Records": records})
+        changes = self._decoder.decode(event, epochs)
+        refined = refine(
+            changes, self._enricher, self._pipeline.layout, lambda at: self._decoder.write_records(event, at)
+        ).changes
+        staged.unfit += len(refined.rejects)
+        return refined.frame
+
+    async def _put(self, staged: _Staged, frame: pl.DataFrame) -> None:
+        if frame.is_empty():
+            return
+        self._staged += 1
+        folder = f"{self._deployment.config.prefix}check/{self._pipeline.name}-{self._run}"
+        key = f"{folder}/{self._staged:06d}"
+        body = b"".join(encode_frames([frame], self._pipeline.layout, OBJECT_BYTES))
+        await self._deployment.bucket.replace(key, body)
+        staged.objects.append((key, len(body)))
+        gone = int((frame["_deleted"] == "true").sum())
+        staged.rows += frame.height - gone
+        staged.gone += gone
+
+    async def _compare(self, staged: _Staged, *, below: int | None) -> list[RowDifference]:
+        if not staged.objects and below is None:
+            return []
+        url = await self._write_manifest(staged) if staged.objects else ""
+        sql = compare_sql(self._pipeline, self._pipeline.layout, url, below=below)
+        token = (self._run, self._staged)
+        try:
+            statement_id = await self._deployment.warehouse.run(
+                sql, name=f"fastetl/verify/{self._pipeline.name}", token=token
+            )
+            rows = await self._deployment.warehouse.rows(statement_id, [each.step for each in sql].index("compare"))
+        finally:
+            await self._forget(staged)
+        return [RowDifference(key, what, self._name_columns(columns)) for key, what, columns in rows]
+
+    def _name_columns(self, positions: str) -> tuple[str, ...]:
+        return tuple(self._pipeline.columns[int(position)].name for position in positions.split())
+
+    async def _write_manifest(self, staged: _Staged) -> str:
+        bucket = self._deployment.config.bucket
+        entries = [
+            {"url": f"s3://{bucket}/{key}", "mandatory": True, "meta": {"content_length": size}}
+            for key, size in staged.objects
+        ]
+        key = f"{staged.objects[0][0]}.manifest"
+        await self._deployment.bucket.replace(key, orjson.dumps({"entries": entries}))
+        staged.manifest = key
+        return f"s3://{bucket}/{key}"
+
+    async def _forget(self, staged: _Staged) -> None:
+        keys = [key for key, _ in staged.objects] + ([staged.manifest] if staged.manifest else [])
+        await gather(self._deployment.bucket.delete, keys)
+
+
+class _Staged:
+    """What is on S3 for one comparison."""
+
+    def __init__(self) -> None:
+        self.objects: list[tuple[str, int]] = []
+        self.manifest = ""
+        self.rows = 0
+        self.gone = 0
+        self.unfit = 0
+
+
+def _is_below(keys: Iterable[str], below: int) -> list[bool]:
+    return [int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:4], 16) < below for key in keys]
