@@ -32,6 +32,7 @@ EXPECTED: dict[str, list[str]] = {
     "verify-account": [],
     "status": [],
     "reconcile": [],
+    "verify": ["--yes", "--settle", "0"],
     "schema diff": [],
     "load": ["--now"],
     "pause": ["--reason", "x"],

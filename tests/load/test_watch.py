@@ -96,7 +96,9 @@ async def test_what_is_loaded_moves_it_and_what_waits_holds_it(looked: Looked) -
     held = await looked.look()
     assert (held.complete_up_to, held.held_by) == (up_to(second), "files that wait for their load")
     await looked.plant.ledger.files.mark_loaded({"f2": "b"}, now_ms=0)
-    await looked.plant.ledger.batches.create_head("orders", "i")  # a load changes HEAD
+    head = await looked.plant.ledger.batches.head("orders")
+    assert head is not None
+    await looked.plant.ledger.batches.change_head(head)  # as a load does
     assert (await looked.look()).complete_up_to == up_to(third)
 
 

@@ -23,7 +23,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from fastetl.aws import Stream
-from fastetl.model import STREAM_KEEPS_SECONDS, FileItem, Gap, ShardProgress, Watermark
+from fastetl.limits import STREAM_KEEPS_SECONDS
+from fastetl.model import FileItem, Gap, ShardProgress, Watermark
 
 CREATION_SLACK_MS = 2_000
 """DynamoDB's time of creation is approximate and rounded down to the second (DynamoDB Streams API, StreamRecord)."""

@@ -137,7 +137,8 @@ class RowComparer:
             throttle: is told of read units, and waits as long as a limit asks for.
 
         Raises:
-            FastetlError: it could not be compared.
+            ConfigError: the pipeline has no mirror.
+            SourceError, StorageError, WarehouseError: it could not be compared.
         """
         if "mirror" not in self._pipeline.outputs:
             problem = f"pipeline {self._pipeline.name} has no mirror to compare with"
