@@ -27,6 +27,7 @@ import boto3
 from fastetl.aws import TABLE_SCHEMA, Bucket, Ledger, build_deployment
 from fastetl.config import Config, Pipeline, parse_config
 from fastetl.errors import ConfigError, Problem, WarehouseError
+from fastetl.load import Epochs
 from fastetl.local.environment import (
     BUCKET,
     COORDINATOR,
@@ -241,11 +242,11 @@ class Embedded:
         )
         if problems := (await SchemaWriter(deployment).apply()).problems:
             raise WarehouseError("; ".join(problems))
+        # As the coordinator does when it first wakes: without HEAD ingest stamps no change.
+        await Epochs(deployment).head()
 
     async def connect(self) -> None:
         """Let changes flow: map each table's stream to ingest, and wake the coordinator from time to time."""
-        # The first wake-up makes HEAD, without which ingest stamps no change.
-        await self.coordinator.invoke(b"{}")
         await self._mappings.map_all(self.config.pipelines)
         self._wake_ups.start()
         self._stack.push_async_callback(self._wake_ups.stop)
