@@ -18,7 +18,7 @@ from fastetl.load.complete import KEEPS_MS, Seen, follow
 from fastetl.model import Backfill, FileItem, Watermark
 
 LOOK_SECONDS = 240
-"""Between two looks: fewer calls than a dollar a month for 50 shards, and every problem is told within ten minutes."""
+"""Between two looks: about a dollar a month for 50 busy shards, and every problem is told within ten minutes."""
 
 RECENT_HOURS, DEEP_HOURS = 2, 26
 """Hours whose files a look lists: as a rule, and where the watermark is not known, in which case a stream may still
