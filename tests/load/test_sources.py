@@ -9,10 +9,10 @@ import msgspec
 import orjson
 import pytest
 
-from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS
+from fastetl.backfill.backfiller import Backfiller
 from fastetl.load.batches import build_batch
 from fastetl.sql import load_sql
-from fastetl.versions import EpochStart, name_source
+from fastetl.versions import name_source
 from tests.load.test_batches import make_file
 from tests.simulation.bench import Bench, settle
 from tests.simulation.source import Change, build_event
@@ -66,13 +66,6 @@ async def until_paused(bench: Bench) -> str:
     return head.paused
 
 
-async def begin_epoch(bench: Bench, epoch: int) -> None:
-    head = await bench.ledger.batches.head(bench.pipeline.name)
-    assert head is not None
-    starts = (*head.epochs, EpochStart(epoch, int(bench.loop.time()) + 60))
-    await bench.ledger.batches.change_head(head, epochs=starts)
-
-
 def test_changes_of_another_source_pause_and_say_what_to_do() -> None:
     bench = Bench()
 
@@ -91,8 +84,8 @@ def test_an_epoch_orders_two_sources_and_what_is_older_changes_nothing() -> None
     async def test() -> None:
         late = bench.write(number=0, delete=False)
         assert await switch(bench)
-        await begin_epoch(bench, 1)
-        await asyncio.sleep(2 * EPOCHS_KEPT_SECONDS + 60)
+        backfiller = Backfiller(bench.deployment())
+        await backfiller.wait_for(await backfiller.begin_epoch())
         last = bench.write(number=0, delete=False)
         await bench.new_ingest().ingest(through_replica(last))
         await settle(bench.new_loader())
