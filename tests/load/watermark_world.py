@@ -61,7 +61,8 @@ class SomeShard(msgspec.Struct):
 
     @property
     def is_done(self) -> bool:
-        return bool(self.closed_at) and self.position == len(self.records)
+        before = self.parent is None or self.parent.is_done
+        return before and bool(self.closed_at) and self.position == len(self.records)
 
 
 class World:
