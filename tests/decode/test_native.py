@@ -340,3 +340,11 @@ def test_the_pass_takes_integers_up_to_the_types_last_and_no_further(kind: str, 
     changes = Decoder(make_pipeline(ID, column("c", kind))).decode(event)
     assert changes.frame["c"].to_list() == [str(n) for n in numbers[:2]]
     assert [(reject.column, reject.reason) for reject in changes.rejects] == [("c", "range")] * 3
+
+
+@pytest.mark.parametrize("event", [b"no json", b'"'])
+def test_what_is_no_json_is_not_made_compact(event: bytes) -> None:
+    passing = Decoder(make_pipeline(ID))._native
+    assert passing is not None
+    assert passing._compact(event) is None
+    assert passing._compact(b'{ "a" : [ 1 , 2 ] }') == b'{"a":[1,2]}'
