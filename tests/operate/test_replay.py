@@ -82,6 +82,8 @@ async def test_what_cannot_be_replayed_stays_and_keeps_nothing_else(make_plant: 
         "d": orjson.dumps({"payload": make_event(1).decode()}),
         "e": orjson.dumps({"payload": make_event(2).decode()}),
         "f": orjson.dumps({"payload": orjson.loads(make_event(5))}),
+        "g": orjson.dumps({"payload": make_event(7, note="a secret").decode()}),
+        "h": orjson.dumps({"payload": make_event(8).decode()}),
     }
     for name, body in held.items():
         await plant.bucket.replace(f"{FAILURES_PREFIX}mapping/{name}", body)
@@ -90,6 +92,8 @@ async def test_what_cannot_be_replayed_stays_and_keeps_nothing_else(make_plant: 
     async def sometimes(event: bytes) -> Any:
         if b'"N":"2"' in event:
             raise StorageError("put_object: SlowDown")
+        if b'"N":"7"' in event:
+            raise ValueError(event)
         return await original(event)
 
     ingest.ingest = sometimes  # type: ignore[method-assign, assignment]
@@ -100,9 +104,11 @@ async def test_what_cannot_be_replayed_stays_and_keeps_nothing_else(make_plant: 
     done = await replay_failures(plant.config, plant.bucket, ingest_for)
     assert [(each.source[-1], bool(each.error)) for each in done] == [
         ("a", True), ("b", True), ("c", True), ("d", False), ("e", True), ("f", False),
+        ("g", True), ("h", False),
     ]  # fmt: skip
     assert done[4].error == "orders: put_object: SlowDown"
+    assert done[6].error == "orders: unexpected ValueError"
     left = [key[-1] async for key in plant.bucket.list_keys(FAILURES_PREFIX)]
-    assert left == ["a", "b", "c", "e"]
+    assert left == ["a", "b", "c", "e", "g"]
     await plant.run()
-    assert [row[0] for row in await plant.mirror()] == ["1", "5"]
+    assert [row[0] for row in await plant.mirror()] == ["1", "5", "8"]

@@ -77,6 +77,8 @@ async def _replay(key: str, event: bytes, pipeline: str, ingest_for: Callable[[s
         return _replayed(key, await (await ingest_for(pipeline)).ingest(event))
     except FastetlError as error:
         return Replayed(key, error=f"{pipeline}: {error}")
+    except Exception as error:  # noqa: BLE001 - of one pipeline; its message may quote an item
+        return Replayed(key, error=f"{pipeline}: unexpected {type(error).__name__}")
 
 
 def parse_failure(body: bytes, key: str) -> bytes:
