@@ -109,6 +109,17 @@ async def test_what_the_lifecycle_removed_after_its_load_is_no_difference(make_p
     assert (await new_reconciler(plant).reconcile()).differences == ()
 
 
+async def test_what_an_attempt_before_a_deploy_left_under_another_name_is_no_difference(make_plant: Any) -> None:
+    plant = await make_plant()
+    file = (await new_ingest(plant).ingest(make_event(1))).file
+    await plant.run()
+    described = (await plant.bucket.head(file.key)).metadata
+    await plant.bucket.put(
+        file.key.replace(".csv.gz", ".csv.zst"), iter([b"the same, compressed in another way"]), described
+    )
+    assert (await new_reconciler(plant).reconcile()).differences == ()
+
+
 async def test_records_that_became_neither_row_nor_reject_are_told(make_plant: Any) -> None:
     plant = await make_plant()
     ingest = new_ingest(plant)
