@@ -109,7 +109,6 @@ MAPPING = (
     "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:event-source-mapping:*"
     " if {'lambda:FunctionArn': {'GetAtt': 'Ingest.Arn'}}"
 )
-LISTED = " if {'s3:prefix': [{'Sub': '${Prefix}data/*'}, {'Sub': '${Prefix}rejects/*'}, 'aws/lambda/*']}"
 OWN = " if {'redshift-data:statement-owner-iam-userid': '${aws:userid}'}"
 
 Allowed = dict[tuple[str, str], set[str]]
@@ -144,7 +143,6 @@ ALLOWED: dict[str, Allowed] = {
         ("", "${Ledger.Arn}/index/pending"): {"dynamodb:Query"},
         ("", MAPPING): {"lambda:GetEventSourceMapping"},
         ("", "${StreamArn}"): {"dynamodb:DescribeStream"},
-        ("", "${Bucket.Arn}" + LISTED): {"s3:ListBucket"},
         ("HasWorkgroup HasWorkgroupArn", "${WorkgroupArn}"): {
             "redshift-data:BatchExecuteStatement", "redshift-serverless:GetCredentials",
         },

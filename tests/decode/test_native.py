@@ -347,4 +347,4 @@ def test_what_is_no_json_is_not_made_compact(event: bytes) -> None:
     passing = Decoder(make_pipeline(ID))._native
     assert passing is not None
     assert passing._compact(event) is None
-    assert passing._compact(b'{ "a" : [ 1 , 2 ] }') == b'{"a":[1,2]}'
+    assert bytes(passing._compact(b'{ "a" : [ 1 , 2 ] }') or b"") == b'{"a":[1,2]}'
