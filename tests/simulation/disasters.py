@@ -74,7 +74,7 @@ class Disasters:
 
     async def _redeploy(self) -> None:
         await self._sometime()
-        self._world.sometimes("stack deployed anew")
+        self._world.sometimes("stack deployed again")
         self._start_over({})
 
     def _start_over(self, backup: dict[str, dict[str, object]]) -> None:

@@ -290,7 +290,7 @@ def unpersisted_resolves() -> AbstractContextManager[Any]:
     return patch.dict(Steps._of_batch, ask=ask)
 
 
-def registered_anew() -> AbstractContextManager[Any]:
+def registered_again() -> AbstractContextManager[Any]:
     """A FILE item is written whether or not there is one."""
 
     async def register(self: Files, item: Any) -> Any:
@@ -462,10 +462,10 @@ MUTATIONS: dict[str, Guard] = {
     "a reported failure believed": _shows("I7", failure_believed),
     "quarantine without a verdict": _shows("I6", failure_settles),
     "resolves not persisted": _shows("I7", unpersisted_resolves),
-    "files registered anew": _shows("I6", registered_anew),
+    "files registered again": _shows("I6", registered_again),
     "acknowledged before the ledger has it": _shows("I1", acknowledged_early),
     "quarantine without comparison": _shows("I6", quarantined_without_comparison),
-    "surroundings taken for data": _shows("I6", environment_taken_for_data),
+    "infrastructure taken for data": _shows("I6", environment_taken_for_data),
     "files left waiting": _shows("I9", loads_late),
     "no probe beside suspects": _shows("I7", no_probe),
     "nothing deleted by a resync": _shows("I4", without_tombstones),

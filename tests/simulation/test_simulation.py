@@ -17,7 +17,7 @@ REACHED = {
     "HEAD lost", "batch delivered again", "change that the warehouse refuses", "clocks apart",
     "committed, and reported as failed", "coordinator killed", "delete", "epoch begun",
     "gate held by a person", "ingest killed", "ledger restored to an earlier hour", "load asked for by an operator",
-    "object lost", "object spoilt", "paused by an operator", "paused by fastetl", "shard split", "stack deployed anew",
+    "object lost", "object spoilt", "paused by an operator", "paused by fastetl", "shard split", "stack deployed again",
     "statement ABORTED", "statement FAILED", "statement FINISHED", "statement held for hours", "step dissolved",
     "step loaded", "step marked", "step quarantined", "step resolving", "step retry", "step split", "stream re-created",
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",

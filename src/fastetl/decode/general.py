@@ -287,7 +287,7 @@ def parse_key(text: str, names: tuple[str, ...]) -> dict[str, Any]:
         The typed values by name, as DynamoDB has them.
 
     Raises:
-        ValueError: the text is no key of so many attributes.
+        ValueError: the text does not hold one value for each of these names.
     """
     parts = _KEY_PART.findall(text)
     if "".join(f"{tag}={content};" for tag, content in parts) != text or len(parts) != len(names):

@@ -25,7 +25,7 @@ RECENT_HOURS, DEEP_HOURS = 2, 26
 hold changes of the last 24 hours."""
 
 DEEP_EVERY = 5
-"""Of so many looks one lists more than `RECENT_HOURS`, where the watermark is older."""
+"""Every fifth look lists `DEEP_HOURS`, where the watermark is older than `RECENT_HOURS`."""
 
 MAX_HOURS = 24 * 14
 """A watermark that is older stands still, until what holds it is mended."""
