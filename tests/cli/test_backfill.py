@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fastetl.aws import TABLE_SCHEMA
 from fastetl.backfill import backfiller
 from fastetl.cli import app
+from tests.cli.test_refusals import Gate
 from tests.conftest import CREDENTIALS
 
 CONFIG = """
@@ -38,15 +40,15 @@ def add(frame):
 
 
 class Desk:
-    """A configuration with a module beside it, and a table with two items."""
+    """A configuration with a module beside it, a table with two items, and the tables of the warehouse."""
 
-    def __init__(self, moto_url: str, folder: Path, patch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def __init__(self, moto_url: str, url: str, folder: Path, patch: pytest.MonkeyPatch, capfd: Any) -> None:
         self.folder, self._patch, self._capfd = folder, patch, capfd
         (folder / "here").mkdir()
         (folder / "here/fastetl.toml").write_text(CONFIG)
         patch.chdir(folder)
         for name, value in {
-            "AWS_ENDPOINT_URL": moto_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1", "FASTETL_BUCKET": "carried", "FASTETL_LEDGER_TABLE": "carried-ledger",
             "FASTETL_REDSHIFT_WORKGROUP": "main",
         }.items():  # fmt: skip
@@ -67,25 +69,30 @@ class Desk:
         for number in (1, 2):
             dynamodb.put_item(TableName="carried-orders", Item={"id": {"N": str(number)}, "note": {"S": "a"}})
 
+        assert self._command("ddl", "--apply")[0] == 0
+
     def run(self) -> tuple[int, str]:
         """Give the exit code, and what this process and the others wrote to standard error."""
-        arguments = ["backfill", "--scan", "--no-wait", "--workers", "1", "--config", "here/fastetl.toml"]
-        self._patch.setattr(sys, "argv", ["fastetl", *arguments])
+        return self._command("backfill", "--scan", "--no-wait", "--workers", "1")
+
+    def _command(self, *arguments: str) -> tuple[int, str]:
+        self._patch.setattr(sys, "argv", ["fastetl", *arguments, "--config", "here/fastetl.toml"])
         with pytest.raises(SystemExit) as ended:
             app()
         return int(ended.value.code or 0), self._capfd.readouterr().err
 
 
 @pytest.fixture
-def desk(moto_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Desk:
-    return Desk(moto_url, tmp_path, monkeypatch, capfd)
+def desk(moto_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Desk]:
+    with Gate(moto_url) as gate:
+        yield Desk(moto_url, gate.url, tmp_path, monkeypatch, capfd)
 
 
 def test_the_users_module_is_found_beside_the_configuration(desk: Desk) -> None:
     (desk.folder / "here/beside_the_configuration.py").write_text(MODULE)
     code, err = desk.run()
     assert code == 0, err
-    assert re.search(r"epoch 1: waiting \d+ s until every ingest function stamps changes with it", err)
+    assert re.search(r"epoch \d: waiting \d+ s until every ingest function stamps changes with it", err)
     assert "orders: 2 items converted" in err
     assert "Unclosed" not in err
 
