@@ -47,7 +47,10 @@ def verify_account(config: Path, pipeline: str, *, load: bool, stack: str, as_js
     else:
         lines = [(_mark(each), each.question, each.answer, each.follows) for each in found]
         write_table(("", "question", "answer", "what follows"), lines)
-    if any(each.is_bad for each in found):
+    bad = [each for each in found if each.is_bad]
+    for each in bad:
+        tell(f"{each.question}: {each.answer}", colour="red")
+    if bad:
         raise click.exceptions.Exit(1)
 
 
