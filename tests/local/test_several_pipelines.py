@@ -130,6 +130,7 @@ async def test_one_pipelines_failure_does_not_keep_the_records_from_another() ->
         outputs='[{ name = "a", type = "INT" }]',
     )  # fmt: skip
     async with Embedded(failing + one("meters", *kinesis)) as stack:
+        await stack.create_tables()
         event = build_kinesis_event(orjson.dumps({"Records": [make_record(n, n, "x") for n in (1, 2)]}), KINESIS)
         result = await stack.invoke_ingest(of_table(event, "meters", 1))
         assert "ConfigError" in str(result.payload), "the batch comes again"

@@ -416,7 +416,7 @@ async def test_records_that_are_too_old_are_given_up_uninvoked(source: Source) -
 # --- at least once -----------------------------------------------------------------------------------------------
 
 
-async def test_batches_can_come_twice_whole_or_cut_anew(source: Source) -> None:
+async def test_batches_can_come_twice_whole_or_cut_again(source: Source) -> None:
     await source.put_numbers(40)
 
     mapping = await source.deliver(batch_size=4, repeat_share=1.0, recut_share=1.0, seed=7)
