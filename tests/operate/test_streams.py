@@ -36,6 +36,8 @@ class Table:
 @pytest.fixture
 async def table(aws: Aws) -> Any:
     made = Table(await aws.client("dynamodb"))
+    if "orders" in (await made.client.list_tables())["TableNames"]:  # of another module's tests
+        await made.delete()
     yield made
     if "orders" in (await made.client.list_tables())["TableNames"]:
         await made.delete()

@@ -12,9 +12,10 @@ import pytest_asyncio
 
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.postgres_engine import Isolation, PostgresEngine
+from fastetl.sql import take_over_sql
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import quote_table
-from tests.local.product import Batch, make_pipeline
+from tests.local.product import OWNER, Batch, make_pipeline
 from tests.local.warehouse_client import TARGET, Warehouse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -150,7 +151,8 @@ async def test_the_gates_update_stops_what_read_before_the_lock(
 ) -> None:
     """Both attempts have a snapshot in which the batch is not loaded; only the update tells that it is too old."""
     pipeline = make_pipeline(f"stale{guarded}".lower())
-    await warehouse.batch(*[statement.sql for statement in ddl_sql(pipeline)])
+    # The target has its owner, as every load but the first finds it.
+    await warehouse.batch(*[each.sql for each in (*ddl_sql(pipeline), *take_over_sql(pipeline, OWNER))])
     batch = Batch(pipeline, s3, [[("a", 1, "INSERT")]])
     looks = [f"SELECT COUNT(*) FROM {quote_table(pipeline, '_loads')}", "SELECT pg_sleep(1)"]
     attempts = [
