@@ -10,7 +10,7 @@ from tests.simulation.faults import KINDS
 from tests.simulation.runner import Summary, run_everywhere
 from tests.simulation.world import simulate
 
-SEEDS = 2000
+SEEDS = 1000
 
 REACHED = {
     *(f"fault {kind}" for kind in KINDS),
