@@ -470,8 +470,7 @@ MUTATIONS: dict[str, Guard] = {
     "no probe beside suspects": _shows("I7", no_probe),
     "nothing deleted by a resync": _shows("I4", without_tombstones),
     "a resync that does not wait": _shows("I4", impatient_resync),
-    "old changes after a resync": _shows("I4", changed_sql('MAX("floor")', "MAX(NULL)")),
-    "an export taken at once": _shows("I4", export_at_once),
+    "an export taken at once": _shows("I7", export_at_once),
     "former columns stay": _shows("I4", without_steps("former_columns")),
     "a broken pipeline stops its neighbour": _shows("errors", neighbour_stopped),
 }
