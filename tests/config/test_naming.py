@@ -16,7 +16,8 @@ from fastetl.config.model import TEMPORARY_TABLES, Enrichment, Pipeline, Redshif
 from fastetl.config.naming import MAX_COLUMNS, find_naming_problems
 from fastetl.config.reading import parse_config
 from fastetl.errors import ConfigError
-from fastetl.sql.load import Load, load_sql
+from fastetl.sql.load import load_sql
+from fastetl.sql.staging import Load
 from fastetl.sql.tables import ddl_sql
 
 TEXT = RedshiftType.parse("VARCHAR(20)")

@@ -10,7 +10,8 @@ from typing import Any
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import FileFormat, Pipeline
-from fastetl.sql.load import Load, load_sql, resolve_sql
+from fastetl.sql.load import load_sql, resolve_sql
+from fastetl.sql.staging import Load
 from fastetl.versions import build_version
 
 OWNER = "lake/ledger/flights"

@@ -17,7 +17,6 @@ from fastetl.sql.grants import (
 )
 from fastetl.sql.load import (
     ASKED_AT_ONCE,
-    Load,
     copy_probe_sql,
     find_since,
     load_errors_sql,
@@ -27,6 +26,7 @@ from fastetl.sql.load import (
     tombstone_sql,
 )
 from fastetl.sql.sizes import find_size_problems
+from fastetl.sql.staging import Load
 from fastetl.sql.tables import (
     add_column_sql,
     ddl_sql,

@@ -6,16 +6,15 @@ One attempt to load a batch is one transaction, `load_sql`; finding out how an a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-import msgspec
-
-from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
 from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.epochs import refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
+from fastetl.sql.mirror import append_to_log, key_columns, merge_steps
+from fastetl.sql.staging import FILES, STAGED, Load
 from fastetl.sql.text import (
     COUNT,
     FILE_ID,
@@ -29,10 +28,6 @@ from fastetl.sql.text import (
 )
 from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 
-STAGED = '"fastetl_staged"'
-FILES = '"fastetl_files"'
-WINNERS = '"fastetl_winners"'
-
 COPY_NULL = r"\N"
 """COPY's own marker, where NULL AS is left out (Redshift Database Developer Guide, "Data conversion parameters"). It is
 not written into SQL: a literal escapes what follows a backslash, so that COPY might look for an N."""
@@ -45,34 +40,6 @@ ASKED_AT_ONCE = 2000
 """Files in one question: their ids take 72 KB of the 100 KB that a statement may have."""
 
 _COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What one attempt loads, and from where."""
-
-    batch_id: str
-    attempt: int
-    layout: Layout
-    manifest_url: str
-    manifest_checksum: str
-    files_url: str
-    """A CSV of `file_id,row_count`, one line a file: ids inline would pass the 100 KB limit of a statement."""
-    changed_min: str
-    changed_max: str
-    """Bounds of `_changed_at`, so that the log's sort key prunes."""
-    since: str
-    """ISO 8601, UTC: before this time nothing of the batch was loaded, so that the bookkeeping's sort keys prune."""
-    owner: str
-    """Of the target, as this stack names itself."""
-    source: str = ""
-    """What numbers the changes, as `versions.name_source` says; empty where all of them are an export's."""
-    source_epoch: int = 0
-    """The latest epoch that a change of the source is of."""
-    latest_epoch: int = 0
-    """The latest epoch that HEAD knew when the attempt began: whatever is of an earlier one is older than that epoch's
-    export. 0 where it knew none."""
-    former_columns: tuple[str, ...] = ()
-    """Columns of the mirror that loads wrote once and no longer write: NULL in every row that this one writes."""
 
 
 def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
@@ -117,7 +84,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         ("count", refuse("row counts differ", _miscounted())),
         ("stamps", refuse_early_stamps(pipeline, STAGED, load.latest_epoch)),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
-        *(_append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
+        *(append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
         *(merge_steps(pipeline, load.layout, load.former_columns) if "mirror" in pipeline.outputs else ()),
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
@@ -202,7 +169,7 @@ def tombstone_sql(
         "_changed_at": f"CAST({quote_literal(moment)} AS TIMESTAMP)",
         "_deleted": "TRUE",
     }
-    kept = {"_key", "_file", *(column.name for column in _key_columns(pipeline))}
+    kept = {"_key", "_file", *(column.name for column in key_columns(pipeline))}
     if "REMOVE" in pipeline.kept_deletes:
         kept.update(names)
     types = dict(pipeline.layout.columns)
@@ -362,89 +329,6 @@ def _miscounted() -> str:
     )
 
 
-def _append_to_log(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    log, names = quote_table(pipeline, "_log"), _shared(pipeline, load.layout)
-    logged = (
-        f'SELECT "_event_id" AS "logged_id" FROM {log}'
-        f' WHERE "_changed_at" BETWEEN {quote_literal(load.changed_min)} AND {quote_literal(load.changed_max)}'
-    )
-    ranked = _ranked(names, partition="_event_id", order='"_file"')
-    insert = (
-        f"INSERT INTO {log} ({list_names(names)}) SELECT {list_names(names, of='ranked')}"
-        f' FROM ({ranked}) AS "ranked"'
-        f' LEFT JOIN ({logged}) AS "logged" ON "ranked"."_event_id" = "logged"."logged_id"'
-        ' WHERE "ranked"."_rank" = 1 AND "logged"."logged_id" IS NULL'
-    )
-    return [("log", insert)]
-
-
-def merge_steps(pipeline: Pipeline, layout: Layout, former_columns: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Build the steps that merge staged rows into the mirror, where they are newer than what it has.
-
-    Args:
-        pipeline: with a mirror.
-        layout: of the staged rows.
-        former_columns: columns of the mirror that loads no longer write: NULL in every row that is merged.
-    """
-    mirror, names = quote_table(pipeline), _shared(pipeline, layout)
-    ranked = _ranked(names, partition="_key", order='"_version" DESC, "_file"')
-    # Every column has a type: of the files, or of the configuration where this layout does not have the column yet.
-    # What it lacks stays NULL: the older value belongs to an older version.
-    types = {**dict(pipeline.layout.columns), **{name: kind for name, kind in layout.columns if name in names}}
-    create = f'CREATE TEMP TABLE {WINNERS} ({define_columns(tuple(types.items()))}) DISTSTYLE KEY DISTKEY ("_key")'
-    fill = (
-        f"INSERT INTO {WINNERS} ({list_names(names)}) SELECT {_forgetting_deleted(pipeline, types, names)}"
-        f' FROM ({ranked}) AS "ranked"'
-        f' LEFT JOIN {mirror} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
-        ' WHERE "ranked"."_rank" = 1 AND ("mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version")'
-        # What is older than a resync was known to it: a key that it did not find stays gone.
-        f' AND "ranked"."_version" >= (SELECT COALESCE(MAX("floor"), \'\') FROM {quote_table(pipeline, "_resyncs")})'
-    )
-    source = {name: f"{WINNERS}.{quote_identifier(name)}" for name in types}
-    updates = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in source.items() if name != "_key")
-    merge = (
-        f'MERGE INTO {mirror} USING {WINNERS} ON {quote_identifier(pipeline.target)}."_key" = {WINNERS}."_key"'
-        f" WHEN MATCHED THEN UPDATE SET {updates}"
-        f" WHEN NOT MATCHED THEN INSERT ({list_names(list(types))}) VALUES ({', '.join(source.values())})"
-    )
-    return [
-        ("stage_winners", create),
-        ("winners", fill),
-        ("merge", merge),
-        *_empty_former_columns(mirror, former_columns),
-        ("drop_winners", f"DROP TABLE {WINNERS}"),
-    ]
-
-
-def _empty_former_columns(mirror: str, columns: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Build the step that makes columns NULL in the rows that were merged; none without columns."""
-    if not columns:
-        return []
-    names = [quote_identifier(name) for name in columns]
-    # Only rows with a value: soon there are none, and the statement writes nothing.
-    sql = (
-        f"UPDATE {mirror} SET {', '.join(f'{name} = NULL' for name in names)}"
-        f' WHERE "_key" IN (SELECT "_key" FROM {WINNERS})'
-        f" AND ({' OR '.join(f'{name} IS NOT NULL' for name in names)})"
-    )
-    return [("former_columns", sql)]
-
-
-def _forgetting_deleted(pipeline: Pipeline, types: Mapping[str, RedshiftType], names: list[str]) -> str:
-    """Build the staged columns: a tombstone keeps key and version, and forgets the item unless deletes are kept."""
-    keeps = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in _key_columns(pipeline)}
-    operations = ", ".join(quote_literal(op) for op in pipeline.kept_deletes)
-    forgets = '"ranked"."_deleted"' + (f' AND "ranked"."_op" NOT IN ({operations})' if operations else "")
-    values = {name: f'"ranked".{quote_identifier(name)}' for name in names}
-    return ", ".join(
-        value
-        if name in keeps
-        # Cast to the type that the staged column has already: a CASE may not keep it.
-        else f"CAST(CASE WHEN {forgets} THEN NULL ELSE {value} END AS {types[name]})"
-        for name, value in values.items()
-    )
-
-
 def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     batch = quote_literal(load.batch_id)
     totals = f'SELECT COUNT(*) AS "files", SUM("row_count") AS "row_count" FROM {FILES}'
@@ -462,18 +346,3 @@ def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
             f' "files", "row_count", GETDATE() FROM ({totals}) AS "totals"',
         ),
     ]
-
-
-def _ranked(names: list[str], *, partition: str, order: str) -> str:
-    window = f"PARTITION BY {quote_identifier(partition)} ORDER BY {order}"
-    return f'SELECT {list_names(names)}, ROW_NUMBER() OVER ({window}) AS "_rank" FROM {STAGED}'
-
-
-def _shared(pipeline: Pipeline, layout: Layout) -> list[str]:
-    """Give the columns that both the files and today's configuration have."""
-    today = {name for name, _ in pipeline.layout.columns}
-    return [name for name, _ in layout.columns if name in today]
-
-
-def _key_columns(pipeline: Pipeline) -> list[Column]:
-    return [column for column in pipeline.columns if column.path in {(key,) for key in pipeline.keys}]

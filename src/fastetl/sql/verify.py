@@ -9,7 +9,9 @@ from fastetl.columns import RedshiftType
 from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.gate import gate_steps
-from fastetl.sql.load import STAGED, copy_into, merge_steps
+from fastetl.sql.load import copy_into
+from fastetl.sql.mirror import merge_steps
+from fastetl.sql.staging import STAGED
 from fastetl.sql.text import Statement, build_statements, define_columns, quote_identifier, quote_literal, quote_table
 
 BUCKETS = 65_536

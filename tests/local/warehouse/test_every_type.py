@@ -26,7 +26,8 @@ from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
 from fastetl.operate import Catalog
 from fastetl.operate.schema import compare as compare_tables
-from fastetl.sql.load import Load, load_sql
+from fastetl.sql.load import load_sql
+from fastetl.sql.staging import Load
 from fastetl.sql.tables import ddl_sql
 from tests.conftest import Aws
 from tests.deployments import make_deployment
