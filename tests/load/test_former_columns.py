@@ -9,7 +9,7 @@ import pytest
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import LoadPolicy
-from fastetl.config.reading import MAX_USER_STATEMENTS
+from fastetl.config.reading_policies import MAX_USER_STATEMENTS
 from fastetl.limits import MAX_STATEMENTS
 from fastetl.load import FormerColumns
 from fastetl.operate import Reconciler

@@ -16,7 +16,8 @@ from fastetl.config.model import (
     RedshiftTarget,
 )
 from fastetl.config.naming import MAX_COLUMNS, find_storage_warnings
-from fastetl.config.reading import ENVIRONMENT, parse_config, parse_seconds, parse_usable_config
+from fastetl.config.reading import ENVIRONMENT, parse_config, parse_usable_config
+from fastetl.config.reading_policies import parse_seconds
 from fastetl.config.storage import NOT_LENGTHENED, Storage
 from fastetl.config.toml_tables import quote_toml
 

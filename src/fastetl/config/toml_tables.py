@@ -23,7 +23,7 @@ class Table:
     """One table of the file, of which every setting is taken once; what is left is unknown."""
 
     def __init__(self, problems: list[Problem], settings: dict[str, Any], place: str) -> None:
-        self._problems = problems
+        self.problems = problems
         self._left = dict(settings) if isinstance(settings, dict) else {}
         self._known: list[str] = []
         self.place = place
@@ -32,7 +32,7 @@ class Table:
 
     def problem(self, place: str, message: str, remedy: str) -> None:
         """Note what is wrong, and what mends it."""
-        self._problems.append(Problem(place, message, remedy))
+        self.problems.append(Problem(place, message, remedy))
 
     def at(self, name: str) -> str:
         """Give the place of a setting of this table."""
@@ -72,7 +72,7 @@ class Table:
     def table(self, name: str) -> Table:
         """Take a table within this one; an empty one where there is none."""
         self._known.append(name)
-        return Table(self._problems, self._left.pop(name, {}), self.at(name))
+        return Table(self.problems, self._left.pop(name, {}), self.at(name))
 
     def tables(self, name: str) -> list[Table]:
         """Take a list of tables."""
@@ -81,7 +81,7 @@ class Table:
         if not isinstance(found, list):
             self.problem(self.at(name), "a list of tables is needed", f"Write [[{self.at(name)}]]")
             return []
-        return [Table(self._problems, table, f"{self.at(name)}[{n}]") for n, table in enumerate(found)]
+        return [Table(self.problems, table, f"{self.at(name)}[{n}]") for n, table in enumerate(found)]
 
     def rest(self) -> dict[str, Any]:
         """Take all settings that were not taken yet, whatever they are called."""
