@@ -94,11 +94,6 @@ export fn fastetl_free(rows: *Rows) callconv(.c) u32 {
     return @intFromBool(rows.free(&spare));
 }
 
-/// Gives back the large blocks that were kept for the next event.
-export fn fastetl_trim() callconv(.c) void {
-    spare.empty(gpa);
-}
-
 /// Writes JSON without blanks into as many bytes; gives how long it is, or the greatest number where it is no JSON.
 export fn fastetl_compact(bytes: Bytes, out: [*]u8) callconv(.c) u64 {
     return scanner.compact(bytes.slice(), out[0..bytes.len]) catch std.math.maxInt(u64);

@@ -2,43 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
-
-from fastetl.lambdas.environment import return_freed_memory
-
-MAPPED = """
-import ctypes, sys
-from fastetl.lambdas.environment import return_freed_memory
-class Counts(ctypes.Structure):
-    _fields_ = [(str(number), ctypes.c_size_t) for number in range(10)]
-libc = ctypes.CDLL(None)
-libc.mallinfo2.restype = Counts
-libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-if sys.argv[1] == "asked":
-    assert return_freed_memory()
-libc.free(libc.malloc(16 << 20))
-before = getattr(libc.mallinfo2(), "3")
-event = bytearray(8 << 20)
-print(getattr(libc.mallinfo2(), "3") - before)
-"""
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc counts mapped blocks")
-@pytest.mark.parametrize(("asked", "mapped"), [("asked", 1), ("not asked", 0)])
-def test_an_event_is_mapped_alone_although_a_larger_one_was_freed(asked: str, mapped: int) -> None:
-    done = subprocess.run([sys.executable, "-c", MAPPED, asked], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == mapped
-
-
-def test_another_c_library_is_left_alone() -> None:
-    assert not return_freed_memory(object())
-
 
 CONFIG = """
 [[pipelines]]

@@ -132,18 +132,11 @@ _alive: dict[int, tuple[ctypes.PyDLL, Text]] = {}
 counts down; texts whose count is 0 are freed before the next event."""
 
 
-def free_rows(*, trim: bool = False) -> int:
-    """Free what no frame needs any more; give how many events are left that one needs.
-
-    Args:
-        trim: also give back the memory that is kept for the next event. Mapping it again takes some time, keeping it
-            adds to what the process has while the next event comes in.
-    """
+def free_rows() -> int:
+    """Free what no frame needs any more; give how many events are left that one needs."""
     for address, (library, _) in list(_alive.items()):
         if library.fastetl_free(address):
             del _alive[address]
-        if trim:
-            library.fastetl_trim()
     return len(_alive)
 
 

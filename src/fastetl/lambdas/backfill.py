@@ -20,11 +20,9 @@ from fastetl.lambdas.environment import (
     build_deployments,
     limit_threads,
     read_config,
-    return_freed_memory,
 )
 
 limit_threads()
-return_freed_memory()
 
 from fastetl.aws import References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder

@@ -8,7 +8,6 @@ region are the SDK's own variables.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 import uuid
@@ -40,13 +39,6 @@ METRICS_NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "fastetl"
 """The namespace of every metric; the template sets it to the stack's name."""
 
 
-MAPPED_BYTES = 1_000_000
-"""The least size of a block that is mapped alone."""
-
-_M_MMAP_THRESHOLD = -3
-"""The number of this option in glibc's malloc.h."""
-
-
 def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have Polars start one thread for each processor that the function's memory buys, unless told otherwise.
 
@@ -55,16 +47,6 @@ def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     """
     memory_mb = int(environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or MEMORY_MB_PER_CPU)
     environ.setdefault("POLARS_MAX_THREADS", str(max(1, memory_mb // MEMORY_MB_PER_CPU)))
-
-
-def return_freed_memory(library: ctypes.CDLL | None = None) -> bool:
-    """Have large blocks of memory go back to the system when they are freed; tell whether this C library can.
-
-    By itself glibc raises the size from which a block is mapped alone, up to 32 MB, whenever a mapped one is freed
-    (mallopt(3), M_MMAP_THRESHOLD). Events would then come to lie between small blocks, and stay in memory.
-    """
-    mallopt = getattr(library or ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES))
 
 
 def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Config, tuple[Problem, ...]]:

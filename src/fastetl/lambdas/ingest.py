@@ -26,12 +26,10 @@ from fastetl.lambdas.environment import (
     build_deployments,
     limit_threads,
     read_config,
-    return_freed_memory,
     trace,
 )
 
 limit_threads()
-return_freed_memory()
 
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
 from fastetl.decode import cut_name, free_rows, is_windowed, parse_source_arn
@@ -127,7 +125,7 @@ def handler(event: bytes | bytearray | dict[str, Any], context: LambdaContext) -
         _runner.run(_ingest(event, context))
     finally:
         # No frame of this event is left: what its rows pointed into need not wait for the next event.
-        free_rows(trim=True)
+        free_rows()
         gc.enable()
     answer: dict[str, Any] = {"batchItemFailures": []}
     return answer | {"state": {}} if is_windowed(event) else answer
