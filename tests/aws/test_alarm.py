@@ -67,14 +67,20 @@ async def test_a_subscription_that_nobody_has_confirmed_does_not_count() -> None
 
 
 async def test_what_came_of_an_alarms_actions() -> None:
-    history = [{"HistorySummary": f"{Alarm.DONE} arn"}, {"HistorySummary": "Failed to execute action arn"}]
-    client = Modelled("cloudwatch", "describe_alarm_history", lambda _: {"AlarmHistoryItems": history})
+    pages = {"": [f"{Alarm.DONE} arn", "Failed to execute action arn"], "2": [f"{Alarm.DONE} another"]}
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        page = asked.get("NextToken", "")
+        history: dict[str, Any] = {"AlarmHistoryItems": [{"HistorySummary": summary} for summary in pages[page]]}
+        return history | ({} if page else {"NextToken": "2"})
+
+    client = Modelled("cloudwatch", "describe_alarm_history", answer)
     since = time.time()
-    found = await Alarm(client, None, "paused", "arn").find_actions(since)
-    assert found == [each["HistorySummary"] for each in history]
-    (asked,) = client.asked
-    assert asked["StartDate"] == datetime.fromtimestamp(since, UTC)
-    assert asked["HistoryItemType"] == "Action"
+    assert await Alarm(client, None, "paused", "arn").find_actions(since) == pages[""] + pages["2"]
+    assert len(client.asked) == 2
+    for asked in client.asked:
+        assert asked["StartDate"] == datetime.fromtimestamp(since, UTC)
+        assert asked["HistoryItemType"] == "Action"
 
 
 class Payload:

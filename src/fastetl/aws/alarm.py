@@ -65,14 +65,18 @@ class Alarm:
         Args:
             since: Unix seconds.
         """
-        answer = await self._call(
-            self._cloudwatch,
-            "describe_alarm_history",
-            AlarmName=self.name,
-            HistoryItemType="Action",
-            StartDate=datetime.fromtimestamp(since, UTC),
-        )
-        return [str(item["HistorySummary"]) for item in answer["AlarmHistoryItems"]]
+        asked = {
+            "AlarmName": self.name,
+            "HistoryItemType": "Action",
+            "StartDate": datetime.fromtimestamp(since, UTC),
+        }
+        found: list[str] = []
+        while True:
+            answer = await self._call(self._cloudwatch, "describe_alarm_history", **asked)
+            found += [str(item["HistorySummary"]) for item in answer["AlarmHistoryItems"]]
+            if not answer.get("NextToken"):
+                return found
+            asked["NextToken"] = answer["NextToken"]
 
     async def _call(self, client: Any, operation: str, **arguments: Any) -> Any:
         return await make_call(

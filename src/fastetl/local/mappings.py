@@ -20,6 +20,7 @@ from fastetl.local.functions import (
     TableStream,
 )
 from fastetl.local.kept import Positions
+from fastetl.local.source_tables import create_kinesis_stream
 
 
 class Mappings:
@@ -73,7 +74,7 @@ class Mappings:
                 described = await self._clients["dynamodb"].describe_table(TableName=pipeline.table)
                 reader = TableStream(self._clients["dynamodbstreams"], described["Table"]["LatestStreamArn"])
                 if pipeline.source == "kinesis":
-                    await self._create_stream(pipeline)
+                    await create_kinesis_stream(self._clients["kinesis"], pipeline)
                     await self._map(
                         pipeline.name, reader, KinesisDestination(self._clients["kinesis"], pipeline.stream_arn).write
                     )
@@ -103,9 +104,3 @@ class Mappings:
             positions=self._kept.get(name, {}),
         )
         self.sources[name] = await self._stack.enter_async_context(source)
-
-    async def _create_stream(self, pipeline: Pipeline) -> None:
-        """Create the Kinesis stream that a pipeline reads, with one shard, where there is none of its name."""
-        name = pipeline.stream_arn.rpartition("/")[2]
-        if name not in (await self._clients["kinesis"].list_streams())["StreamNames"]:
-            await self._clients["kinesis"].create_stream(StreamName=name, ShardCount=1)

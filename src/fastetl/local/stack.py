@@ -46,7 +46,7 @@ from fastetl.local.mappings import Mappings
 from fastetl.local.metrics import sum_metrics
 from fastetl.local.moto_process import MotoProcess
 from fastetl.local.queries import run_sql
-from fastetl.local.source_tables import create_source_table, has_table
+from fastetl.local.source_tables import create_source_table, create_table
 from fastetl.local.wake_ups import SettlingError, WakeUps
 from fastetl.local.warehouse import DuckDBEngine, Engine, WarehouseServer
 from fastetl.operate import SchemaWriter
@@ -136,9 +136,8 @@ class Embedded:
             await self.client(service) for service in ("s3", "dynamodb", "dynamodbstreams", "kinesis", "redshift-data")
         ]
         self.bucket, self.ledger = Bucket(self.s3, BUCKET), Ledger(self.dynamodb, LEDGER_TABLE)
-        if not await has_table(self.dynamodb, LEDGER_TABLE):
-            await self.s3.create_bucket(Bucket=BUCKET)
-            await self.dynamodb.create_table(TableName=LEDGER_TABLE, BillingMode="PAY_PER_REQUEST", **TABLE_SCHEMA)
+        await self.s3.create_bucket(Bucket=BUCKET)  # S3 takes it again from its owner in us-east-1
+        await create_table(self.dynamodb, LEDGER_TABLE, **TABLE_SCHEMA)
         environment = {
             **inherited_variables(), **named_variables(self.config, self._variables), **self.environment,
             "FASTETL_CONFIG": str(self._config_path), **root_variables(self._root), **self._variables,
