@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections import defaultdict
@@ -10,9 +11,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aioboto3
+import botocore.session
 import pytest
+from aiobotocore import httpsession
 from moto.server import ThreadedMotoServer
 
+from fastetl.aws import redshift
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.warehouse.postgres_engine import find_binaries
 
@@ -47,6 +51,12 @@ class Aws:
 
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
+# What each client would do again: parse the services' models (0.1 s), and load the public certificates (0.02 s), which
+# no server here has.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+httpsession.get_cert_path = lambda verify: None if verify is True else verify
+# The warehouse is in this process, and answers in milliseconds.
+redshift.POLL_SECONDS = 0.02
 
 
 @pytest.fixture(scope="session")
