@@ -92,6 +92,7 @@ class Embedded:
         self._kept = KeptFolder(data) if data else None
         self._is_complete = False
         self._stack = AsyncExitStack()
+        self._session: Any = aioboto3.Session()
         self.log: list[str] = []
         """The functions' log lines, the latest last."""
 
@@ -197,8 +198,7 @@ class Embedded:
     async def client(self, service: str) -> Any:
         """Give an SDK client of the stack, closed with it."""
         url = self._server.endpoint_url if service == "redshift-data" else self.endpoint_url
-        session: Any = aioboto3.Session()
-        return await self._stack.enter_async_context(session.client(service, endpoint_url=url, **SDK_CREDENTIALS))
+        return await self._stack.enter_async_context(self._session.client(service, endpoint_url=url, **SDK_CREDENTIALS))
 
     async def deploy(self, config_text: str) -> None:
         """Let both functions go on with a changed configuration.
