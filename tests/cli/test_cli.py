@@ -1,4 +1,8 @@
-"""The command as users run it: in a process of its own, with what it prints and its exit code."""
+"""The command as users run it, with what it prints and its exit code.
+
+One of each kind runs in a process, as installed: an answer, a problem, a completion, a demonstration. The others run
+in this one.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ import sqlfluff
 
 from fastetl.cli.configuration import parse_hours
 from fastetl.local.flights import read_flights
+from tests.cli.in_process import Done, call
 
 CONFIG = """
 bucket = "lake-of-somebody"
@@ -117,7 +122,7 @@ def test_check_tells_what_a_configuration_says(folder: Path) -> None:
 def test_check_warns_of_what_redshift_will_refuse_later(folder: Path) -> None:
     config = (folder / "fastetl.toml").read_text() + '\n[pipelines.mirror]\nencode = { note = "BYTEDICT" }\n'
     (folder / "stored.toml").write_text(config)
-    done = run("check", "--config", "stored.toml", cwd=folder)
+    done = call("check", "--config", "stored.toml", cwd=folder)
     assert done.returncode == 0
     assert "pipelines[0].mirror.encode.note: Redshift lengthens no VARCHAR" in done.stderr
 
@@ -132,7 +137,7 @@ def test_every_problem_of_a_configuration_is_told_at_once(folder: Path) -> None:
 
 
 def test_a_configuration_that_is_not_there_is_a_problem_like_any_other(folder: Path) -> None:
-    done = run("check", "--config", "none.toml", cwd=folder)
+    done = call("check", "--config", "none.toml", cwd=folder)
     assert (done.returncode, "none.toml: cannot be read" in done.stderr) == (2, True)
 
 
@@ -150,7 +155,7 @@ def test_a_configuration_that_is_not_there_is_a_problem_like_any_other(folder: P
 def test_an_hour_that_names_nothing_is_a_problem(
     folder: Path, command: tuple[str, ...], hours: tuple[str, ...], problem: str
 ) -> None:
-    done = run(*command, *hours, cwd=folder)
+    done = call(*command, *hours, cwd=folder)
     assert done.returncode == 2
     assert problem in done.stderr
 
@@ -170,7 +175,7 @@ def test_hours_are_read_as_keys_write_them(given: tuple[str, str], expected: tup
 
 
 def test_ddl_is_sql_for_redshift(folder: Path) -> None:
-    done = run("ddl", cwd=folder)
+    done = call("ddl", cwd=folder)
     assert done.returncode == 0
     for table in (
         '"orders"',
@@ -186,7 +191,7 @@ def test_ddl_is_sql_for_redshift(folder: Path) -> None:
 
 
 def test_transform_shows_what_would_be_written(folder: Path) -> None:
-    done = run("transform", "event.json", cwd=folder)
+    done = call("transform", "event.json", cwd=folder)
     header, row = done.stdout.splitlines()
     assert header.split(",")[-3:] == ["id", "total", "note"]
     assert row.startswith("N=1;,0000#2026-01-01T00:00:00.000#")
@@ -197,7 +202,7 @@ def test_transform_shows_what_would_be_written(folder: Path) -> None:
 def test_transform_shows_rejects_apart(folder: Path) -> None:
     bad = json.dumps(EVENT).replace("9.5", "9.555")
     (folder / "event.json").write_text(bad)
-    done = run("transform", "event.json", cwd=folder)
+    done = call("transform", "event.json", cwd=folder)
     assert len(done.stdout.splitlines()) == 1
     reject = json.loads(done.stderr)
     assert (reject["column"], reject["reason"]) == ("total", "scale")
@@ -237,18 +242,18 @@ def test_a_first_configuration_runs(tmp_path: Path) -> None:
     sample = tmp_path / "items.jsonl"
     sample.write_text("".join(json.dumps({"Item": item}) + "\n" for item in read_flights(300)))
     keys = ["--keys", "day", "--keys", "flight"]
-    made = run("init", "--table", "flights", "--items", str(sample), *keys, "--log", cwd=tmp_path)
+    made = call("init", "--table", "flights", "--items", str(sample), *keys, "--log", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert run("check", cwd=tmp_path).returncode == 0
-    again = run("init", "--table", "flights", "--items", str(sample), *keys, cwd=tmp_path)
+    assert call("check", cwd=tmp_path).returncode == 0
+    again = call("init", "--table", "flights", "--items", str(sample), *keys, cwd=tmp_path)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
-    done = run("demo", "--config", "fastetl.toml", "--flights", "300", "--json", cwd=tmp_path)
+    done = call("demo", "--config", "fastetl.toml", "--flights", "300", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["mirror_equals_source"], summary["log_has_each_event_once"], summary["rejects"]) == (True, True, 1)
 
 
-@pytest.mark.timeout(300)  # twenty processes, one after the other
+@pytest.mark.timeout(300)
 def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: Path) -> None:
     aws_port, data_api_port = free_port(), free_port()
     command: list[Any] = [Path(sys.executable).with_name("fastetl"), "local", "--config", folder / "fastetl.toml"]
@@ -261,8 +266,9 @@ def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: 
             query = ['SELECT "id", "note" FROM "public"."orders_current"', "--json"]
             url = {"AWS_ENDPOINT_URL_REDSHIFT_DATA": f"http://127.0.0.1:{data_api_port}"}
             deadline = time.monotonic() + 60
-            while not (rows := json.loads(run("local", "sql", *query, **url).stdout)):
+            while not (rows := json.loads(call("local", "sql", *query, **url).stdout)):
                 assert time.monotonic() < deadline, "the item does not arrive"
+                time.sleep(0.1)
             assert rows == [{"id": 7, "note": "by hand"}]
             operate(folder, {**url, **environment})
         finally:
@@ -273,14 +279,15 @@ def test_what_an_ordinary_client_writes_to_local_shows_up_in_the_mirror(folder: 
 def operate(folder: Path, environment: dict[str, str]) -> None:
     """What operators look at and do, while the stack runs."""
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(*arguments, "--config", str(folder / "fastetl.toml"), **environment)
+    def command(*arguments: str) -> Done:
+        return call(*arguments, "--config", folder / "fastetl.toml", **environment)
 
     client = boto3.client("dynamodb", **sdk(environment))
     client.put_item(TableName="orders", Item={"id": {"N": "8"}, "note": {"S": "x" * 21}})
     deadline = time.monotonic() + 60
     while not (keys := command("rejects", "list", "--keys").stdout.split()):
         assert time.monotonic() < deadline, "the reject does not arrive"
+        time.sleep(0.1)
     assert command("rejects", "list").stdout == f"{keys[0]}\t1 note/too_long\n"
     start = keys[0].rpartition("/")[2][:8]
     (reject,) = [json.loads(line) for line in command("rejects", "show", start).stdout.splitlines()]
@@ -290,7 +297,8 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     command("pause", "--reason", "maintenance")
     (status,) = json.loads(command("status", "--json").stdout)
     assert (status["paused"], status["paused_by"], status["pending_files"]) == ("maintenance", "operator", 0)
-    assert "PAUSED by operator: maintenance" in command("status").stdout
+    in_a_process = run("status", "--config", str(folder / "fastetl.toml"), **environment)
+    assert "PAUSED by operator: maintenance" in in_a_process.stdout
     command("resume")
     command("load", "--now")
     reconciled = command("reconcile", "--json")
@@ -311,7 +319,7 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     verified = command("verify-account", "--json")
     assert [each["answer"].split()[0] for each in json.loads(verified.stdout)] == ["yes,", "NULL", "COPY", "no,", "no"]
     assert verified.returncode == 0
-    made = run("init", "--table", "orders", "--out", str(folder / "made.toml"), **environment)
+    made = call("init", "--table", "orders", "--out", folder / "made.toml", **environment)
     assert made.returncode == 0, made.stderr
     assert 'keys = ["id"]' in (folder / "made.toml").read_text()
     assert json.loads(command("replay", "--json").stdout) == []

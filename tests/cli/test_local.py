@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.cli.in_process import Done, call
 from tests.cli.test_cli import CONFIG, free_port, run, sdk
 
 MINE = """
@@ -59,7 +60,7 @@ class Background:
         ports = ("--aws-port", self.aws_port, "--data-api-port", self.data_api_port)
         done = run("local", *ports, *options, "--detach", cwd=self.folder, **variables)
         if done.returncode == 0:
-            printed = run("local", "env", "--aws-port", self.aws_port).stdout
+            printed = call("local", "env", "--aws-port", self.aws_port).stdout
             words = [shlex.split(line) for line in printed.splitlines()]
             self.environment = dict(word[1].split("=", 1) for word in words)
         return done
@@ -69,7 +70,7 @@ class Background:
 
     def wait_for(self, query: str, rows: list[Any]) -> None:
         deadline = time.monotonic() + 60
-        while json.loads((done := run("local", "sql", query, "--json", **self.environment)).stdout or "[]") != rows:
+        while json.loads((done := call("local", "sql", query, "--json", **self.environment)).stdout or "[]") != rows:
             assert time.monotonic() < deadline, (done, self.log())
             time.sleep(0.2)
 
@@ -84,8 +85,8 @@ class Background:
         (path,) = Path("/tmp").glob(f"fastetl-local-*-{self.aws_port}.log")
         return path.read_text()
 
-    def stop(self) -> subprocess.CompletedProcess[str]:
-        return run("local", "stop", "--aws-port", self.aws_port)
+    def stop(self) -> Done:
+        return call("local", "stop", "--aws-port", self.aws_port)
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_one_terminal_is_enough(background: Background) -> None:
     assert not is_taken(background.aws_port)
     assert not is_taken(background.data_api_port)
     for name in ("env", "stop"):
-        again = run("local", name, "--aws-port", background.aws_port)
+        again = call("local", name, "--aws-port", background.aws_port)
         assert again.returncode == 1
         assert "start one with `fastetl local --detach`" in again.stderr
 
@@ -186,7 +187,7 @@ def test_a_port_that_is_taken_is_told_in_a_line(option: str) -> None:
         taken.listen()
         number = str(taken.getsockname()[1])
         other = "--data-api-port" if option == "--aws-port" else "--aws-port"
-        done = run("local", option, number, other, str(free_port()))
+        done = call("local", option, number, other, str(free_port()))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"{option}: port {number} is taken by another program. Name another with {option}, or end it.\n"

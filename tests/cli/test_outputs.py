@@ -10,7 +10,7 @@ import boto3
 
 from fastetl.cli.outputs import OUTPUTS, PARAMETERS
 from fastetl.config.reading import ENVIRONMENT
-from tests.cli.test_cli import run
+from tests.cli.in_process import call
 from tests.conftest import CREDENTIALS
 from tests.template import alternatives, read_template
 
@@ -47,7 +47,7 @@ def exported(text: str) -> dict[str, str]:
 
 def test_a_stack_says_where_everything_is(moto_url: str) -> None:
     create_stack(moto_url, "lake", Workgroup="main", Database="it's", CopyRoleArn="create", Prefix="etl/")
-    done = run("outputs", "lake", **VARIABLES, AWS_ENDPOINT_URL=moto_url)
+    done = call("outputs", "lake", **VARIABLES, AWS_ENDPOINT_URL=moto_url)
     assert done.returncode == 0, done.stderr
     assert exported(done.stdout) == {
         "FASTETL_BUCKET": "bucket-of-lake",
@@ -60,7 +60,7 @@ def test_a_stack_says_where_everything_is(moto_url: str) -> None:
 
 
 def test_a_stack_that_is_not_there_is_a_problem(moto_url: str) -> None:
-    done = run("outputs", "nowhere", **VARIABLES, AWS_ENDPOINT_URL=moto_url)
+    done = call("outputs", "nowhere", **VARIABLES, AWS_ENDPOINT_URL=moto_url)
     assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere: no stack that can be seen" in done.stderr
 

@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.cli.in_process import call
 from tests.cli.test_cli import free_port, run, sdk
 from tests.cli.test_local import Background
 
@@ -60,14 +61,20 @@ class Newcomer:
 
     def wait_for(self, rows: list[Any], query: list[str]) -> None:
         deadline = time.monotonic() + 60
-        while (found := sorted(json.loads(self.follow([*query, "--json"])), key=lambda row: str(row["id"]))) != rows:
+        while (found := self._ask(query)) != rows:
             assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        self.follow(query)
+
+    def _ask(self, query: list[str]) -> list[Any]:
+        done = call(*query[1:], "--json", cwd=self.folder, **self._environment)
+        return sorted(json.loads(done.stdout or "[]"), key=lambda row: str(row["id"]))
 
     def narrow(self, query: str) -> str:
-        return run("local", "sql", query, cwd=self.folder, **{**self._environment, "COLUMNS": "40"}).stdout
+        return call("local", "sql", query, cwd=self.folder, **{**self._environment, "COLUMNS": "40"}).stdout
 
     def stop(self) -> None:
-        run("local", "stop", "--aws-port", self._port)
+        call("local", "stop", "--aws-port", self._port)
 
     def wait_for_the_changed_configuration(self) -> None:
         background = Background(self.folder)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ import msgspec
 import pytest
 
 from fastetl.cli.tune import BATCH_SIZE, MEMORY_MB, PARALLELIZATION, WINDOW_SECONDS
+from tests.cli.in_process import Done, call
 from tests.local.warehouse_client import CREDENTIALS
 from tests.template import read_template
 from tests.tune.test_calibrate import ingested, json_report
@@ -35,11 +33,8 @@ def measured(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    executable = Path(sys.executable).with_name("fastetl")
-    command = [executable, *map(str, arguments), "--config", ROOT / "examples/orders.toml"]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+def run(*arguments: object, **variables: str) -> Done:
+    return call(*arguments, "--config", ROOT / "examples/orders.toml", **variables)
 
 
 def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
@@ -106,11 +101,8 @@ def test_a_deployed_functions_log_corrects_the_model(measured: Path, moto_url: s
 
 @pytest.mark.parametrize("shape", ["flat", "nested", "tiny"])
 def test_a_shape_needs_no_configuration(shape: str, measured: Path, tmp_path: Path) -> None:
-    executable = Path(sys.executable).with_name("fastetl")
-    asked = subprocess.run(
-        [executable, "tune", "--shape", shape, "--measured", measured, "--json"],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
+    asked = call("tune", "--shape", shape, "--measured", measured, "--json", cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
     assert json.loads(asked.stdout)["pipeline"] == shape
 
 
