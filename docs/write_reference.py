@@ -46,6 +46,9 @@ def write_reference() -> str:
     parts += _write_table("`[pipelines.file]`", "", pipeline["properties"]["file"])
     parts += _write_table("`[pipelines.load]`", "", pipeline["properties"]["load"])
     parts += _write_table("`[pipelines.mirror]` and `[pipelines.log]`", "", pipeline["properties"]["mirror"])
+    targets = pipeline["properties"]["targets"]["items"]
+    parts += _write_table("`[[pipelines.targets]]`", "", targets)
+    parts += _write_table("`[[pipelines.targets.when]]`", "", targets["properties"]["when"]["items"])
     for enrichment in pipeline["properties"]["enrichments"]["items"]["oneOf"]:
         parts += _write_table(f'`[[pipelines.enrichments]]` with `kind = "{enrichment["title"]}"`', "", enrichment)
     parts += ["## Environment variables\n", "They win over the file, so that one file serves several deployments.\n"]
@@ -75,9 +78,8 @@ def _write_type(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_write_type(schema['items'])}"
-    return {"string": "text", "integer": "whole number", "number": "number", "object": "table"}.get(
-        schema.get("type", ""), "table"
-    )
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    return names.get(schema.get("type", ""), "number" if schema.get("type") == "number" else "table")
 
 
 def _write_default(schema: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ const arenas = @import("arena.zig");
 const arrow = @import("arrow.zig");
 const csv = @import("csv.zig");
 const decode = @import("decode.zig").decode;
+const decodeElements = @import("decode.zig").decodeElements;
 const lines = @import("lines.zig");
 const pass_of = @import("pass.zig");
 const plans = @import("plan.zig");
@@ -15,7 +16,7 @@ const Plan = plans.Plan;
 const Rows = rows_of.Rows;
 
 /// Rises when what is called changes, so that an object of another version is not taken for this one.
-pub const version = 3;
+pub const version = 4;
 
 /// All memory: what is small comes from its slabs, what is large is mapped.
 const gpa = std.heap.smp_allocator;
@@ -81,6 +82,11 @@ export fn fastetl_decode_lines(
     start_count: u32,
 ) callconv(.c) ?*Rows {
     return decode(gpa, &spare, plan, text.slice(), "", starts[0..start_count], source) catch null;
+}
+
+/// Reads lists and maps, a line each, as rows of their elements; null where there is no memory. The text outlives what is given.
+export fn fastetl_decode_elements(plan: *Plan, text: Bytes) callconv(.c) ?*Rows {
+    return decodeElements(gpa, &spare, plan, text.slice()) catch null;
 }
 
 /// Describes rows as Arrow's arrays, with the file's name in a column of its own; tells whether that went well.

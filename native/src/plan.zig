@@ -32,6 +32,8 @@ pub const Kind = enum(u32) {
     time,
     timetz,
     super,
+    /// The value as the event spells it, for another pass over what is in it.
+    spelled,
     /// What this pass does not know: each record that has a value for it is left to the reference.
     unknown,
 };

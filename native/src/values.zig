@@ -6,6 +6,7 @@ const numbers = @import("numbers.zig");
 const plans = @import("plan.zig");
 const scanner = @import("scanner.zig");
 const strings = @import("strings.zig");
+const tables = @import("table.zig");
 const times = @import("times.zig");
 const Fault = scanner.Fault;
 const Pass = @import("pass.zig").Pass;
@@ -123,10 +124,21 @@ fn putValue(p: *Pass, number: u32, depth: u32) Fault!void {
             try documents.write(p, &p.out, depth);
             return p.putWritten(number, mark);
         },
+        .spelled => if (!p.in.take("{\"NULL\":true}")) return putSpelled(p, number, depth) else return p.putNull(number),
         .unknown => return error.Odd,
     }
     if (!p.in.take("{\"NULL\":true}")) return error.Odd;
     p.putNull(number);
+}
+
+/// Gives a column the JSON of the value at hand.
+fn putSpelled(p: *Pass, number: u32, depth: u32) Fault!void {
+    const start = p.in.at;
+    try p.in.skip(depth);
+    const text = p.in.bytes[start..p.in.at];
+    // Strings were passed over without a look at them.
+    if (!std.unicode.utf8ValidateSlice(text)) return error.Odd;
+    p.put(number, tables.viewOf(p.in.bytes, start, text.len, tables.in_event));
 }
 
 inline fn readNumber(p: *Pass) Fault!void {

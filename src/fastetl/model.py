@@ -34,7 +34,7 @@ class Reject(msgspec.Struct, frozen=True):
     """The raw record, as JSON text in ASCII."""
 
 
-class Layout(msgspec.Struct, frozen=True):
+class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything a load must know about how a file was written."""
 
     columns: tuple[tuple[str, RedshiftType], ...]
@@ -44,6 +44,11 @@ class Layout(msgspec.Struct, frozen=True):
     null_marker: str
     encoder: int
     """Rises when the same columns come to be written differently."""
+    targets: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """With several targets: for each, by its name, its columns and the file's columns that hold their values. `_target`
+    then tells which target a row belongs to."""
+    children: tuple[str, ...] = ()
+    """Those of the targets whose rows are elements of another target's items, with the key and version of these."""
 
     @property
     def layout_id(self) -> str:
@@ -82,13 +87,15 @@ class FileItem(msgspec.Struct, frozen=True):
     reason: str = ""
     received: int = -1
     """Records that came in, counted before any was converted: rows and rejects together; -1 where nobody counted."""
+    elements: int = 0
+    """Rows of child tables, which are among the rows, and of which a record may have any number."""
     rejects_ended: bool = False
     """Whether an operator has replayed or dropped its rejects, so that their object is gone."""
     source: str = ""
     """What numbers its changes, as `versions.name_source` says; empty for rows of an export."""
     drift: dict[str, int] = {}
-    """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>` and
-    `reject/<column>/<reason>`, with how often; the `MAX_DRIFT` most frequent."""
+    """What did not fit the columns, for `fastetl schema diff`: `ignored/<attribute>`, `misfit/<column>/<reason>`,
+    `reject/<column>/<reason>` and `unrouted/<kind>`, with how often; the `MAX_DRIFT` most frequent."""
     shard_id: str = ""
     """The shard that its records came from; empty where the event did not say."""
     last_sequence: str = ""
@@ -110,6 +117,9 @@ def follows_gap(file: FileItem) -> bool:
     changed = datetime.fromisoformat(file.changed_min).replace(tzinfo=UTC).timestamp()
     return file.created / 1000 - changed > STREAM_KEEPS_SECONDS - GAP_MARGIN_SECONDS
 
+
+UNROUTED = "unrouted/"
+"""What drift of items that no target takes begins with; what tells their kind follows."""
 
 MAX_DRIFT = 50
 """Kinds of drift kept in one FILE item, which is at most 400 KB (DynamoDB quotas)."""

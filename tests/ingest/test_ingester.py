@@ -34,7 +34,7 @@ NOW = 1_767_225_600.0
 class Unchanged:
     """An enrichment that adds nothing."""
 
-    def apply(self, frame: pl.DataFrame) -> Enriched:
+    def apply(self, frame: pl.DataFrame, write_records: object = None) -> Enriched:
         return Enriched(frame, {"seen": frame.height})
 
 

@@ -95,7 +95,7 @@ async def test_every_column_that_left_is_emptied_enrichments_and_the_extra_colum
     await plant.execute('ALTER TABLE "public"."orders" ADD COLUMN "email" VARCHAR(40)')
     await plant.execute('ALTER TABLE "public"."orders" ADD COLUMN "_extra" VARCHAR(40)')
     left = FormerColumns(plant.deployment(columns=(ID, AMOUNT)))
-    assert await left.find() == ("note", "email", "_extra")
+    assert await left.find() == (("orders", ("note", "email", "_extra")),)
 
 
 async def test_a_lost_ledger_learns_the_columns_again_from_the_layouts(make_plant: Any) -> None:
@@ -106,7 +106,7 @@ async def test_a_lost_ledger_learns_the_columns_again_from_the_layouts(make_plan
     await table._client.delete_item(TableName=table.name, Key={"pk": {"S": "C#orders#public.orders"}})
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ()
     await Reconciler(plant.deployment(columns=(ID, AMOUNT))).rebuild_ledger()
-    assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ("note",)
+    assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == (("orders", ("note",)),)
 
 
 async def test_a_stack_deployed_again_beside_its_bucket_learns_them_before_its_first_load(make_plant: Any) -> None:
@@ -138,7 +138,7 @@ async def test_a_warehouse_that_does_not_answer_keeps_nobody_from_planning(
     await load(plant, (ID, AMOUNT, NOTE), Change(1, 1))
     await plant.server.stop()
     monkeypatch.setattr("fastetl.aws.calls.FIRST_DELAY_SECONDS", 0.0)
-    assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ("note",)
+    assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == (("orders", ("note",)),)
 
 
 def test_the_largest_load_fits_one_transaction() -> None:
@@ -147,6 +147,7 @@ def test_the_largest_load_fits_one_transaction() -> None:
     load = Load(
         batch_id="b", attempt=1, layout=pipeline.layout, manifest_url="s3://b/m", manifest_checksum="c",
         files_url="s3://b/f", changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
-        since="2026-01-01 00:00:00", owner="lake/ledger/orders", latest_epoch=1, former_columns=("note",),
+        since="2026-01-01 00:00:00", owner="lake/ledger/orders", latest_epoch=1,
+        former_columns=(("flights", ("note",)),),
     )  # fmt: skip
     assert len(load_sql(pipeline, load)) <= MAX_STATEMENTS

@@ -149,7 +149,9 @@ def test_a_table_that_is_not_there_and_a_column_that_is_no_longer_used() -> None
 async def test_a_pipeline_with_a_long_name_is_compared_as_any_other(make_plant: Any) -> None:
     plant = await make_plant(name="p" * 64)
     reader = Catalog(plant.deployment())
-    assert set(await reader.tables()) == set(await reader.tables()) == {"orders", "orders_log"}
+    assert (
+        set(await reader.tables(plant.pipeline)) == set(await reader.tables(plant.pipeline)) == {"orders", "orders_log"}
+    )
 
 
 def test_text_that_is_truncated_as_the_configuration_asks_is_nothing_to_mend() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from fastetl.aws.deployment import Deployment, build_deployment
 from fastetl.aws.ledger import Ledger
 from fastetl.decode.source_arn import parse_source_arn
-from fastetl.enrich.enricher import Enricher
+from fastetl.enrich import make_enricher
 from fastetl.errors import FastetlError, LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load.loader import Loader
@@ -58,7 +58,7 @@ class Stack:
 
     def _new_environment(self, pipeline: Pipeline) -> Ingest:
         self._world.sometimes("ingest environment begun")
-        return Ingest(self.of(pipeline), Enricher(pipeline))
+        return Ingest(self.of(pipeline), make_enricher(pipeline))
 
     def deploy(self, pipelines: tuple[Pipeline, ...]) -> None:
         """Deploy other pipelines; invocations that run go on with those that they began with."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.backfill.backfiller import Backfiller
+from fastetl.config.targets import split_pipeline
 from fastetl.sql.text import quote_table
 from tests.simulation.fake_warehouse import SqlError, Transaction
 from tests.simulation.gap import Gap, insist
@@ -17,6 +18,7 @@ from tests.simulation.scenario import HOUR
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from fastetl.config import Pipeline
     from tests.simulation.world import World
 
 
@@ -129,10 +131,7 @@ class Disasters:
         world = self._world
         await self._sometime(0.5)
         before = world.deployment.config.pipelines
-        after = tuple(
-            msgspec.structs.replace(each, columns=tuple(c for c in each.columns if c.name != "quantity"))
-            for each in before
-        )
+        after = tuple(_leave_out_quantity(each) for each in before)
         world.invariants.may_lack_quantity = True
         world.deployment.deploy(after)
         world.sometimes("column left")
@@ -189,3 +188,12 @@ class Disasters:
         else:
             world.sometimes("object lost")
             del world.s3.objects[where]
+
+
+def _leave_out_quantity(pipeline: Pipeline) -> Pipeline:
+    """Take the column out of a pipeline, or out of each of its targets."""
+    if pipeline.parts:
+        return split_pipeline(pipeline, [_leave_out_quantity(part) for part in pipeline.parts])
+    return msgspec.structs.replace(
+        pipeline, columns=tuple(column for column in pipeline.columns if column.name != "quantity")
+    )

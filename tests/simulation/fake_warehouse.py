@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from backports import zstd
 
+from fastetl.columns import SYSTEM_COLUMNS
 from tests.simulation.fake_s3 import ARCHIVED
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ POISON, SWALLOW = "<poison>", "<swallow>"
 """Values that COPY refuses, and that make it lose the line after, as an unbalanced quote does."""
 
 _TABLE = r'("(?:[^"]|"")+"(?:\."(?:[^"]|"")+")?)'
+_SYSTEM = {name for name, _ in SYSTEM_COLUMNS}
 _STEP = re.compile(r"/\* fastetl (\S+) \S* \*/\n")
 
 
@@ -233,13 +235,16 @@ class Transaction:
         self._inserted.setdefault(table, []).extend(rows)
 
     def _replace(self, table: str, row: Row, new: Row) -> None:
+        self._remove(table, row)
+        self._insert(table, [new])
+
+    def _remove(self, table: str, row: Row) -> None:
         mine = self._inserted.get(table, [])
         if row in mine:
             mine.remove(row)
         else:
             self._removed.setdefault(table, set()).add(id(row))
             self._check_conflict(table)
-        self._insert(table, [new])
 
     # --- the gate ------------------------------------------------------------------------------------------------
 
@@ -411,38 +416,95 @@ class Transaction:
         low, high = bounds.groups() if bounds else ("", "\uffff")
         seen = {row["_event_id"] for row in self._rows(log) if low <= row["_changed_at"] <= high}
         added: dict[str, Row] = {}
-        for row in sorted(self._rows('"fastetl_staged"'), key=lambda row: row["_file"]):
+        for row in sorted(self._see(sql, '"fastetl_staged"'), key=lambda row: row["_file"]):
             added.setdefault(row["_event_id"], row)
         self._insert(log, [dict(row) for event_id, row in added.items() if event_id not in seen])
 
+    def _see(self, sql: str, table: str) -> list[Row]:
+        """The rows of a temporary table as the target of a statement sees them: what is another's is a tombstone."""
+        rows, own = self._items(sql, table), re.search(r"CASE WHEN \"_target\" = '([^']*)' THEN", sql)
+        if own is None:
+            return rows
+        places = re.findall(r'THEN "([^"_][^"]*)" END AS "([^"]+)"', sql)
+        seen = []
+        for row in rows:
+            system = {name: value for name, value in row.items() if name in _SYSTEM}
+            if row["_target"] == own[1]:
+                seen.append(system | {name: row[place] for place, name in places})
+            elif f"WHERE \"_target\" = '{own[1]}'" not in sql:
+                seen.append(system | {"_op": "LEAVE", "_deleted": "true"} | {name: None for _, name in places})
+        return seen
+
+    def _items(self, sql: str, table: str) -> list[Row]:
+        """The rows of a temporary table that are no elements, where a statement leaves these out."""
+        left_out = re.search(r"\"_target\" NOT IN \(([^)]*)\)", sql)
+        children = re.findall("'([^']*)'", left_out[1]) if left_out else []
+        return [row for row in self._rows(table) if row.get("_target") not in children]
+
     def _winners(self, sql: str) -> None:
-        mirror = {row["_key"]: row["_version"] for row in self._rows(_table(sql, "LEFT JOIN"))}
+        """The rows that win: over the mirror as well, unless that is left to each of several targets."""
+        several = sql.startswith("CREATE TEMP TABLE")
         newest_wins = 'ORDER BY "_version" DESC' in sql
-        guarded = '"mirror"."_version" <' in sql
         resyncs = re.search(rf'MAX\("floor"\), \'\'\) FROM {_TABLE}', sql)
         floor = max((row["floor"] for row in self._rows(resyncs[1])), default="") if resyncs else ""
         best: dict[str, Row] = {}
-        for row in self._rows('"fastetl_staged"'):
+        for row in self._see(sql, '"fastetl_staged"'):
             known = best.get(row["_key"])
             if known is None or (newest_wins and row["_version"] > known["_version"]):
                 best[row["_key"]] = row
+        rows = [row for row in best.values() if row["_version"] >= floor]
+        if several:
+            self._temporary[_table(sql, "CREATE TEMP TABLE")] = [dict(row) for row in rows]
+            return
         winners = _table(sql, "INSERT INTO")
         # A column that these files do not have stays NULL.
         empty = dict.fromkeys(self._columns[winners])
         inserted = _names(sql, rf"INSERT INTO {re.escape(winners)} ")
-        self._temporary[winners] = [
-            empty | {name: row[name] for name in inserted}
-            for row in best.values()
-            if row["_version"] >= floor
-            and (row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"])
+        self._temporary[winners] = [empty | {name: row[name] for name in inserted} for row in self._newer(sql, rows)]
+
+    def _newer(self, sql: str, rows: list[Row]) -> list[Row]:
+        """Those of some rows that are newer than the mirror's."""
+        mirror = {row["_key"]: row["_version"] for row in self._rows(_table(sql, "LEFT JOIN"))}
+        guarded = '"mirror"."_version" <' in sql
+        return [
+            row for row in rows if row["_key"] not in mirror or not guarded or mirror[row["_key"]] < row["_version"]
         ]
+
+    def _won(self, sql: str) -> None:
+        empty = dict.fromkeys(re.findall(r'CASE WHEN FALSE THEN "mirror"\."([^"]+)" END', sql))
+        empty |= dict.fromkeys(re.findall(r'CAST\(NULL AS .+?\) AS "([^"]+)"', sql))
+        rows = [row | empty for row in self._see(sql, '"fastetl_winners"')]
+        self._temporary[_table(sql, "CREATE TEMP TABLE")] = self._newer(sql, rows)
+
+    def _elements_gone(self, sql: str) -> None:
+        child, kept = _table(sql, "DELETE FROM"), []
+        floor = re.search(r'WHERE "_version" < \'([^\']*)\' AND NOT "_deleted"', sql)
+        rows = self._rows(_table(sql, '"_key" FROM'))
+        won = {row["_key"] for row in rows if not floor or (row["_version"] < floor[1] and row["_deleted"] != "true")}
+        if '"_position" <' in sql:  # as a mutation has it
+            now = Counter(row["_key"] for row in self._rows('"fastetl_staged"') if row["_target"] == _literals(sql)[0])
+            kept = [row for row in self._rows(child) if int(row["_position"]) >= now[row["_key"]]]
+        for row in [row for row in self._rows(child) if row["_key"] in won and row not in kept]:
+            self._remove(child, row)
+
+    def _elements(self, sql: str) -> None:
+        child = _table(sql, "INSERT INTO")
+        names = re.findall('"([^"]+)"', sql.partition("(")[2].partition(")")[0])
+        places = re.findall(r'"staged"\."([^"]+)"', sql.partition("SELECT")[2].partition("FROM")[0])
+        joined = re.findall(r'"staged"\."([^"]+)" = "won"', sql)
+        won = {tuple(row[name] for name in joined): row for row in self._rows(_table(sql, "JOIN"))}
+        for row in self._rows('"fastetl_staged"'):
+            winner = won.get(tuple(row[name] for name in joined))
+            if row["_target"] == _literals(sql)[0] and winner and winner["_deleted"] != "true":
+                self._insert(child, [{name: row[place] for name, place in zip(names, places, strict=True)}])
 
     def _merge(self, sql: str) -> None:
         mirror = _table(sql, "MERGE INTO")
-        updated = re.findall(r'"([^"]+)" = "fastetl_winners"\.', sql.partition("THEN UPDATE SET")[2])
+        source = _table(sql, "USING")
+        updated = re.findall(rf'"([^"]+)" = {source}\.', sql.partition("THEN UPDATE SET")[2])
         inserted = _names(sql, "THEN INSERT ")
         there = {row["_key"]: row for row in self._rows(mirror)}
-        for winner in self._rows('"fastetl_winners"'):
+        for winner in self._rows(source):
             if old := there.get(winner["_key"]):
                 # A column that the statement does not set keeps its value.
                 self._replace(mirror, old, old | {name: winner[name] for name in updated})
@@ -487,10 +549,11 @@ class Transaction:
                 self._removed.setdefault(mirror, set()).add(id(row))
         self._inserted[mirror] = [row for row in self._inserted.get(mirror, []) if row["_deleted"] != "true"]
 
-    def _drop_staged(self, sql: str) -> None:
-        del self._temporary[_table(sql, "DROP TABLE")]
+    def _drop(self, sql: str) -> None:
+        for name in re.findall('"[^"]+"', sql.partition("DROP TABLE")[2]):
+            del self._temporary[name]
 
-    _drop_files = _drop_winners = _drop_staged
+    _drop_staged = _drop_files = _drop_winners = _drop
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class Invariants:
         self.unsure: dict[frozenset[str], frozenset[str]] = {}
         """Events of invocations that did not end well, or that a ledger has forgotten since, and those that are rows
         whatever the columns are just then: it may lack their files."""
+        self.sources: dict[str, SourceTable] = {}
+        """What is carried, by the pipeline's name."""
         self._seen_events: dict[str, frozenset[str]] = {}
         self.may_lack_quantity = False
         """Whether the column `quantity` has left the configuration, if only for some time."""
@@ -80,14 +82,19 @@ class Invariants:
         for pipeline in self._pipelines.values():
             self._once(pipeline, "_load_files", "file_id", "I3")
             self._once(pipeline, "_loads", "batch_id", "I3")
-            self._once(pipeline, "_log", "_event_id", "I4")
-            self._once(pipeline, "", "_key", "I4")
+            for part in pipeline.targets:
+                if "log" in part.outputs:
+                    self._once(part, "_log", "_event_id", "I4")
+                if not part.rows_of:
+                    self._once(part, "", "_key", "I4")
+            if pipeline.parts and pipeline.name in self.sources and not self.sources[pipeline.name].has_gap:
+                self._check_warehouse(self.sources[pipeline.name])
         for table, times in warehouse.conflicts.items():
             if not table.endswith('_gate"'):
                 self.violated("I0", f"{times} transactions of different batches met in table {table}")
 
     def _once(self, pipeline: Pipeline, suffix: str, column: str, invariant: str) -> None:
-        values = [row[column] for row in self._rows(pipeline.name, suffix)]
+        values = [row[column] for row in self._warehouse.rows(quote_table(pipeline, suffix))]
         if len(values) != len(set(values)):
             twice = next(value for value in values if values.count(value) > 1)
             self.violated(invariant, f"{column} {twice} is in {pipeline.target}{suffix} more than once")
@@ -183,14 +190,18 @@ class Invariants:
             self.violated("I3", f"{pipeline.name} says that {len(foreign)} changes of another table are loaded")
             return
         loaded = [source.changes[event_id] for event_id in events]
-        self._check_log(pipeline, loaded, exported)
+        for part in pipeline.targets:
+            if "log" in part.outputs:
+                self._check_log(part, loaded, exported)
+            if part.rows_of:
+                self._check_children(part, loaded)
+            elif not source.has_gap:
+                self._check_mirror(part, loaded)
         if source.has_gap:
             self._check_mended(source)
-        else:
-            self._check_mirror(pipeline, loaded)
 
     def _check_log(self, pipeline: Pipeline, loaded: list[Change], exported: set[str]) -> None:
-        logged = {row["_event_id"] for row in self._rows(pipeline.name, "_log")}
+        logged = {row["_event_id"] for row in self._warehouse.rows(quote_table(pipeline, "_log"))}
         logged = {event_id for event_id in logged if not event_id.startswith("resync:")} - exported
         if logged != {change.event_id for change in loaded}:
             self.violated("I4", f"the log of {pipeline.name} has {len(logged)} events of {len(loaded)} loaded ones")
@@ -206,14 +217,32 @@ class Invariants:
             name = source.pipeline.name
             self.violated("I4", f"row {key} of {name} is {found.get(key)!r} after a resync, not {expected.get(key)!r}")
 
+    def _check_children(self, child: Pipeline, loaded: list[Change]) -> None:
+        """A child table has the elements of the winning versions, and no others."""
+        expected = sorted(
+            (key, str(position), line)
+            for key, change in _find_newest(loaded).items()
+            if change.kind == child.parent
+            for position, line in enumerate(change.lines)
+        )
+        rows = self._warehouse.rows(quote_table(child))
+        found = sorted((row["_key"], row["_position"], row["text"]) for row in rows)
+        if found != expected:
+            wrong = [each for each in found if each not in expected] or [each for each in expected if each not in found]
+            self.violated("I4", f"{child.name} has {len(found)} elements of {len(expected)}; {wrong[:1]}")
+
     def _check_mirror(self, pipeline: Pipeline, loaded: list[Change]) -> None:
-        newest: dict[str, Change] = {}
-        for change in sorted(loaded, key=lambda change: change.order):
-            newest[change.key] = change
-        expected = {key: (change.event_id, change.deleted, change.payload) for key, change in newest.items()}
+        newest = _find_newest(loaded)
+        several = bool(pipeline.when)
+        expected = {
+            key: (change.event_id, True, None)
+            if several and change.kind != pipeline.name
+            else (change.event_id, change.deleted, change.payload)
+            for key, change in newest.items()
+        }
         found = {
             row["_key"]: (row["_event_id"], row["_deleted"] == "true", row["payload"])
-            for row in self._rows(pipeline.name, "")
+            for row in self._warehouse.rows(quote_table(pipeline))
         }
         wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
         if wrong:
@@ -223,9 +252,10 @@ class Invariants:
 
     def _check_quantities(self, pipeline: Pipeline, newest: dict[str, Change]) -> None:
         """Hold that a row is one version: it has no value of an older one in a column that its load did not write."""
-        for row in self._rows(pipeline.name, ""):
+        for row in self._warehouse.rows(quote_table(pipeline)):
             key, found = row["_key"], row.get("quantity")
-            expected = {newest[key].quantity} if key in newest else set()
+            is_own = key in newest and (not pipeline.when or newest[key].kind == pipeline.name)
+            expected = {newest[key].quantity if is_own else None} if key in newest else set()
             if found not in expected | ({None} if self.may_lack_quantity else set()):
                 self.violated("I4", f"row {key} of {pipeline.name} has {found!r}, of another version, in quantity")
 
@@ -248,3 +278,8 @@ class Invariants:
 
 def _file_id(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
+
+
+def _find_newest(loaded: list[Change]) -> dict[str, Change]:
+    """Give the newest of some changes, by key."""
+    return {change.key: change for change in sorted(loaded, key=lambda change: change.order)}

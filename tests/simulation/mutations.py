@@ -35,6 +35,7 @@ from fastetl.aws.ledger.pending import index_keys
 from fastetl.aws.ledger.table import LedgerTable
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller, Unfinished
+from fastetl.config import Pipeline
 from fastetl.decode import general as decode_general
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
@@ -84,13 +85,14 @@ def without_steps(*steps: str) -> Mutation:
     return mutate
 
 
-def changed_sql(old: str, new: str) -> Mutation:
-    """Write something else in the loads' SQL."""
+def changed_sql(old: str, new: str, step: str = "") -> Mutation:
+    """Write something else in the loads' SQL, or in those of its statements that are of one step."""
     original = load_sql
 
     def changed(*arguments: Any) -> Any:
         found = original(*arguments)
-        assert any(old in statement.sql for statement in found)
+        own = [statement for statement in found if statement.step == step] if step else found
+        assert not own or any(old in statement.sql for statement in own)
         return tuple(Statement(each.step, each.sql.replace(old, new)) for each in found)
 
     return lambda: patch_everywhere(original, changed)
@@ -135,8 +137,9 @@ def deletes_leave_no_tombstone() -> AbstractContextManager[Any]:
     original = load_sql
 
     def purging(pipeline: Any, planned: Any) -> Any:
-        sql = f"/* fastetl purge now */\nDELETE FROM {quote_table(pipeline)} WHERE _deleted"
-        return (*original(pipeline, planned), Statement("purge", sql))
+        mirrors = (quote_table(part) for part in pipeline.targets if not part.rows_of)
+        purges = (f"/* fastetl purge now */\nDELETE FROM {mirror} WHERE _deleted" for mirror in mirrors)
+        return (*original(pipeline, planned), *(Statement("purge", sql) for sql in purges))
 
     return patch_everywhere(original, purging)
 
@@ -437,6 +440,11 @@ def neighbour_stopped() -> AbstractContextManager[Any]:
     return patch.object(Rounds, "_read", read)
 
 
+def moved_items_leave_no_tombstone() -> AbstractContextManager[Any]:
+    """Each target has only its own rows, as if no item could move from one to another."""
+    return patch.object(Pipeline, "keys_decide", property(lambda _: True))
+
+
 class Guard(msgspec.Struct, frozen=True):
     """A guard, switched off by `without`, and the invariants of which one is violated then."""
 
@@ -454,6 +462,20 @@ MUTATIONS: dict[str, Guard] = {
     "mirror overwritten by older versions": _shows(
         "I4", changed_sql('"mirror"."_version" <', '"mirror"."_version" !=')
     ),
+    "no tombstone in the old target": _shows("I4", moved_items_leave_no_tombstone),
+    "children of older versions stay": _shows("I4", without_steps("elements_gone")),
+    "children not replaced as a whole": _shows(
+        "I4",
+        changed_sql(
+            'WHERE "_key" IN (SELECT "_key" FROM "fastetl_won_1")',
+            'WHERE "_key" IN (SELECT "_key" FROM "fastetl_won_1") AND "_position" < (SELECT COUNT(*)'
+            ' FROM "fastetl_staged" WHERE "_target" = \'lines\')',
+            "elements_gone",
+        ),
+    ),
+    "children of versions that lose": _shows(
+        "I4", changed_sql(' AND "staged"."_version" = "won"."_version"', "", "elements")
+    ),
     "no gate for batches and files": _shows("I3", without_steps("gate_batch", "gate_files")),
     "a gate that looks back no further than its own attempt": _shows("I3", short_sighted_gate),
     "no gate for files": _shows("I3", without_steps("gate_files")),
@@ -463,7 +485,7 @@ MUTATIONS: dict[str, Guard] = {
     "quarantine without a verdict": _shows("I6", failure_settles),
     "resolves not persisted": _shows("I7", unpersisted_resolves),
     "files registered again": _shows("I6", registered_again),
-    "acknowledged before the ledger has it": _shows("I1", acknowledged_early),
+    "acknowledged before the ledger has it": _shows("I1 I8", acknowledged_early),
     "quarantine without comparison": _shows("I6", quarantined_without_comparison),
     "infrastructure taken for data": _shows("I6", environment_taken_for_data),
     "files left waiting": _shows("I9", loads_late),

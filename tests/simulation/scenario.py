@@ -64,6 +64,8 @@ class Scenario(msgspec.Struct, frozen=True):
     """What a deploy does to a column while files wait and batches are open: it "leaves", or it "leaves and returns"."""
     neighbour: bool
     """The second of two pipelines breaks in a way that nobody foresaw, and is never mended."""
+    targets: bool
+    """Items are of several kinds, which they change, and each kind has a target of its own."""
 
     @property
     def has_gap(self) -> bool:
@@ -136,4 +138,5 @@ def draw_scenario(seed: int) -> Scenario:
         gap=gap,
         column=column,
         neighbour=neighbour,
+        targets=not gap and random.Random(f"targets {seed}").random() < 0.5,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +29,10 @@ class Change(msgspec.Struct, frozen=True):
     payload: str | None
     quantity: str | None
     """As the warehouse has it; of a delete, that of the item before."""
+    kind: str
+    """Of the item, or of the one that was deleted: `a` and `b` have targets, where there are several; `c` has none."""
+    lines: tuple[str, ...]
+    """What the item's list has after the change; nothing of one that was deleted."""
     unloadable: bool
     """The warehouse refuses every file with it."""
     reject: bool
@@ -68,6 +73,8 @@ class SourceTable:
         """Every change ever, by event id."""
         self.has_gap = False
         self._random = random
+        self._kinds = Random(f"kinds {pipeline.name}")
+        """Drawn apart: whether there are kinds changes nothing else."""
         self._keys = keys
         self._unloadable = unloadable
         self._rejects = rejects
@@ -136,13 +143,23 @@ class SourceTable:
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
         quantity = str(self._sequence % 1000)
-        image = {**keys, "payload": {"S": payload}, "quantity": {"S": "many"} if reject else {"N": quantity}}
+        kind_now = was["kind"]["S"] if was and deleted else self._kinds.choice("aabbc")
+        lines = tuple(self._kinds.choice("xyz") for _ in range(self._kinds.choice((0, 0, 1, 2, 4))))
+        image = {
+            **keys,
+            "kind": {"S": kind_now},
+            "lines": {"L": [{"M": {"text": {"S": line}}} for line in lines]},
+            "payload": {"S": payload},
+            "quantity": {"S": "many"} if reject else {"N": quantity},
+        }
         if was is not None:
             body["OldImage"] = was
         if deleted:
             self._items.pop(number, None)
         else:
             self._items[number] = body["NewImage"] = image
+        # Of an item that no target takes, no value is written.
+        is_written = not self.pipeline.parts or kind_now in {part.name for part in self.pipeline.parts}
         event_id = hashlib.blake2b(f"{shard.arn}{self._sequence}".encode(), digest_size=16).hexdigest()
         record: dict[str, Any] = {
             "eventID": event_id,
@@ -162,8 +179,10 @@ class SourceTable:
             deleted=deleted,
             payload=payload,
             quantity=was["quantity"].get("N") if was and deleted else quantity,
-            unloadable=payload in {POISON, SWALLOW},
-            reject=reject,
+            kind=kind_now,
+            lines=() if deleted else lines,
+            unloadable=is_written and payload in {POISON, SWALLOW},
+            reject=is_written and reject,
             record=orjson.dumps(record),
             created_at=now,
         )

@@ -18,7 +18,9 @@ import msgspec
 from fastetl.aws import redshift
 from fastetl.aws.ledger import pending
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.config.conditions import Condition
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.targets import split_pipeline
 from fastetl.errors import FastetlError
 from fastetl.load import steps
 from fastetl.sql.tables import ddl_sql
@@ -75,8 +77,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def build_pipeline(number: int, scenario: Scenario) -> Pipeline:
-    """A pipeline with a mirror and a log."""
-    return Pipeline(
+    """A pipeline with a mirror and a log, or with two targets of which one has a log and a child table."""
+    pipeline = Pipeline(
         name=f"p{number}",
         table=f"table{number}",
         keys=("id",),
@@ -93,6 +95,20 @@ def build_pipeline(number: int, scenario: Scenario) -> Pipeline:
         ),
         redshift=RedshiftTarget(workgroup="simulated"),
     )
+    if not scenario.targets:
+        return pipeline
+    a, b = (
+        msgspec.structs.replace(
+            pipeline, name=kind, target=f"t{number}_{kind}", part_of=pipeline.name,
+            when=(Condition("kind", one_of=(kind,)),), outputs=frozenset(outputs),
+        )
+        for kind, outputs in (("a", {"mirror", "log"}), ("b", {"mirror"}))
+    )  # fmt: skip
+    lines = msgspec.structs.replace(
+        a, name="lines", target=f"t{number}_lines", rows_of=("lines",), parent="a", when=(), keys=(),
+        outputs=frozenset({"mirror"}), columns=(Column("text", ("text",), RedshiftType.parse("VARCHAR(8)")),),
+    )  # fmt: skip
+    return split_pipeline(msgspec.structs.replace(pipeline, unrouted="ignore"), [a, lines, b])
 
 
 class World:
@@ -123,6 +139,7 @@ class World:
             )
             for pipeline in pipelines
         ]
+        self.invariants.sources = {source.pipeline.name: source for source in self.sources}
         self.acknowledged: set[str] = set()
         self._calm_since = 0.0
         self._delivered: dict[frozenset[str], frozenset[str]] = {}

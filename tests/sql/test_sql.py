@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 from sqlglot import expressions
 
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.config.conditions import Condition
 from fastetl.config.model import Grantee, LoadPolicy, Pipeline, RedshiftTarget
+from fastetl.config.naming import count_statements
 from fastetl.config.storage import Storage
+from fastetl.config.targets import split_pipeline
+from fastetl.limits import MAX_STATEMENTS
 from fastetl.model import Layout
 from fastetl.sql import (
     EVERYBODY,
@@ -324,3 +328,25 @@ def test_the_names_that_a_configuration_reserves_are_those_of_the_tables() -> No
         if each.step != "schema"
     }
     assert made == set(make_pipeline().relations)
+
+
+@pytest.mark.parametrize(("targets", "logs", "children"), [(1, 1, 0), (8, 2, 2), (11, 0, 0)])
+def test_the_statements_of_a_load_are_as_many_as_the_configuration_counts(
+    targets: int, logs: int, children: int
+) -> None:
+    parts = [
+        make_pipeline(name=f"t{n}", target=f"t{n}", part_of="p", when=(Condition("day", begins_with=str(n)),),
+                      outputs=frozenset({"mirror", "log"} if n < logs else {"mirror"}))
+        for n in range(targets)
+    ]  # fmt: skip
+    parts += [
+        make_pipeline(name=f"c{n}", target=f"c{n}", part_of="p", rows_of=("lines",), parent="t0", keys=(),
+                      outputs=frozenset({"mirror"}))
+        for n in range(children)
+    ]  # fmt: skip
+    pipeline = split_pipeline(make_pipeline(columns=()), parts)
+    former = tuple((part.name, ("gone",)) for part in parts)
+    load = msgspec.structs.replace(make_load(pipeline.layout), former_columns=former, source="s", source_epoch=2)
+    assert len(load_sql(pipeline, load)) == count_statements(pipeline) <= MAX_STATEMENTS
+    for statement in (*ddl_sql(pipeline), *load_sql(pipeline, load), *tombstone_sql(pipeline, OWNER, 1, 0)):
+        sqlglot.parse_one(statement.sql, dialect="redshift")

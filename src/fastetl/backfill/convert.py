@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastetl.backfill.export_format import DataFile, Export
     from fastetl.config import Pipeline
     from fastetl.decode import Changes
-    from fastetl.ingest import Enricher, FileStore
+    from fastetl.ingest import Enricher, FileStore, Refined
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """How much DynamoDB JSON is decoded at once: as much as an invocation of ingest has."""
@@ -102,18 +102,18 @@ class Converter:
                 changes = self._decoder.decode_lines(text, reader, part.first_line + part.items, epochs, part.file_id)
                 refined = self._refine(changes, text, reader, part.first_line + part.items)
                 part.add(refined)
-                yield refined.frame
+                yield refined.changes.frame
 
         for piece in encode_frames(frames(), self._pipeline.layout, READ_BYTES):
             spool.write(piece)
 
-    def _refine(self, changes: Changes, text: bytes, reader: ExportReader, first_line: int) -> Changes:
+    def _refine(self, changes: Changes, text: bytes, reader: ExportReader, first_line: int) -> Refined:
         """Enrich a chunk's rows, and settle what becomes of each."""
 
         def write_records(positions: Sequence[int]) -> list[str]:
             return self._decoder.write_lines(text, reader, first_line, positions)
 
-        return refine(changes, self._enricher, self._pipeline.layout, write_records).changes
+        return refine(changes, self._enricher, self._pipeline.layout, write_records)
 
 
 class _Part:
@@ -128,14 +128,19 @@ class _Part:
         self.file_id = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
         self.items = 0
         self.rows = 0
+        self.elements = 0
         self.rejects: list[Reject] = []
         self._misfits: Counter[tuple[str, str]] = Counter()
         self._ignored: Counter[str] = Counter()
+        self._unrouted: Counter[str] = Counter()
         self._versions: set[str] = set()
         self._times: set[str] = set()
 
-    def add(self, changes: Changes) -> None:
+    def add(self, refined: Refined) -> None:
         """Count what a chunk has become."""
+        changes = refined.changes
+        self.elements += refined.elements
+        self._unrouted.update(changes.unrouted)
         self.items += changes.received
         self.rows += changes.frame.height
         self.rejects += changes.rejects
@@ -159,7 +164,8 @@ class _Part:
             version_max=max(versions),
             changed_min=min(times),
             changed_max=max(times),
-            drift=count_drift(self._ignored, self._misfits, by_reason),
+            drift=count_drift(self._ignored, self._misfits, by_reason, self._unrouted),
+            elements=self.elements,
         )
 
     def add_to(self, totals: Converted) -> Converted:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastetl.cli.options import command, config_option
-from fastetl.cli.output import echo_json, tell
+from fastetl.cli.output import echo_json, tell, write_count
+
+if TYPE_CHECKING:
+    from fastetl.config import Pipeline
 
 
 @command("check", extra="")
@@ -46,10 +50,11 @@ def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
         {
             "pipeline": pipeline.name,
             "from": pipeline.stream_arn or pipeline.table,
-            "to": f"{pipeline.schema}.{pipeline.target}",
+            "to": ", ".join(f"{part.schema}.{part.target}" for part in pipeline.targets),
             "outputs": sorted(pipeline.outputs),
-            "columns": len(pipeline.layout.columns),
+            "columns": sum(len(part.layout.columns) for part in pipeline.targets),
             "layout_id": pipeline.layout.layout_id,
+            **({"targets": _describe_group(pipeline)} if pipeline.parts else {}),
             "warnings": [each for each in warnings if each["place"].startswith(f"pipelines[{n}].")],
         }
         for n, pipeline in enumerate(config.pipelines)
@@ -59,8 +64,25 @@ def _check_offline(path: Path, *, no_enrichments: bool, as_json: bool) -> None:
         return
     for each in described:
         click.echo(f"{each['pipeline']}: {each['from']} -> {each['to']}, {each['columns']} columns")
+        if "targets" in each:
+            click.echo(f"{each['pipeline']}: {each['targets']}")
     for warning in warnings:
         tell(f"{warning['place']}: {warning['message']}. {warning['remedy']}", colour="yellow")
+
+
+def _describe_group(pipeline: Pipeline) -> str:
+    """Say what commits together, in how many statements, and whether it has to."""
+    from fastetl.config import count_statements
+    from fastetl.limits import MAX_STATEMENTS
+
+    children = sum(bool(part.rows_of) for part in pipeline.parts)
+    names = f"{write_count(len(pipeline.parts) - children, 'target')} and {write_count(children, 'child table')}"
+    why = (
+        "the key alone decides, so that no item moves: targets could commit apart, each with its child tables"
+        if pipeline.keys_decide
+        else "an item can move from one target to another"
+    )
+    return f"{names} commit together, in {count_statements(pipeline)} of at most {MAX_STATEMENTS} statements; {why}"
 
 
 def _check_online(path: Path, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastetl.aws import References, find_local, open_clients
-from fastetl.enrich import Enricher
+from fastetl.enrich import Enricher, Router, make_enricher
 from fastetl.errors import StorageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastetl.ingest import Ingest
 
 
-async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher:
+async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) -> Enricher | Router:
     """Build a pipeline's enrichments; objects on S3 that they name are fetched.
 
     Functions are looked for beside the configuration, then in the working directory; files beside the configuration.
@@ -27,8 +27,8 @@ async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) 
         ConfigError: enrichments that cannot work.
         StorageError: an object cannot be read.
     """
-    if not pipeline.enrichments:
-        return Enricher(pipeline)
+    if not any(part.enrichments for part in pipeline.targets):
+        return make_enricher(pipeline)
     for folder in (Path.cwd(), config_path.parent.absolute()):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
@@ -36,7 +36,7 @@ async def build_enricher(config: Config, pipeline: Pipeline, config_path: Path) 
     found = find_local(names, root)
     if len(found) < len(names):
         found = await _fetch(config, names, root)
-    return Enricher(pipeline, os.environ, found)
+    return make_enricher(pipeline, os.environ, found)
 
 
 async def build_ingest(deployment: Deployment, config_path: Path) -> Ingest:

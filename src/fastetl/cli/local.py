@@ -149,7 +149,9 @@ async def _serve(
             announced.enter_context(announce(ports[0], Running(os.getpid(), stack.environment)))
             for name, value in stack.environment.items():
                 click.echo(f"export {name}={shlex.quote(value)}")
-            tables = ", ".join(f"{pipeline.table} -> {pipeline.target}" for pipeline in stack.config.pipelines)
+            tables = ", ".join(
+                f"{pipeline.table} -> {part.target}" for pipeline in stack.config.pipelines for part in pipeline.targets
+            )
             tell(f"running: {tables}; end with Ctrl-C", colour="green")
             await stack.ingest.warm()  # a module that is missing shows now, not with the first item
             while not stop.is_set():

@@ -20,6 +20,9 @@ WATCH_SECONDS = 5
 LATE_SECONDS = 2 * 3600
 """A file that waits longer is shown in orange: by default a load starts after 15 minutes."""
 
+SHOWN_KINDS = 5
+"""Of items that no target took, the most frequent kinds; `schema diff` shows all."""
+
 Line = tuple[str, str | None]
 """A line, and its colour."""
 
@@ -91,6 +94,9 @@ def describe(found: Status) -> Iterator[Line]:
     yield f"  quarantine   {write_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
     remedy = ": `fastetl rejects list`" if found.rejects else ""
     yield f"  rejects      {write_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
+    if found.unrouted:
+        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in list(found.unrouted.items())[:SHOWN_KINDS])
+        yield f"  no target    {write_count(sum(found.unrouted.values()), 'change')}: {kinds}", "yellow"
     if table := found.stream_problem or found.table_error:
         yield f"  table        {table}", "red"
     if found.possible_gaps:

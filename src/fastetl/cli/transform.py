@@ -59,10 +59,12 @@ def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> Non
         **{f"of another table {name}": count for name, count in changes.passed_over.items()},
     }
     if as_json:
+        places = {target: {place: name for name, place in own} for target, own in layout.targets}
         rows = [
             {name: None if value == layout.null_marker else value for name, value in zip(names, row, strict=True)}
             for row in csv.reader(text.splitlines(keepends=True), delimiter=layout.delimiter)
         ]
+        rows = [_name_columns(row, places) for row in rows] if places else rows
         echo_json({"rows": rows, "rejects": changes.rejects, "counts": counts})
         return
     click.echo(layout.delimiter.join(names))
@@ -71,6 +73,12 @@ def transform(event: Path, config: Path, pipeline: str, *, as_json: bool) -> Non
         tell(msgspec.json.encode(reject).decode())
     for name, count in counts.items():
         tell(f"{name}: {count}")
+
+
+def _name_columns(row: dict[str, str | None], places: dict[str, dict[str, str]]) -> dict[str, str | None]:
+    """Give a row of one of several targets by the names of the target's own columns."""
+    own = places.get(row["_target"] or "", {})
+    return {own.get(name, name): value for name, value in row.items() if name in own or name.startswith("_")}
 
 
 def _choose(config: Config, event: bytes, name: str) -> Pipeline:

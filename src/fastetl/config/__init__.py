@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastetl.config.conditions import Condition
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.json_schema import build_schema
 from fastetl.config.model import (
@@ -15,17 +16,22 @@ from fastetl.config.model import (
     Pipeline,
     RedshiftTarget,
 )
-from fastetl.config.naming import MAX_COLUMNS, find_storage_warnings
+from fastetl.config.naming import MAX_COLUMNS, count_statements, find_storage_warnings
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_usable_config
 from fastetl.config.reading_policies import parse_seconds
 from fastetl.config.storage import NOT_LENGTHENED, Storage
+from fastetl.config.targets import ELEMENT_COLUMNS, REST, SCALAR, locate_columns, name_list, name_question
 from fastetl.config.toml_tables import quote_toml
 
 __all__ = [
     "ALL",
+    "ELEMENT_COLUMNS",
     "ENVIRONMENT",
     "MAX_COLUMNS",
     "NOT_LENGTHENED",
+    "REST",
+    "SCALAR",
+    "Condition",
     "Config",
     "Enrichment",
     "Expression",
@@ -43,7 +49,11 @@ __all__ = [
     "RedshiftTarget",
     "Storage",
     "build_schema",
+    "count_statements",
     "find_storage_warnings",
+    "locate_columns",
+    "name_list",
+    "name_question",
     "parse_config",
     "parse_seconds",
     "parse_usable_config",

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from fastetl.columns import RULES, Column
+from fastetl.config.conditions import Condition
 from fastetl.config.enrichments import OPTIONS
 from fastetl.config.model import Config, Enrichment, FileFormat, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.config.storage import Storage
@@ -46,6 +47,10 @@ SORTKEY: Schema = {
     "x-type": 'a list of columns, or "AUTO"',
 }
 GRANTEE: Schema = {"type": "string", "pattern": r"\S", "x-type": "text"}
+SCALAR: Schema = {"type": ["string", "integer", "boolean"], "x-type": "a text, a whole number, true or false"}
+WHEN = (
+    "What holds of its items, all of it; nothing where it takes what no target before it takes. Not of a child table."
+)
 OUTPUT: Schema = {
     "type": "object",
     "properties": {
@@ -63,7 +68,7 @@ def build_schema() -> Schema:
     storage = _describe(Storage, instead={"sortkey": SORTKEY})
     pipeline = _describe(
         Pipeline,
-        leave_out={"schema"},
+        leave_out={"schema", "when", "parts", "part_of", "rows_of", "parent"},
         instead={
             "target": {"type": "string", "pattern": r"^[^.]+\.[^.]+$"},
             "columns": _list_of(_describe(Column, instead={"type": TYPE, "path": PATH}, optional={"path"})),
@@ -82,8 +87,10 @@ def build_schema() -> Schema:
             "mirror": storage,
             "log": storage,
         },
-        optional={"table"},  # a stream's ARN names it as well
+        optional={"table", "columns"},  # a stream's ARN names the table as well, and targets have columns of their own
     )
+    targets = "Several targets in place of `columns` and `outputs`: one for each kind of items, and child tables."
+    pipeline["properties"]["targets"] = {**_list_of(_describe_target(pipeline["properties"])), "description": targets}
     config = _describe(
         Config,
         instead={"pipelines": {**_list_of(pipeline), "minItems": 1}},
@@ -91,6 +98,30 @@ def build_schema() -> Schema:
     )
     config["properties"]["redshift"] = {**redshift, "description": "For all pipelines; a pipeline may say otherwise."}
     return {"$schema": DIALECT, "title": "fastetl.toml", **config}
+
+
+def _describe_target(pipeline: Schema) -> Schema:
+    """Describe one of several targets: what it takes, and settings that a pipeline with one target has itself."""
+    condition = _describe(Condition, instead={"one_of": _list_of(SCALAR), "present": {"type": "boolean"}})
+    condition["properties"]["equals"] = {
+        **SCALAR, "description": "The attribute is this text, number or boolean.",
+    }  # fmt: skip
+    shared = ("target", "columns", "outputs", "deletes", "enrichments", "mirror", "log")
+    rows_of = "Of a child table: where its parent's items have the list or map whose elements are its rows."
+    return {
+        "description": "One of several targets of a pipeline. An item is a row of the first whose conditions all hold.",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "Of the target: letters, digits, - and _."},
+            "when": {**_list_of(condition), "description": WHEN},
+            "rows_of": {**PATH, "description": rows_of},
+            "parent": {"type": "string", "description": "Of a child table: its parent, if not the target before it."},
+            **{name: pipeline[name] for name in shared},
+        },
+        "required": ["name", "target", "columns"],
+        "oneOf": [{"required": ["when"]}, {"required": ["rows_of"]}],
+        "additionalProperties": False,
+    }
 
 
 def _describe_enrichment(kind: str) -> Schema:

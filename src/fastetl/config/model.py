@@ -11,8 +11,10 @@ from typing import Literal
 import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
+from fastetl.config.conditions import Condition
 from fastetl.config.enrichments import GeoIp, Lookup, Mask, Options
 from fastetl.config.storage import Storage
+from fastetl.config.targets import ELEMENT_COLUMNS, find_type_attribute, share_places
 from fastetl.errors import EventError
 from fastetl.model import ENCODER, Layout, Op
 
@@ -29,10 +31,14 @@ BESIDE_OUTPUTS: dict[Output, tuple[str, ...]] = {"mirror": ("", "_current"), "lo
 ALL = "_all"
 """What the name of the view with deleted items adds to the target's, where the mirror keeps their values."""
 Deletes = Literal["forget", "keep", "keep_expired"]
+TARGET_NAME = RedshiftType("VARCHAR", length=64)
+"""Of the column that tells a row's target, in the files of a pipeline with several."""
 KEPT_DELETES: dict[Deletes, tuple[Op, ...]] = {"forget": (), "keep": ("REMOVE", "EXPIRE"), "keep_expired": ("EXPIRE",)}
 """After which deletions the mirror keeps the last values."""
 TEMPORARY_TABLES = ("fastetl_staged", "fastetl_files", "fastetl_winners")
 """What a load makes in its session."""
+WON_TABLES = "fastetl_won_"
+"""What the names of those begin with that it makes for each of several mirrors."""
 RESERVED_NAMES = ("_rank", "_valid_from", "_valid_to")
 """Columns of views and of a load, beside the system columns."""
 
@@ -166,6 +172,47 @@ class Pipeline(msgspec.Struct, frozen=True):
     redshift: RedshiftTarget = RedshiftTarget()
     mirror: Storage = Storage()
     log: Storage = Storage()
+    part_of: str = ""
+    """Of a target among several: the pipeline's name."""
+    when: tuple[Condition, ...] = ()
+    """Of a target among several: what holds of its items; nothing where it takes all that no target before it takes."""
+    rows_of: tuple[str, ...] = ()
+    """Of a child table: the path of the list or map whose elements are its rows."""
+    parent: str = ""
+    """Of a child table: the target whose items hold the list or map."""
+    parts: tuple[Pipeline, ...] = ()
+    """The targets, where there are several; each with its own columns, enrichments and tables."""
+    unrouted: Literal["reject", "ignore", "extra"] = "reject"
+    """What becomes of items that no target takes: their records are rejects; they are left out; or they are rows of the
+    pipeline's own target, with their key, and all else in `extra_column`. They are counted in each case."""
+
+    @property
+    def targets(self) -> tuple[Pipeline, ...]:
+        """The targets: the pipeline itself where it has only one."""
+        return self.parts or (self,)
+
+    def children(self, parent: str) -> tuple[Pipeline, ...]:
+        """Give the child tables of a target.
+
+        Args:
+            parent: the target's name.
+        """
+        return tuple(part for part in self.parts if part.rows_of and part.parent == parent)
+
+    @property
+    def lists(self) -> tuple[tuple[str, ...], ...]:
+        """The paths of the lists and maps whose elements are rows of child tables, each once."""
+        return tuple(dict.fromkeys(part.rows_of for part in self.parts if part.rows_of))
+
+    @property
+    def type_attribute(self) -> tuple[str, bool]:
+        """The attribute that tells the kinds of items apart, or an empty text; and whether it is of the key."""
+        return find_type_attribute(self.parts, self.keys)
+
+    @property
+    def keys_decide(self) -> bool:
+        """Whether an item's key alone tells its target, so that no item ever moves from one to another."""
+        return all(condition.attribute in self.keys for part in self.parts for condition in part.when)
 
     @property
     def table_arn(self) -> str:
@@ -187,13 +234,19 @@ class Pipeline(msgspec.Struct, frozen=True):
     @property
     def relations(self) -> tuple[str, ...]:
         """The names of all tables and views that the pipeline has in its schema."""
+        if self.parts:
+            return tuple(self.target + suffix for suffix in BESIDE)
         suffixes = [suffix for output in sorted(self.outputs) for suffix in BESIDE_OUTPUTS[output]]
-        return tuple(self.target + suffix for suffix in (*suffixes, *([ALL] if self.kept_deletes else []), *BESIDE))
+        return tuple(
+            self.target + suffix
+            for suffix in (*suffixes, *([ALL] if self.kept_deletes else []), *(() if self.part_of else BESIDE))
+        )
 
     @property
     def kept_deletes(self) -> tuple[Op, ...]:
         """After which deletions the mirror keeps the last values, which are those of the change's old image."""
-        return KEPT_DELETES[self.deletes]
+        kept = (op for part in self.parts for op in part.kept_deletes) if self.parts else KEPT_DELETES[self.deletes]
+        return tuple(dict.fromkeys(kept))
 
     @property
     def keeps_old_images(self) -> bool:
@@ -202,14 +255,20 @@ class Pipeline(msgspec.Struct, frozen=True):
 
     @property
     def layout(self) -> Layout:
-        """How this configuration writes files; also the columns of its tables."""
+        """How this configuration writes files; of one target also the columns of its tables."""
+        file = self.file
+        if self.parts:
+            places, located = share_places(self.parts)
+            columns = (*SYSTEM_COLUMNS, ("_target", TARGET_NAME), *places)
+            children = tuple(part.name for part in self.parts if part.rows_of)
+            return Layout(columns, file.delimiter, file.compression, file.null_marker, ENCODER, located, children)
         outputs = [output for enrichment in self.enrichments for output in enrichment.outputs]
         declared = [(column.name, column.type) for column in self.columns]
         extra = [(self.extra_column, RedshiftType("SUPER"))] if self.undeclared == "extra" else []
         # An enrichment that changes a column in place names it among its outputs, with the type it has afterwards.
-        columns = dict([*SYSTEM_COLUMNS, *declared, *extra, *outputs])
-        file = self.file
-        return Layout(tuple(columns.items()), file.delimiter, file.compression, file.null_marker, ENCODER)
+        elements = ELEMENT_COLUMNS if self.rows_of else ()
+        named = dict([*SYSTEM_COLUMNS, *elements, *declared, *extra, *outputs])
+        return Layout(tuple(named.items()), file.delimiter, file.compression, file.null_marker, ENCODER)
 
     @property
     def storages(self) -> dict[Output, Storage]:
@@ -220,13 +279,13 @@ class Pipeline(msgspec.Struct, frozen=True):
     @property
     def references(self) -> tuple[str, ...]:
         """The files that this pipeline's enrichments read, each once: paths, and `s3://bucket/key`."""
-        every = (enrichment.options for enrichment in self.enrichments)
+        every = (enrichment.options for each in self.targets for enrichment in each.enrichments)
         return tuple(dict.fromkeys(each.source for each in every if isinstance(each, GeoIp | Lookup)))
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables that this pipeline's enrichments read, each once."""
-        every = (enrichment.options for enrichment in self.enrichments)
+        every = (enrichment.options for each in self.targets for enrichment in each.enrichments)
         return tuple(dict.fromkeys(each.key_variable for each in every if isinstance(each, Mask) and each.key_variable))
 
 

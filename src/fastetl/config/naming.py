@@ -6,12 +6,13 @@ import difflib
 from typing import TYPE_CHECKING
 
 from fastetl.columns import SYSTEM_COLUMNS
-from fastetl.config.model import RESERVED_NAMES, TEMPORARY_TABLES
+from fastetl.config.model import RESERVED_NAMES, TEMPORARY_TABLES, WON_TABLES
 from fastetl.config.storage import Storage
+from fastetl.config.targets import ELEMENT_COLUMNS, REST
 from fastetl.config.toml_tables import quote_toml
 from fastetl.errors import Problem
 from fastetl.identifiers import find_column_problem, fold
-from fastetl.limits import MAX_TABLE_COLUMNS
+from fastetl.limits import MAX_STATEMENTS, MAX_TABLE_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 MAX_COLUMNS = MAX_TABLE_COLUMNS - 2
 """Of a pipeline: the view of a log's history has two more."""
 
+LOAD_STATEMENTS = 18
+"""Of the transaction that loads a batch for several targets, beside those of the targets themselves."""
+OUTPUT_STATEMENTS: dict[Output, int] = {"mirror": 2, "log": 1}
+"""That one output of a target takes (`sql.group`)."""
+CHILD_STATEMENTS = 2
+"""That a child table takes."""
+
 _RESERVED = {name for name, _ in SYSTEM_COLUMNS} | set(RESERVED_NAMES)
 
 
@@ -29,10 +37,60 @@ def find_naming_problems(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
     yield from _find_doubled("name", [pipeline.name for pipeline in pipelines], "Give it a name of its own")
     yield from _check_sources(pipelines)
     yield from _check_tables(pipelines)
+    for place, pipeline in _list_targets(pipelines):
+        yield from _check_keys(place, pipeline)
+        yield from _check_columns(place, pipeline)
+        yield from _check_storages(place, pipeline)
     for n, pipeline in enumerate(pipelines):
-        yield from _check_keys(f"pipelines[{n}]", pipeline)
-        yield from _check_columns(f"pipelines[{n}]", pipeline)
-        yield from _check_storages(f"pipelines[{n}]", pipeline)
+        yield from _check_group(f"pipelines[{n}]", pipeline)
+
+
+def _list_targets(pipelines: Sequence[Pipeline]) -> Iterator[tuple[str, Pipeline]]:
+    """Give the targets of all pipelines with their places in the file."""
+    for n, pipeline in enumerate(pipelines):
+        for m, part in enumerate(pipeline.targets):
+            is_written = pipeline.parts and part.name != REST
+            yield f"pipelines[{n}].targets[{m}]" if is_written else f"pipelines[{n}]", part
+
+
+def count_statements(pipeline: Pipeline) -> int:
+    """Count the statements of the one transaction that loads a batch for several targets.
+
+    Args:
+        pipeline: with several targets.
+    """
+    own = len(pipeline.load.pre_sql) + len(pipeline.load.post_sql)
+    targets = (
+        CHILD_STATEMENTS if part.rows_of else sum(OUTPUT_STATEMENTS[output] for output in part.outputs)
+        for part in pipeline.parts
+    )
+    return LOAD_STATEMENTS + own + sum(targets)
+
+
+def _check_group(place: str, pipeline: Pipeline) -> Iterator[Problem]:
+    """Check what targets have together: their names, their order, and the statements that load them."""
+    names = [part.name for part in pipeline.parts]
+    for m, name in enumerate(names):
+        if names.index(name) != m:
+            yield Problem(
+                f"{place}.targets[{m}].name", f"{name!r} is at targets[{names.index(name)}] already", "Rename it"
+            )
+    takes_all = next((m for m, part in enumerate(pipeline.parts) if not part.when and not part.rows_of), len(names))
+    for m, part in enumerate(pipeline.parts):
+        if m > takes_all and part.name == REST:
+            remedy = "Leave out unrouted, or give that target conditions"
+            yield Problem(f"{place}.unrouted", f"nothing is left for it: targets[{takes_all}] takes all", remedy)
+        elif m > takes_all and not part.rows_of:
+            message = f"no item comes so far: targets[{takes_all}] has when = [], and takes all"
+            yield Problem(f"{place}.targets[{m}].when", message, "Put the target without conditions last")
+    if pipeline.parts and (needed := count_statements(pipeline)) > MAX_STATEMENTS:
+        message = f"a load takes {needed} statements, and one transaction of the Data API has at most {MAX_STATEMENTS}"
+        remedy = "A mirror or a child table takes 2, a log 1, a statement of pre_sql or post_sql 1: leave some out"
+        yield Problem(f"{place}.targets", message, remedy)
+    if pipeline.parts and (count := len(pipeline.layout.columns)) > MAX_TABLE_COLUMNS:
+        message = f"files would have {count:,} columns, and a table that they are copied into {MAX_TABLE_COLUMNS:,}"
+        remedy = "A file has, of each type, as many as the target with most of it: use fewer types, or fewer columns"
+        yield Problem(f"{place}.targets", message, remedy)
 
 
 def find_storage_warnings(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
@@ -42,11 +100,11 @@ def find_storage_warnings(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
         pipelines: of the configuration.
     """
     system = {name for name, _ in SYSTEM_COLUMNS}
-    for n, pipeline in enumerate(pipelines):
+    for place, pipeline in _list_targets(pipelines):
         columns = {name: kind for name, kind in pipeline.layout.columns if name not in system}
         for output, storage in pipeline.storages.items():
             for setting, message, remedy in storage.warnings(columns):
-                yield Problem(f"pipelines[{n}].{output}.{setting}", message, remedy)
+                yield Problem(f"{place}.{output}.{setting}", message, remedy)
 
 
 def _find_doubled(setting: str, values: Sequence[str], remedy: str) -> Iterator[Problem]:
@@ -79,19 +137,18 @@ def _name_table(pipeline: Pipeline) -> str:
 
 
 def _check_tables(pipelines: Sequence[Pipeline]) -> Iterator[Problem]:
-    taken: dict[tuple[str, ...], int] = {}
-    for n, pipeline in enumerate(pipelines):
-        place, to = f"pipelines[{n}].target", pipeline.redshift
+    taken: dict[tuple[str, ...], str] = {}
+    groups = [(f"pipelines[{n}]", pipeline) for n, pipeline in enumerate(pipelines) if pipeline.parts]
+    for place, pipeline in [*groups, *_list_targets(pipelines)]:
+        to = pipeline.redshift
         for name in pipeline.relations if pipeline.target else ():
-            other = taken.setdefault(
-                (to.workgroup, to.cluster, fold(to.database), fold(pipeline.schema), fold(name)), n
-            )
-            if other != n:
-                message = f"{pipeline.schema}.{name} is a table or view of pipelines[{other}] already"
-                yield Problem(place, message, "Choose another name, or another schema")
+            key = (to.workgroup, to.cluster, fold(to.database), fold(pipeline.schema), fold(name))
+            if (other := taken.setdefault(key, place)) != place:
+                message = f"{pipeline.schema}.{name} is a table or view of {other} already"
+                yield Problem(f"{place}.target", message, "Choose another name, or another schema")
                 break
-        if fold(pipeline.target) in TEMPORARY_TABLES:
-            yield Problem(place, f"{pipeline.target!r} is a temporary table of every load", "Choose another name")
+        if fold(pipeline.target) in TEMPORARY_TABLES or fold(pipeline.target).startswith(WON_TABLES):
+            yield Problem(f"{place}.target", f"{pipeline.target!r} is a temporary table of every load", "Rename it")
 
 
 def _check_storages(place: str, pipeline: Pipeline) -> Iterator[Problem]:
@@ -105,6 +162,8 @@ def _check_storages(place: str, pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def _check_keys(place: str, pipeline: Pipeline) -> Iterator[Problem]:
+    if pipeline.rows_of:
+        return
     names, wanted = pipeline.keys, (1, 2)  # a partition key, perhaps a sort key
     if len(names) not in wanted or len(set(names)) < len(names):
         yield Problem(f"{place}.keys", "a table has one or two key attributes, each once", 'Write keys = ["id"]')
@@ -118,12 +177,13 @@ def _check_keys(place: str, pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def _check_columns(place: str, pipeline: Pipeline) -> Iterator[Problem]:
-    taken = {fold(name): f"fastetl's own column {name!r}" for name in _RESERVED}
+    elements = [name for name, _ in ELEMENT_COLUMNS] if pipeline.rows_of else []
+    taken = {fold(name): f"fastetl's own column {name!r}" for name in (*_RESERVED, *elements)}
     for n, column in enumerate(pipeline.columns):
         yield from _check_name(f"{place}.columns[{n}].name", column.name, taken)
         if column.name.startswith("_") and fold(column.name) not in _RESERVED:
             yield Problem(f"{place}.columns[{n}].name", f"{column.name!r}: names with _ are fastetl's", "Rename it")
-    known = {name for name, _ in SYSTEM_COLUMNS} | {column.name for column in pipeline.columns}
+    known = {name for name, _ in SYSTEM_COLUMNS} | {*elements} | {column.name for column in pipeline.columns}
     if pipeline.undeclared == "extra":
         yield from _check_name(f"{place}.extra_column", pipeline.extra_column, taken)
         known.add(pipeline.extra_column)

@@ -11,8 +11,9 @@ import msgspec
 from fastetl.config.model import Config, Pipeline
 from fastetl.config.naming import find_naming_problems
 from fastetl.config.reading_policies import read_file, read_load
-from fastetl.config.reading_targets import read_name, read_tables
+from fastetl.config.reading_targets import read_name, read_parts, read_tables
 from fastetl.config.reading_warehouse import find_disagreements, read_redshift
+from fastetl.config.targets import build_rest, split_pipeline
 from fastetl.config.toml_tables import Table
 from fastetl.errors import ConfigError, Problem
 
@@ -135,6 +136,7 @@ class _Reader:
         source = table.take("table", str, stream_arn.rpartition(":table/")[2].partition("/")[0])
         if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", source):
             self.problem(table.at("table"), f"{source!r} is no DynamoDB table", "Name the table, or give stream_arn")
+        parts = table.tables("targets")
         schema, target = read_name(table)
         pipeline = Pipeline(
             name=name,
@@ -144,12 +146,13 @@ class _Reader:
             keys=table.take("keys", tuple[str, ...]),
             schema=schema,
             target=target,
-            undeclared=table.take("undeclared", Literal["ignore", "extra", "reject"], "ignore"),
+            undeclared=_read_undeclared(table, several=bool(parts)),
             extra_column=table.take("extra_column", str, "_extra"),
             file=read_file(table.table("file")),
             load=read_load(table.table("load")),
             redshift=read_redshift(table.table("redshift"), redshift, _without_section(self._said, "redshift")),
-            **read_tables(table),
+            unrouted=table.take("unrouted", Literal["reject", "ignore", "extra"], "reject") if parts else "reject",
+            **({"columns": (), "outputs": frozenset()} if parts else read_tables(table)),
         )
         table.done()
         if pipeline.source == "kinesis" and not re.fullmatch(
@@ -157,4 +160,22 @@ class _Reader:
         ):
             remedy = "Give the ARN of the Kinesis stream that the table writes to, or leave source out"
             self.problem(table.at("stream_arn"), f"{stream_arn!r} is no Kinesis stream", remedy)
-        return pipeline
+        if not parts:
+            return pipeline
+        targets = read_parts(parts, pipeline)
+        if pipeline.unrouted == "extra" and pipeline.undeclared == "reject":
+            message, remedy = (
+                "it rejects what unrouted is to keep in the extra column",
+                "Leave it out, or change unrouted",
+            )
+            self.problem(table.at("undeclared"), message, remedy)
+        rest = [build_rest(pipeline, targets)] if pipeline.unrouted == "extra" else []
+        return split_pipeline(pipeline, [*targets, *rest])
+
+
+def _read_undeclared(table: Table, *, several: bool) -> Any:
+    undeclared = table.take("undeclared", Literal["ignore", "extra", "reject"], "ignore")
+    if several and undeclared == "extra":
+        remedy = "Declare a column of type SUPER for what belongs together, or give a kind a pipeline of its own"
+        table.problem(table.at("undeclared"), "with several targets there is no extra column", remedy)
+    return undeclared

@@ -1,13 +1,17 @@
-"""Read what a target says of itself: its name, tables, columns and enrichments."""
+"""Read what a target says of itself: its tables, columns and enrichments, and the conditions of its items."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from fastetl.columns import RULES, Column, Encoding, Misfit, RedshiftType, TimeFormat
+from fastetl.config.conditions import Condition, find_condition_problem
 from fastetl.config.enrichments import OPTIONS, Filter
-from fastetl.config.model import ALL, BESIDE, BESIDE_OUTPUTS, Deletes, Enrichment, OnError, Output
+from fastetl.config.model import ALL, BESIDE, BESIDE_OUTPUTS, Deletes, Enrichment, OnError, Output, Pipeline
 from fastetl.config.storage import DistStyle, Storage, parse_sortkey
 from fastetl.identifiers import find_schema_problem, find_table_problem
 
@@ -31,6 +35,83 @@ def read_tables(table: Table) -> dict[str, Any]:
         remedy = "Leave it out: the log keeps every change, with what deleted items held"
         table.problem(table.at("deletes"), "it says what the mirror keeps, and there is no mirror", remedy)
     return said
+
+
+def read_parts(tables: list[Table], pipeline: Pipeline) -> list[Pipeline]:
+    """Read several targets, in their order.
+
+    Args:
+        tables: `[[pipelines.targets]]`.
+        pipeline: that they are of.
+    """
+    parts: list[Pipeline] = []
+    for table in tables:
+        name = table.take("name", str)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+            table.problem(table.at("name"), f"{name!r} is no name of a target", "Use letters, digits, - and _")
+        schema, target = read_name(table)
+        named = msgspec.structs.replace(pipeline, name=name, schema=schema, target=target, part_of=pipeline.name)
+        rows_of: tuple[str, ...] = table.parse("rows_of", (), _parse_names)
+        parts.append(_read_child(table, named, rows_of, parts) if rows_of else _read_own(table, named))
+        table.done()
+    return parts
+
+
+def _read_own(table: Table, named: Pipeline) -> Pipeline:
+    """Read a target that takes items."""
+    is_there = "when" in table
+    conditions = tuple(_condition(each) for each in table.tables("when"))
+    if not is_there:
+        remedy = (
+            'Say which items it takes, as when = [{ attribute = "type", equals = "order" }]; when = [] takes all that'
+            " no target before it takes"
+        )
+        table.problem(table.at("when"), "missing", remedy)
+    return msgspec.structs.replace(named, when=conditions, **read_tables(table))
+
+
+def _read_child(table: Table, named: Pipeline, rows_of: tuple[str, ...], before: list[Pipeline]) -> Pipeline:
+    """Read a child table; without `parent` it belongs to the last target before it that is no child."""
+    parents = {part.name: part for part in before}
+    nearest = next((part.name for part in reversed(before) if not part.rows_of), "")
+    name = table.take("parent", str, nearest)
+    parent = parents.get(name)
+    if parent is None:
+        remedy = "Write it behind the target whose items hold the list, or name that in parent"
+        table.problem(table.at("parent"), f"{name!r} is no target before this one", remedy)
+    elif parent.rows_of:
+        remedy = "Keep what is in an element in a column of type SUPER, and take it apart in SQL"
+        table.problem(table.at("parent"), f"{name!r} is a child table, and children have no children", remedy)
+    elif "mirror" not in parent.outputs:
+        remedy = 'Add "mirror" to its outputs: its version decides which elements count'
+        table.problem(table.at("parent"), f"{name!r} has no mirror", remedy)
+    return msgspec.structs.replace(
+        named,
+        rows_of=rows_of,
+        parent=name,
+        keys=(),
+        columns=tuple(_column(each) for each in table.tables("columns")),
+        outputs=frozenset({"mirror"}),
+        deletes=parent.deletes if parent else "forget",
+        enrichments=tuple(_enrichment(each) for each in table.tables("enrichments")),
+        mirror=_storage(table.table("mirror")),
+        log=Storage(),
+    )
+
+
+def _condition(table: Table) -> Condition:
+    equals = table.take("equals", str | bool | int, None)
+    one_of = table.take("one_of", tuple[str | bool | int, ...], ())
+    condition = Condition(
+        attribute=table.take("attribute", str),
+        begins_with=table.take("begins_with", str, ""),
+        one_of=(*one_of, *([] if equals is None else [equals])),
+        present=table.take("present", bool, None),
+    )
+    table.done()
+    if problem := find_condition_problem(condition):
+        table.problem(table.place, problem, 'Write it like { attribute = "type", equals = "order" }')
+    return condition
 
 
 def read_name(table: Table) -> tuple[str, str]:
@@ -123,3 +204,10 @@ def _parse_path(value: Any) -> tuple[str | int, ...]:
         ):
             raise ValueError(f"{part!r} is neither a name nor a list position")
     return tuple(parts)
+
+
+def _parse_names(value: Any) -> tuple[str, ...]:
+    path = _parse_path(value)
+    if not all(isinstance(step, str) for step in path):
+        raise ValueError("a path of names: the elements of one list are rows")
+    return tuple(map(str, path))

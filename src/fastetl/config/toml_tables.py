@@ -38,6 +38,10 @@ class Table:
         """Give the place of a setting of this table."""
         return f"{self.place}.{name}" if self.place else name
 
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a setting is said that has not been taken yet."""
+        return name in self._left
+
     def take(self, name: str, kind: Any, default: Any = msgspec.NODEFAULT) -> Any:
         """Take a setting as a type; without a default it is needed."""
         self._known.append(name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastetl.decode.changes import Changes, count_drift
 from fastetl.decode.decoder import Decoder
+from fastetl.decode.elements import ITEM, ElementDecoder, Elements
 from fastetl.decode.event import cut_name, parse_record
-from fastetl.decode.general import parse_key
+from fastetl.decode.general import RejectedError, build_extra, parse_key
 from fastetl.decode.left import LineReader
 from fastetl.decode.native import LinesOf, free_rows
 from fastetl.decode.shared_object import load_library
@@ -13,12 +14,17 @@ from fastetl.decode.source_arn import parse_source_arn
 from fastetl.decode.window import Delivery, Position, find_position, is_windowed, part_event
 
 __all__ = [
+    "ITEM",
     "Changes",
     "Decoder",
     "Delivery",
+    "ElementDecoder",
+    "Elements",
     "LineReader",
     "LinesOf",
     "Position",
+    "RejectedError",
+    "build_extra",
     "count_drift",
     "cut_name",
     "find_position",

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from fastetl.decode.event import cut_name
-from fastetl.model import MAX_DRIFT, Reject
+from fastetl.model import MAX_DRIFT, UNROUTED, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,8 @@ class Changes(msgspec.Struct, frozen=True):
     """Changes of one item in the same microsecond, whose order is not known; only Kinesis has them."""
     passed_over: dict[str, int] = {}
     """Records of other tables in a Kinesis stream, by table; they are not among those received."""
+    unrouted: dict[str, int] = {}
+    """Items that none of several targets takes, by what tells their kind."""
     reject_positions: frozenset[int] = frozenset()
     """Where the rejects were among the records."""
 
@@ -60,11 +62,14 @@ class Changes(msgspec.Struct, frozen=True):
     @property
     def drift(self) -> dict[str, int]:
         """What did not fit the columns, as `FileItem.drift`."""
-        return count_drift(self.ignored, self.misfits, self.rejects_by_reason)
+        return count_drift(self.ignored, self.misfits, self.rejects_by_reason, self.unrouted)
 
 
 def count_drift(
-    ignored: Mapping[str, int], misfits: Mapping[tuple[str, str], int], rejects: Mapping[tuple[str, str], int]
+    ignored: Mapping[str, int],
+    misfits: Mapping[tuple[str, str], int],
+    rejects: Mapping[tuple[str, str], int],
+    unrouted: Mapping[str, int],
 ) -> dict[str, int]:
     """Sum what did not fit the columns, as the ledger keeps it.
 
@@ -72,13 +77,16 @@ def count_drift(
         ignored: counts by attribute.
         misfits: counts by column and reason.
         rejects: counts by column and reason.
+        unrouted: counts of items by what tells their kind.
 
     Returns:
-        Counts by `ignored/<attribute>`, `misfit/<column>/<reason>` and `reject/<column>/<reason>`.
+        Counts by `ignored/<attribute>`, `misfit/<column>/<reason>`, `reject/<column>/<reason>` and `unrouted/<kind>`.
     """
     drift: Counter[str] = Counter()
     for name, count in ignored.items():
         drift[f"ignored/{cut_name(name)}"] += count
     drift.update({f"misfit/{column}/{reason}": count for (column, reason), count in misfits.items()})
     drift.update({f"reject/{column}/{reason}": count for (column, reason), count in rejects.items()})
+    for kind, count in unrouted.items():
+        drift[f"{UNROUTED}{cut_name(kind)}"] += count
     return dict(sorted(drift.items(), key=lambda each: (-each[1], each[0]))[:MAX_DRIFT])

@@ -18,6 +18,7 @@ import orjson
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
+from fastetl.config import name_list
 from fastetl.decode.changes import Changes
 from fastetl.decode.event import has_label, parse_record, parse_records, write_record
 from fastetl.decode.general import GeneralDecoder, Row
@@ -56,8 +57,9 @@ class Decoder:
         extra = [pipeline.extra_column] if pipeline.undeclared == "extra" else []
         system = [name for name, _ in SYSTEM_COLUMNS if name != "_file"]
         self._system = len(system)
-        self._names = [*system, "_file", *(column.name for column in pipeline.columns), *extra]
-        self._native, self.native_missing = _build_native(pipeline) if is_native else (None, "")
+        lists = map(name_list, pipeline.lists)
+        self._names = [*system, "_file", *(column.name for column in pipeline.columns), *lists, *extra]
+        self._native, self.native_missing = build_native(pipeline) if is_native else (None, "")
         """The pass, or None and why there is none."""
 
     def decode(self, event: bytes | bytearray | dict[str, Any], epochs: tuple[EpochStart, ...] = ()) -> Changes:
@@ -228,7 +230,8 @@ class Decoder:
         return pl.concat([native.frame(self._names, file_id), frame])[order]
 
 
-def _build_native(pipeline: Pipeline) -> tuple[NativePass | None, str]:
+def build_native(pipeline: Pipeline) -> tuple[NativePass | None, str]:
+    """Build the native pass of a pipeline's columns; None and why, where there is none."""
     library = load_library()
     if isinstance(library, str):
         return None, library

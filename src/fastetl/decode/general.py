@@ -9,7 +9,9 @@ import contextlib
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from fastetl.columns import (
     UnfitError,
@@ -22,6 +24,7 @@ from fastetl.columns import (
     parse_number,
     plain,
 )
+from fastetl.config import locate_columns, name_list, name_question
 from fastetl.decode.event import (
     LONGEST_NAME,
     MAX_DEPTH,
@@ -33,6 +36,7 @@ from fastetl.decode.event import (
     is_sequence_number,
     is_time_to_live,
     nests_too_deep,
+    parse_record,
     write_record,
 )
 from fastetl.decode.kinesis import MILLISECONDS_DETAIL, is_milliseconds
@@ -50,11 +54,21 @@ if TYPE_CHECKING:
 _CURED_BY_SHORTENING = {"too_long", "precision"}
 
 Row = tuple[str | None, ...]
-"""The system columns but `_file`, then the declared columns, then the extra column if there is one."""
+"""The system columns but `_file`, the declared columns, the lists of child tables, and the extra column if there is
+one."""
 
 
-class _RejectedError(Exception):
+class RejectedError(Exception):
+    """A record, or an element of a list, that cannot be converted."""
+
     def __init__(self, column: str, reason: str, detail: str) -> None:
+        """Describe what does not fit.
+
+        Args:
+            column: that has no value; empty where the record as a whole is meant.
+            reason: a code, fit for a metric's dimension.
+            detail: what was expected, in words; without item content.
+        """
         self.column = column
         self.reason = reason
         self.detail = detail
@@ -66,8 +80,21 @@ class GeneralDecoder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._keys = pipeline.keys
-        self._columns = [_ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
+        self._columns = [ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
+        self._names = [*(column.name for column in pipeline.columns), *map(name_list, pipeline.lists)]
+        asked = {name_question(condition.attribute) for part in pipeline.parts for condition in part.when}
+        self._questions = {
+            column.name: ColumnReader(column, pipeline.file.null_marker)
+            for column in pipeline.columns
+            if column.name in asked
+        }
+        self._targets = [
+            (part.when, _build_readers(pipeline, part), pipeline.children(part.name))
+            for part in pipeline.parts
+            if not part.rows_of
+        ]
         self._declared = {column.path[0] for column in pipeline.columns} | set(pipeline.keys)
+        self._declared |= {path[0] for path in pipeline.lists}
         self._undeclared = pipeline.undeclared
         self._extra_column = pipeline.extra_column
         self._keeps_old_images = pipeline.keeps_old_images
@@ -81,7 +108,7 @@ class GeneralDecoder:
         """
         try:
             return self._row(_Envelope(record, stream_arn), epochs, tally)
-        except _RejectedError as error:
+        except RejectedError as error:
             event_id = record.get("eventID") if isinstance(record, dict) else ""
             return Reject(
                 event_id=event_id if isinstance(event_id, str) and event_id.isascii() else "",
@@ -97,14 +124,26 @@ class GeneralDecoder:
         head = (key, version, change.op, change.event_id, format_time(change.changed_at), change.deleted)
         if change.is_delete:
             if change.old_image is None and change.op in self._kept_deletes:
-                raise _RejectedError("", "no_image", "a stream view type of NEW_AND_OLD_IMAGES")
+                raise RejectedError("", "no_image", "a stream view type of NEW_AND_OLD_IMAGES")
             image = {**(change.old_image or {} if self._keeps_old_images else {}), **change.keys}
         elif change.new_image is None:
-            raise _RejectedError("", "no_image", "a stream view type of NEW_IMAGE or NEW_AND_OLD_IMAGES")
+            raise RejectedError("", "no_image", "a stream view type of NEW_IMAGE or NEW_AND_OLD_IMAGES")
         else:
             image = change.new_image
-        values = [column.read(image, change, tally) for column in self._columns]
+        values = self._read_values(image, change, tally)
         return (*head, *values, *self._extra(image, change, tally))
+
+    def _read_values(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> list[str | None]:
+        """Read the declared columns; with several targets, of the first whose conditions hold."""
+        if not self._targets:
+            return [column.read(image, change, tally) for column in self._columns]
+        values = {name: column.read(image, change, tally) for name, column in self._questions.items()}
+        for conditions, columns, children in self._targets:
+            if all(condition.holds(values[name_question(condition.attribute)]) for condition in conditions):
+                values |= {name: column.read(image, change, tally) for name, column in columns.items()}
+                values |= {name_list(child.rows_of): _read_list(child, image, change, tally) for child in children}
+                break
+        return [values.get(name) for name in self._names]
 
     def _extra(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> tuple[str | None, ...]:
         undeclared = {name: value for name, value in image.items() if name not in self._declared}
@@ -112,23 +151,61 @@ class GeneralDecoder:
             return (self._build_extra(undeclared, change, tally),)
         if undeclared and not change.is_delete:
             if self._undeclared == "reject":
-                raise _RejectedError(
+                raise RejectedError(
                     "", "undeclared", f"no attribute but the declared; there are {len(undeclared)} more"
                 )
             tally.ignore(undeclared)
         return ()
 
     def _build_extra(self, undeclared: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
-        if not undeclared:
-            return None
         try:
-            return build_json("M", dict(sorted(undeclared.items())))
-        except UnfitError as error:
+            return _write_document(undeclared)
+        except RejectedError as error:
             if not change.is_delete:
-                detail = f"{error.detail}; {_find_culprit(undeclared)}"
-                raise _RejectedError(self._extra_column, error.reason, detail) from None
+                raise RejectedError(self._extra_column, error.reason, error.detail) from None
             tally.misfit(self._extra_column, error.reason)
             return None
+
+
+def _read_list(child: Pipeline, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
+    """Give what is at the path of a child table's list, as JSON."""
+    try:
+        found = follow_path(image, child.rows_of)
+    except UnfitError as error:
+        if change.is_delete:
+            tally.misfit(child.name, error.reason)
+            return None
+        raise RejectedError(child.name, error.reason, error.detail) from None
+    if found is None or found[0] == "NULL":
+        return None
+    return write_record(dict([found]))
+
+
+def build_extra(record: str, keys: tuple[str, ...]) -> tuple[str | None, list[str]]:
+    """Write what an item holds beside its key as one JSON object.
+
+    Args:
+        record: as rejects keep it.
+        keys: the names of the key attributes.
+
+    Returns:
+        The object, None where there is nothing, and the names of the attributes in it.
+
+    Raises:
+        RejectedError: something in it cannot be part of a document.
+    """
+    image = parse_record(record.encode())["dynamodb"]["NewImage"]
+    held = {name: value for name, value in image.items() if name not in keys}
+    return _write_document(held), list(held)
+
+
+def _write_document(attributes: dict[str, Any]) -> str | None:
+    if not attributes:
+        return None
+    try:
+        return build_json("M", dict(sorted(attributes.items())))
+    except UnfitError as error:
+        raise RejectedError("", error.reason, f"{error.detail}; {_find_culprit(attributes)}") from None
 
 
 def _find_culprit(attributes: dict[str, Any]) -> str:
@@ -141,24 +218,35 @@ def _find_culprit(attributes: dict[str, Any]) -> str:
     return "all attributes together"
 
 
+def _build_readers(pipeline: Pipeline, part: Pipeline) -> dict[str, ColumnReader]:
+    """Build the readers of a target's columns, by the names under which they are decoded for all targets."""
+    located = locate_columns(pipeline, part)
+    return {
+        located[column.name]: ColumnReader(
+            msgspec.structs.replace(column, name=f"{part.name}.{column.name}"), pipeline.file.null_marker
+        )
+        for column in part.columns
+    }
+
+
 class _Envelope:
     """One record's frame around the item, checked."""
 
     def __init__(self, record: Any, stream_arn: str) -> None:
         if nests_too_deep(record):
-            raise _RejectedError("", "malformed", f"a record of at most {MAX_DEPTH} levels of JSON")
+            raise RejectedError("", "malformed", f"a record of at most {MAX_DEPTH} levels of JSON")
         fields, arn = _Fields(record, ""), stream_arn
         if "kinesis" in fields.values and "dynamodb" not in fields.values:
-            raise _RejectedError("", "malformed", "data that is a change of a DynamoDB table, with its tableName")
+            raise RejectedError("", "malformed", "data that is a change of a DynamoDB table, with its tableName")
         change = _Fields(fields.take("dynamodb", "a map", dict), "dynamodb.")
         own_arn = fields.take("eventSourceARN", "the stream's ARN", str)
         if not has_label(own_arn) or (own_arn != arn and not _is_of_same_table(own_arn, arn)):
-            raise _RejectedError("", "malformed", "eventSourceARN: a stream of the same table as the other records")
+            raise RejectedError("", "malformed", "eventSourceARN: a stream of the same table as the other records")
         self.event_id: str = fields.take("eventID", "printable ASCII, at most 128 characters", is_event_id)
         name: Op = fields.take("eventName", "INSERT, MODIFY or REMOVE", _is_operation)
         self.keys: dict[str, Any] = change.take("Keys", "a map", dict)
         if ":kinesis:" in arn and is_milliseconds(change.values):
-            raise _RejectedError("", "milliseconds", MILLISECONDS_DETAIL)
+            raise RejectedError("", "milliseconds", MILLISECONDS_DETAIL)
         self.sequence_number: str = change.take("SequenceNumber", "at most 40 decimal digits", is_sequence_number)
         self.changed_at = float(change.take("ApproximateCreationDateTime", "Unix seconds", _is_moment))
         self.new_image: dict[str, Any] | None = change.take_if_there("NewImage", "a map", dict)
@@ -181,7 +269,7 @@ class _Fields:
 
     def __init__(self, values: Any, place: str) -> None:
         if not isinstance(values, dict):
-            raise _RejectedError("", "malformed", "a record of DynamoDB Streams, which is a map")
+            raise RejectedError("", "malformed", "a record of DynamoDB Streams, which is a map")
         self.values = values
         self._place = place
 
@@ -189,13 +277,13 @@ class _Fields:
         """Take a field.
 
         Raises:
-            _RejectedError: it is missing, or not what it has to be.
+            RejectedError: it is missing, or not what it has to be.
         """
         if name not in self.values:
-            raise _RejectedError("", "malformed", f"{self._place}{name}, which is missing: {expected}")
+            raise RejectedError("", "malformed", f"{self._place}{name}, which is missing: {expected}")
         value = self.values[name]
         if not (isinstance(value, fits) if isinstance(fits, type) else fits(value)):
-            raise _RejectedError("", "malformed", f"{self._place}{name}: {expected}")
+            raise RejectedError("", "malformed", f"{self._place}{name}: {expected}")
         return value
 
     def take_if_there(self, name: str, expected: str, fits: type) -> Any:
@@ -207,7 +295,21 @@ def _is_operation(value: Any) -> bool:
     return isinstance(value, str) and value in {"INSERT", "MODIFY", "REMOVE"}
 
 
-class _ColumnReader:
+class Item(Protocol):
+    """What an item or element comes with, as far as a misfit asks."""
+
+    @property
+    def event_id(self) -> str:
+        """Of the change."""
+        ...
+
+    @property
+    def is_delete(self) -> bool:
+        """Whether the change deleted it."""
+        ...
+
+
+class ColumnReader:
     """One declared column: finds its value, converts it, and does with a misfit what the column says."""
 
     def __init__(self, column: Column, null_marker: str) -> None:
@@ -215,14 +317,14 @@ class _ColumnReader:
         self._convert = build_path_converter(column, null_marker)
         self._shorten = build_shortener(column, null_marker) if column.on_misfit == "truncate" else None
 
-    def read(self, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
+    def read(self, image: dict[str, Any], change: Item, tally: Tally) -> str | None:
         """Give the column's text of an item."""
         try:
             return self._convert(image)
         except UnfitError as error:
             return self._settle(error, image, change, tally)
 
-    def _settle(self, error: UnfitError, image: dict[str, Any], change: _Envelope, tally: Tally) -> str | None:
+    def _settle(self, error: UnfitError, image: dict[str, Any], change: Item, tally: Tally) -> str | None:
         column, policy = self._column, self._column.on_misfit
         if self._shorten and error.reason in _CURED_BY_SHORTENING:
             with contextlib.suppress(UnfitError):
@@ -236,7 +338,7 @@ class _ColumnReader:
             return None
         if policy == "fail":
             raise MisfitError(f"event {change.event_id}: column {column.name}: {error.reason}; it takes {error.detail}")
-        raise _RejectedError(column.name, error.reason, error.detail)
+        raise RejectedError(column.name, error.reason, error.detail)
 
 
 def _is_moment(seconds: Any) -> bool:
@@ -260,7 +362,7 @@ def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
     """
     if extra := sorted(keys.keys() - set(names)):
         more = ", ".join(f"{name[:LONGEST_NAME]!a}" for name in extra)
-        raise _RejectedError("", "keys", f"no key attribute but the pipeline's keys, which lack {more}")
+        raise RejectedError("", "keys", f"no key attribute but the pipeline's keys, which lack {more}")
     parts = []
     for name in names:
         try:
@@ -269,9 +371,9 @@ def build_key(keys: dict[str, Any], names: tuple[str, ...]) -> str:
                 content = plain(parse_number(content))
             check_text(content)
         except UnfitError as error:
-            raise _RejectedError(name, error.reason, error.detail) from None
+            raise RejectedError(name, error.reason, error.detail) from None
         if tag not in {"S", "N", "B"}:
-            raise _RejectedError(name, "type", "S, N or B")
+            raise RejectedError(name, "type", "S, N or B")
         parts.append(f"{tag}={escape_key(content)};")
     return "".join(parts)
 

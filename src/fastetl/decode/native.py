@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _KINDS = (
     "VARCHAR", "CHAR", "INTEGER", "DECIMAL", "REAL", "DOUBLE PRECISION", "BOOLEAN", "VARBYTE", "DATE", "TIMESTAMP",
     "TIMESTAMPTZ", "epoch DATE", "epoch TIMESTAMP", "epoch TIMESTAMPTZ", "TIME",
-    "TIMETZ", "SUPER",
+    "TIMETZ", "SUPER", "spelled",
 )  # fmt: skip
 """The types in the order of their numbers in `plan.zig`; it does not know any other."""
 _INTEGER_BITS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
@@ -148,6 +148,7 @@ class NativePass:
         keep: list[Any] = []
         keys = [Text(name.encode()) for name in pipeline.keys]
         columns = [_describe_column(column, keep) for column in pipeline.columns]
+        columns += [_describe_list(path, keep) for path in pipeline.lists]
         null_marker = Text(pipeline.file.null_marker.encode())
         old_images = "needed" if pipeline.kept_deletes else "kept" if pipeline.keeps_old_images else "ignored"
         self._plan = library.fastetl_plan(
@@ -202,6 +203,24 @@ class NativePass:
             raise NativeError("lines as a whole refused")
         return rows
 
+    def decode_elements(self, text: bytes) -> NativeRows:
+        """Read lists and maps, a line each as an event spells them, into rows of their elements.
+
+        Of a row, `_event_id` is the element's position or name, and `_op` tells which: `L` or `M`.
+
+        Raises:
+            MemoryError: there is no more.
+        """
+
+        def read(content: Text) -> int | None:
+            address: int | None = self._library.fastetl_decode_elements(self._plan, content.bytes)
+            return address
+
+        rows = self._run(read, text)
+        if rows is None:
+            raise NativeError("lists as a whole refused")
+        return rows
+
     def _run(self, read: Any, content: bytes | bytearray) -> NativeRows | None:
         """Run the pass; None where the content is not spelled as it has to be."""
         free_rows()
@@ -232,21 +251,31 @@ class NativePass:
 
 def _describe_column(column: Column, keep: list[Any]) -> ColumnPlan:
     kind = column.type
-    steps = (Step * len(column.path))()
-    for step, part in zip(steps, column.path, strict=True):
-        if isinstance(part, int):
-            step.position = part
-        else:
-            keep.append(text := Text(part.encode()))
-            step.name = text.bytes
-    keep.append(steps)
     name, length = kind.kind if kind.kind not in _INTEGER_BITS else "INTEGER", kind.length
     if kind.kind in _INTEGER_BITS:
         length = _INTEGER_BITS[kind.kind]
     elif column.time_format in _UNIT_MICROSECONDS:
         name, length = f"epoch {kind.kind}", _UNIT_MICROSECONDS[column.time_format]
     code = _KINDS.index(name) if name in _KINDS else len(_KINDS)
+    steps = _describe_path(column.path, keep)
     return ColumnPlan(steps, len(steps), code, length, kind.precision, kind.scale)
+
+
+def _describe_list(path: Sequence[str], keep: list[Any]) -> ColumnPlan:
+    steps = _describe_path(path, keep)
+    return ColumnPlan(steps, len(steps), _KINDS.index("spelled"))
+
+
+def _describe_path(path: Sequence[str | int], keep: list[Any]) -> Any:
+    steps = (Step * len(path))()
+    for step, part in zip(steps, path, strict=True):
+        if isinstance(part, int):
+            step.position = part
+        else:
+            keep.append(text := Text(part.encode()))
+            step.name = text.bytes
+    keep.append(steps)
+    return steps
 
 
 @lru_cache(maxsize=64)

@@ -22,7 +22,7 @@ from ctypes import (
 from functools import cache
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 """The version of the functions that the shared object offers; `native/src/calls.zig` has the same number."""
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -164,6 +164,8 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.fastetl_decode.restype = c_void_p
     library.fastetl_decode_lines.argtypes = [c_void_p, Bytes, POINTER(ExportLines), starts, c_uint32]
     library.fastetl_decode_lines.restype = c_void_p
+    library.fastetl_decode_elements.argtypes = [c_void_p, Bytes]
+    library.fastetl_decode_elements.restype = c_void_p
     library.fastetl_describe.argtypes = [c_void_p, Bytes, POINTER(ArrowArray), POINTER(ArrowSchema)]
     library.fastetl_free.argtypes = [c_void_p]
     library.fastetl_compact.argtypes = [Bytes, c_void_p]

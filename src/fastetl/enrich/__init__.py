@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fastetl.enrich.enricher import Enriched, Enricher, RejectedRow
+from fastetl.enrich.routing import Router, make_enricher
 
 __all__ = [
     "Enriched",
     "Enricher",
     "RejectedRow",
+    "Router",
+    "make_enricher",
 ]

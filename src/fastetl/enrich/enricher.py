@@ -15,6 +15,7 @@ import msgspec
 import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
+from fastetl.config import ELEMENT_COLUMNS
 from fastetl.enrich.stage import RAISED, Stage, StageResult
 from fastetl.enrich.steps import KEEPS, StepContext
 from fastetl.errors import ConfigError, EnrichmentError, Problem
@@ -50,6 +51,13 @@ class Enriched(msgspec.Struct, frozen=True):
     """Values that became NULL, by column and reason."""
     errors: dict[str, int] = {}
     """What steps raised and where, and for how many rows; without item content."""
+    ignored: dict[str, int] = {}
+    """Undeclared attributes of the elements of child tables, by the child's name and the attribute's; less than none of
+    those that decoding has ignored and that are kept after all."""
+    unrouted: dict[str, int] = {}
+    """Items that no target takes, by what tells their kind: `type=invoice`, `pk=INVOICE#`."""
+    sources: pl.Series | None = None
+    """Which row of the frame that was enriched each row is made of; None where rows were left out at most."""
 
 
 class Enricher:
@@ -94,6 +102,8 @@ class Enricher:
         pipeline, stages = self._pipeline, []
         problems: list[Problem] = []
         types = dict(SYSTEM_COLUMNS) | {column.name: column.type for column in pipeline.columns}
+        if pipeline.rows_of:
+            types |= dict(ELEMENT_COLUMNS)
         if pipeline.undeclared == "extra":
             types[pipeline.extra_column] = RedshiftType("SUPER")
         for number, enrichment in enumerate(pipeline.enrichments):
@@ -117,11 +127,12 @@ class Enricher:
             for message in stage.try_out()
         )
 
-    def apply(self, frame: pl.DataFrame) -> Enriched:
+    def apply(self, frame: pl.DataFrame, write_records: object = None) -> Enriched:  # noqa: ARG002 - for Router alone
         """Run every enrichment.
 
         Args:
             frame: a row for each change, every column as text.
+            write_records: of no use here.
 
         Returns:
             The frame with the outputs, and the rows that an enrichment rejected.

@@ -58,6 +58,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Values that became NULL or were truncated, by column and reason."""
     ignored: dict[str, int] = {}
     """Undeclared attributes, by name."""
+    unrouted: dict[str, int] = {}
+    """Items that no target takes, by what tells their kind."""
     enrichment: dict[str, int] = {}
     enrichment_errors: dict[str, int] = {}
     """What enrichments raised and where, and for how many rows."""
@@ -159,6 +161,7 @@ class Ingest:
             source=name_source(changes.stream_arn),
             drift=changes.drift,
             position=position,
+            elements=refined.elements,
         )
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)
@@ -184,6 +187,7 @@ def _outcome(
         rejects=changes.rejects_by_reason,
         misfits=changes.misfits,
         ignored=changes.ignored,
+        unrouted=changes.unrouted,
         enrichment=refined.counts,
         enrichment_errors=refined.errors,
         decoded_native=changes.decoded_native,

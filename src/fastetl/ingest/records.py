@@ -5,6 +5,7 @@ After this every record is either a row of the frame, or a reject that holds the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,11 +28,12 @@ WriteRecords = Callable[[Sequence[int]], list[str]]
 class Enricher(Protocol):
     """Whatever adds columns to a frame."""
 
-    def apply(self, frame: pl.DataFrame) -> Enriched:
+    def apply(self, frame: pl.DataFrame, write_records: WriteRecords) -> Enriched:
         """Add the outputs of enrichments to a frame.
 
         Args:
             frame: a row for each change, every column as text.
+            write_records: gives the records of rows, by their places in the frame.
         """
         ...
 
@@ -45,6 +47,8 @@ class Refined(msgspec.Struct, frozen=True):
     """What enrichments counted."""
     errors: dict[str, int]
     """What their steps raised and where, and for how many rows."""
+    elements: int = 0
+    """Rows of child tables, which are among the rows."""
 
 
 def refine(changes: Changes, enricher: Enricher, layout: Layout, write_records: WriteRecords) -> Refined:
@@ -59,20 +63,44 @@ def refine(changes: Changes, enricher: Enricher, layout: Layout, write_records: 
     Raises:
         EnrichmentError: the batch has to be retried.
     """
-    enriched = enricher.apply(changes.frame)
+    enriched = enricher.apply(
+        changes.frame, lambda rows: write_records([changes.row_positions[row] for row in rows]) if rows else []
+    )
     frame, rejected = enriched.frame, [(each.row, each.column, each.reason, each.detail) for each in enriched.rejected]
+    sources = enriched.sources
     if too_large := find_too_large(frame, layout):
-        kept = [row for row in range(changes.frame.height) if row not in {each.row for each in enriched.rejected}]
-        detail = f"a row of at most {MAX_COPY_ROW_BYTES:,} bytes of CSV, more than which COPY does not read"
-        rejected += [(kept[row], "", "row_too_long", detail) for row in too_large]
-        keeps = pl.Series(values=[row not in too_large for row in range(frame.height)], dtype=pl.Boolean)
-        frame = frame.filter(keeps)
+        frame, sources, found = _leave_out(changes, enriched, too_large)
+        rejected += found
     misfits = dict(changes.misfits)
     for what, count in enriched.misfits.items():
         misfits[what] = misfits.get(what, 0) + count
+    ignored = Counter(changes.ignored)
+    ignored.update(enriched.ignored)
     rejects = changes.rejects + _build_rejects(changes, sorted(rejected), write_records)
-    changed = msgspec.structs.replace(changes, frame=frame, misfits=misfits, rejects=rejects)
-    return Refined(changed, dict(enriched.counts), dict(enriched.errors))
+    changed = msgspec.structs.replace(
+        changes,
+        frame=frame,
+        misfits=misfits,
+        rejects=rejects,
+        ignored={name: count for name, count in ignored.items() if count > 0},
+        unrouted=enriched.unrouted,
+    )
+    elements = 0 if sources is None else frame.height - sources.n_unique()
+    return Refined(changed, dict(enriched.counts), dict(enriched.errors), elements)
+
+
+def _leave_out(
+    changes: Changes, enriched: Enriched, too_large: set[int]
+) -> tuple[pl.DataFrame, pl.Series, list[tuple[int, str, str, str]]]:
+    """Leave out the rows of records of which a row is too large; give what is left, and the rejected records."""
+    sources = enriched.sources
+    if sources is None:
+        gone = {each.row for each in enriched.rejected}
+        sources = pl.Series(values=[row for row in range(changes.frame.height) if row not in gone], dtype=pl.UInt32)
+    rows = sorted({sources[row] for row in too_large})
+    detail = f"a row of at most {MAX_COPY_ROW_BYTES:,} bytes of CSV, more than which COPY does not read"
+    keeps = ~sources.is_in(rows)
+    return enriched.frame.filter(keeps), sources.filter(keeps), [(row, "", "row_too_long", detail) for row in rows]
 
 
 def find_too_large(frame: pl.DataFrame, layout: Layout) -> set[int]:

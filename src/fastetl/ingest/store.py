@@ -46,6 +46,8 @@ class Contents(msgspec.Struct, frozen=True):
     """What did not fit the columns, as `FileItem.drift` has it."""
     position: Position | None = None
     """How far its records go in their shard; None where that is not known."""
+    elements: int = 0
+    """Rows of child tables, as `FileItem.elements` has it."""
 
 
 class FileStore:
@@ -128,6 +130,7 @@ class FileStore:
             "layout-id": self._layout.layout_id,
             "received": str(contents.received),
             "rows": str(contents.rows),
+            **({"elements": str(contents.elements)} if contents.elements else {}),
             "rejects": str(len(contents.rejects)),
             "rejects-key": rejects_key,
             "version-min": contents.version_min,
@@ -170,6 +173,7 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
             shard_id=described.get("shard-id", ""),
             last_sequence=described.get("last-sequence", ""),
             last_changed=int(described.get("last-changed", 0)),
+            elements=int(described.get("elements", 0)),
             state="PENDING" if stored.key else "REJECTED",
         )
     except (KeyError, ValueError) as error:

@@ -26,7 +26,7 @@ limit_threads()
 
 from fastetl.aws import References, open_clients
 from fastetl.backfill import Converter, DataFile, Export, ExportFolder
-from fastetl.enrich import Enricher
+from fastetl.enrich import make_enricher
 from fastetl.errors import ExportError, FastetlError, find_places
 from fastetl.ingest import FileStore
 from fastetl.model import Backfill, Converted
@@ -143,5 +143,5 @@ async def _converter(pipeline: Pipeline) -> Converter:
         for reason in (await _references.refresh(pipeline.references))[1]:
             logger.error("a pipeline cannot be set up", pipeline=pipeline.name, problem=reason)
         files = FileStore(_deployments[pipeline.name])
-        _converters[pipeline.name] = Converter(pipeline, files, Enricher(pipeline, ENVIRON, _references.paths))
+        _converters[pipeline.name] = Converter(pipeline, files, make_enricher(pipeline, ENVIRON, _references.paths))
     return _converters[pipeline.name]

@@ -33,7 +33,7 @@ limit_threads()
 
 from fastetl.aws import ABORT_LIMIT_SECONDS, References, is_transient, open_clients
 from fastetl.decode import cut_name, free_rows, is_windowed, parse_source_arn
-from fastetl.enrich import Enricher
+from fastetl.enrich import Enricher, Router, make_enricher
 from fastetl.errors import ConfigError, EnrichmentError, FastetlError, LedgerError, find_places
 from fastetl.ingest import Ingest, Outcome
 from fastetl.lambdas.raw_events import install_raw_events
@@ -70,7 +70,7 @@ _references = References(
 for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))
 _references_read_at = time.monotonic()
-_enrichers: dict[str, Enricher] = {}
+_enrichers: dict[str, Enricher | Router] = {}
 _ingests: dict[str, Ingest] = {}
 
 
@@ -80,7 +80,7 @@ def _set_up(pipeline: Pipeline) -> None:
     Raises:
         ConfigError: it cannot work as it is configured, or a file that an enrichment reads is missing.
     """
-    enricher = Enricher(pipeline, ENVIRON, _references.paths)
+    enricher = make_enricher(pipeline, ENVIRON, _references.paths)
     ingest = Ingest(_deployments[pipeline.name], enricher, time.monotonic)
     if ingest.native_missing:
         what = "no native pass: an event takes some fifteen times the CPU time"

@@ -12,10 +12,13 @@ people drop columns.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from fastetl.aws import Deployment
+from fastetl.columns import SYSTEM_COLUMNS
+from fastetl.config import Pipeline
 from fastetl.errors import WarehouseError
 from fastetl.identifiers import fold
 from fastetl.keys import layouts_prefix
@@ -27,7 +30,7 @@ ASK_LIMIT_SECONDS = 30
 
 
 class FormerColumns:
-    """The former columns of one pipeline's table."""
+    """The former columns of one pipeline's tables."""
 
     def __init__(self, deployment: Deployment) -> None:
         """Describe which columns loads of a pipeline have written.
@@ -41,27 +44,31 @@ class FormerColumns:
         self._prefix = deployment.config.prefix
         self._warehouse = deployment.warehouse
         self._new_name = deployment.new_name
-        self._table = f"{self._pipeline.schema}.{self._pipeline.target}"
 
-    async def note(self, layout: Layout) -> tuple[str, ...]:
-        """Record the columns that are about to be written, and give the former ones.
+    async def note(self, layout: Layout) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Record the columns that are about to be written, and give the former ones by target.
 
         Args:
             layout: of the files that are loaded.
 
+        Returns:
+            Pairs of a target's name and its former columns, where it has some.
+
         Raises:
             StaleStepError: another process is changing the record; try again.
         """
-        today = {name for name, _ in self._pipeline.layout.columns}
-        return await self._find([name for name, _ in layout.columns if name in today])
+        return await self._find_each(lambda part: _list_written(self._pipeline, part, layout))
 
-    async def find(self) -> tuple[str, ...]:
-        """Give the former columns that are in the table.
+    async def find(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Give the former columns that are in the tables, by target.
+
+        Returns:
+            As `note`.
 
         Raises:
             StaleStepError: as `note`.
         """
-        return await self._find([])
+        return await self._find_each(lambda _: [])
 
     async def restore(self) -> None:
         """Record the columns of all files that were ever written, for a ledger that was lost or set back.
@@ -72,42 +79,67 @@ class FormerColumns:
             StaleStepError: as `note`.
             StorageError: S3 did not give the layouts.
         """
-        known = await self._ledger.written_columns.read(self._pipeline.name, self._table)
-        every = tuple(dict.fromkeys([*known, *await self._columns_of_files()]))
-        if every != known:
-            await self._ledger.written_columns.put(self._pipeline.name, self._table, every, known)
+        layouts = await self._read_layouts()
+        for part in self._pipeline.targets:
+            known = await self._ledger.written_columns.read(self._pipeline.name, _name_table(part))
+            every = tuple(dict.fromkeys([*known, *self._list_each(part, layouts)]))
+            if every != known:
+                await self._ledger.written_columns.put(self._pipeline.name, _name_table(part), every, known)
 
-    async def _columns_of_files(self) -> list[str]:
+    async def _read_layouts(self) -> list[Layout]:
         keys = [key async for key in self._bucket.list_keys(layouts_prefix(self._prefix, self._pipeline.name))]
-        layouts = [msgspec.json.decode(await self._bucket.get(key), type=Layout) for key in keys]
-        return [name for layout in layouts for name, _ in layout.columns]
+        return [msgspec.json.decode(await self._bucket.get(key), type=Layout) for key in keys]
 
-    async def _written_by_others(self) -> list[str]:
+    def _list_each(self, part: Pipeline, layouts: Iterable[Layout]) -> list[str]:
+        return [name for layout in layouts for name in _list_columns(self._pipeline, part, layout)]
+
+    async def _written_by_others(self, part: Pipeline) -> list[str]:
         """List what loads may have written that this ledger does not know of: none, once it knows of a load."""
         head = await self._ledger.batches.head(self._pipeline.name)
-        return [] if head and head.loads else await self._columns_of_files()
+        return [] if head and head.loads else self._list_each(part, await self._read_layouts())
 
-    async def _find(self, written_now: list[str]) -> tuple[str, ...]:
-        name = self._pipeline.name
-        known = await self._ledger.written_columns.read(name, self._table)
-        every = tuple(dict.fromkeys([*(known or await self._written_by_others()), *written_now]))
-        today = {fold(column) for column, _ in self._pipeline.layout.columns}
+    async def _find_each(self, written_now: Callable[[Pipeline], list[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        found = [(part.name, await self._find(part, written_now(part))) for part in self._pipeline.targets]
+        return tuple((name, columns) for name, columns in found if columns)
+
+    async def _find(self, part: Pipeline, written_now: list[str]) -> tuple[str, ...]:
+        name, table = self._pipeline.name, _name_table(part)
+        known = await self._ledger.written_columns.read(name, table)
+        every = tuple(dict.fromkeys([*(known or await self._written_by_others(part)), *written_now]))
+        today = {fold(column) for column, _ in part.layout.columns}
         former = tuple(column for column in every if fold(column) not in today)
-        if former and "mirror" in self._pipeline.outputs:
-            former = await self._keep_those_there(former)
+        if former and "mirror" in part.outputs:
+            former = await self._keep_those_there(part, former)
             every = tuple(column for column in every if column in former or fold(column) in today)
         if every and every != known:
-            await self._ledger.written_columns.put(name, self._table, every, known)
+            await self._ledger.written_columns.put(name, table, every, known)
         return former
 
-    async def _keep_those_there(self, former: tuple[str, ...]) -> tuple[str, ...]:
-        sql, token = table_columns_sql(self._pipeline), ("columns", self._new_name())
+    async def _keep_those_there(self, part: Pipeline, former: tuple[str, ...]) -> tuple[str, ...]:
+        sql, token = table_columns_sql(part), ("columns", self._new_name())
         try:
             async with asyncio.timeout(ASK_LIMIT_SECONDS):
                 statement_id = await self._warehouse.run(sql, name="fastetl/columns", token=token)
                 rows = await self._warehouse.rows(statement_id, 0)
         except (WarehouseError, TimeoutError):
             return former
-        there = {column for table, column, *_ in rows if table == fold(self._pipeline.target)}
+        there = {column for table, column, *_ in rows if table == fold(part.target)}
         # A table that the caller may not see has no columns either.
         return tuple(column for column in former if fold(column) in there) if there else former
+
+
+def _name_table(part: Pipeline) -> str:
+    return f"{part.schema}.{part.target}"
+
+
+def _list_columns(pipeline: Pipeline, part: Pipeline, layout: Layout) -> list[str]:
+    """List the columns of a target that files of a layout hold."""
+    if not pipeline.parts:
+        return [name for name, _ in layout.columns]
+    return [*(name for name, _ in SYSTEM_COLUMNS), *(name for name, _ in dict(layout.targets).get(part.name, ()))]
+
+
+def _list_written(pipeline: Pipeline, part: Pipeline, layout: Layout) -> list[str]:
+    """List the columns of a target that a load of a layout's files writes."""
+    today = {name for name, _ in part.layout.columns}
+    return [name for name in _list_columns(pipeline, part, layout) if name in today]

@@ -22,7 +22,7 @@ from fastetl.load.plan import Planner
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import COUNTED_FILES, Backlog, Survey
 from fastetl.load.together import Standing
-from fastetl.model import Batch, Head
+from fastetl.model import Batch, Head, Layout
 
 BEGINNINGS: frozenset[Action] = frozenset({"open", "submit"})
 """Steps with which a load begins; every other step follows or ends one."""
@@ -92,5 +92,11 @@ class Loader:
         """
         if batch.layout_id == self._pipeline.layout.layout_id:
             return []
-        there = dict((await self._planner.layout(batch.layout_id)).columns)
-        return [name for name, _ in self._pipeline.layout.columns if name not in there]
+        there = set(_list_columns(await self._planner.layout(batch.layout_id)))
+        return [name for name in _list_columns(self._pipeline.layout) if name not in there]
+
+
+def _list_columns(layout: Layout) -> list[str]:
+    """List the columns of all targets: their names, and with several targets these before them."""
+    own = [f"{target}.{name}" for target, columns in layout.targets for name, _ in columns]
+    return own or [name for name, _ in layout.columns]

@@ -106,12 +106,14 @@ class Planner:
         """
         return await self.plan(batch, await self._former_columns.note(await self.layout(batch.layout_id)))
 
-    async def plan(self, batch: Batch, former_columns: tuple[str, ...] = ()) -> tuple[Statement, ...]:
+    async def plan(
+        self, batch: Batch, former_columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    ) -> tuple[Statement, ...]:
         """Build the statements of the batch's present attempt; the ledger is neither read nor written.
 
         Args:
             batch: with the attempt that is to be made.
-            former_columns: of the mirror, which loads wrote once and no longer write.
+            former_columns: by target, those of its mirror that loads wrote once and no longer write.
         """
         load = Load(
             batch_id=batch.batch_id,

@@ -104,7 +104,7 @@ async def demonstrate(config_text: str, flights: int, warehouse: WarehouseKind, 
 
 def _check(config: Config) -> None:
     (first, *others), outputs = config.pipelines, {"mirror", "log"}
-    if others or first.table != "flights" or first.outputs != outputs:
+    if others or first.table != "flights" or first.outputs != outputs or first.parts:
         message = "the demonstration carries the table `flights` alone, into mirror and log"
         remedy = 'Name a configuration of one pipeline, with table = "flights" and outputs = ["mirror", "log"]'
         raise ConfigError((Problem("pipelines", message, remedy),))

@@ -57,7 +57,7 @@ async def create_kinesis_stream(kinesis: Any, pipeline: Pipeline) -> None:
 
 def _key_type(pipeline: Pipeline, name: str) -> str:
     """Give a key attribute's type, by the column that declares it; text where none does."""
-    for column in pipeline.columns:
+    for column in (column for part in pipeline.targets for column in part.columns):
         if column.path == (name,):
             return column.tag if column.tag in {"N", "B"} else "S"
     return "S"

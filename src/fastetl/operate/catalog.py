@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastetl.aws import Deployment
+    from fastetl.config import Pipeline
     from fastetl.sql import Privilege, Statement
 
 _SIZED = ("char", "varchar", "varbyte", "binary", "numeric", "decimal")
@@ -42,21 +43,36 @@ class Catalog:
         self._warehouse = deployment.warehouse
         self._new_name = deployment.new_name
 
-    async def tables(self) -> dict[str, dict[str, str]]:
-        """Give the columns and types of mirror and log, by the table's name."""
-        return await self._columns(table_columns_sql(self._pipeline))
+    async def tables(self, part: Pipeline) -> dict[str, dict[str, str]]:
+        """Ask which columns a target's mirror and log have.
 
-    async def views(self) -> dict[str, dict[str, str]]:
-        """Give the columns and types of the views, by the view's name."""
-        return await self._columns(view_columns_sql(self._pipeline))
+        Args:
+            part: one of the pipeline's targets.
 
-    async def readers(self, view: str) -> tuple[Grantee, ...]:
+        Returns:
+            The types of the columns by their names, by the table's name.
+        """
+        return await self._columns(table_columns_sql(part))
+
+    async def views(self, part: Pipeline) -> dict[str, dict[str, str]]:
+        """Ask which columns a target's views have.
+
+        Args:
+            part: one of the pipeline's targets.
+
+        Returns:
+            The types of the columns by their names, by the view's name.
+        """
+        return await self._columns(view_columns_sql(part))
+
+    async def readers(self, part: Pipeline, view: str) -> tuple[Grantee, ...]:
         """Give to whom a view has been granted.
 
         Args:
+            part: the target that has the view.
             view: its name, without the schema.
         """
-        rows = await self._ask(view_readers_sql(self._pipeline))
+        rows = await self._ask(view_readers_sql(part))
         return tuple(
             EVERYBODY if kind == "public" else msgspec.convert({"kind": kind, "name": name}, Grantee)
             for relation, kind, name in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ import msgspec
 from fastetl.errors import LedgerError, SourceError, StaleStepError
 from fastetl.ingest import describe_unknown_epochs
 from fastetl.keys import parse_rejects_key, rejects_prefix
-from fastetl.model import Batch, FileItem, Head, Reject, Watermark, follows_gap
+from fastetl.model import UNROUTED, Batch, FileItem, Head, Reject, Watermark, follows_gap
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fastetl.aws import Deployment
 
@@ -85,6 +86,9 @@ class Status(msgspec.Struct, frozen=True):
     """What keeps the stream from being read, and which changes may be missing, as the coordinator last saw it."""
     possible_gaps: int
     """Files of the last days that began where the stream was about to forget: changes before them may be missing."""
+    unrouted: dict[str, int]
+    """With several targets: items that no target took, in the files of the ledger, by what tells their kind, the most
+    frequent first."""
 
 
 class Operator:
@@ -148,6 +152,7 @@ class Operator:
             complete_held_by=watermark.held_by,
             stream_troubles=watermark.problems,
             possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
+            unrouted=count_unrouted(every),
         )
 
     async def _look_at_stream(self, files: Sequence[FileItem]) -> tuple[str, str]:
@@ -265,6 +270,19 @@ class Operator:
             except StaleStepError:
                 continue
         raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")
+
+
+def count_unrouted(files: Iterable[FileItem]) -> dict[str, int]:
+    """Count the items that no target took, by what tells their kind, the most frequent first.
+
+    Args:
+        files: of the ledger.
+    """
+    total: Counter[str] = Counter()
+    for file in files:
+        kinds = {what: count for what, count in file.drift.items() if what.startswith(UNROUTED)}
+        total.update({what.removeprefix(UNROUTED): count for what, count in kinds.items()})
+    return dict(sorted(total.items(), key=lambda each: (-each[1], each[0])))
 
 
 def _describe_batch(batch: Batch, now: float) -> OpenBatch:

@@ -9,7 +9,7 @@ import msgspec
 
 from fastetl.errors import FastetlError, WarehouseError
 from fastetl.operate.catalog import Catalog
-from fastetl.operate.schema import compare
+from fastetl.operate.schema import compare_all
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 from fastetl.sql import copy_probe_sql
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fastetl.aws import Deployment
+    from fastetl.config import Pipeline
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -26,6 +27,10 @@ class Finding(msgspec.Struct, frozen=True):
     problem: str = ""
     """Empty if it is as it should be."""
     remedy: str = ""
+
+
+def _name_targets(pipeline: Pipeline) -> str:
+    return ", ".join(f"{part.schema}.{part.target}" for part in pipeline.targets)
 
 
 class Preflight:
@@ -52,7 +57,7 @@ class Preflight:
             (f"table {self._pipeline.table}", self._look_at_table),
             (f"bucket {self._config.bucket}", self._look_at_bucket),
             (f"ledger {self._config.ledger_table}", self._look_at_ledger),
-            (f"tables of {self._pipeline.schema}.{self._pipeline.target}", self._look_at_warehouse),
+            (f"tables of {_name_targets(self._pipeline)}", self._look_at_warehouse),
             (f"rights of {self._pipeline.redshift.load_user or 'the user that loads'}", self._look_at_rights),
             ("COPY from the bucket", self._look_at_copy),
         ]
@@ -104,7 +109,7 @@ class Preflight:
     async def _look_at_warehouse(self) -> list[Finding]:
         return [
             Finding(f"{each.table}.{each.column or '*'}", each.what, each.sql or each.remedy)
-            for each in compare(self._pipeline, await self._catalog.tables())
+            for each in await compare_all(self._pipeline, self._catalog)
             if each.sql or each.remedy
         ]
 

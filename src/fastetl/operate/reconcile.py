@@ -118,7 +118,7 @@ class Reconciler:
         rejects = sum(file.rejects for file in files)
         return Reconciliation(
             pipeline=self._pipeline.name,
-            records=sum(file.received if file.received >= 0 else file.rows + file.rejects for file in files),
+            records=sum(_count_records(file) for file in files),
             rows=rows,
             rejects=rejects,
             files=len(objects),
@@ -228,6 +228,11 @@ class Reconciler:
         return len(gzip.decompress(await self._bucket.get(key)).splitlines())
 
 
+def _count_records(file: FileItem) -> int:
+    """Give how many records a file was made of."""
+    return file.received if file.received >= 0 else file.rows - file.elements + file.rejects
+
+
 def _compare(
     file_id: str, stored: StoredObject | None, item: FileItem | None, loaded: Loaded | None
 ) -> list[Difference]:
@@ -241,8 +246,9 @@ def _compare(
     # An attempt before a deploy may have left the same file under another name.
     if stored and item and item.key == stored.key and _differ(stored, item):
         found.append(("object and ledger differ in size or checksum", missing))
-    if item and item.received >= 0 and item.received != item.rows + item.rejects:
-        counts = f"{item.received} records were received, and {item.rows} rows and {item.rejects} rejects written"
+    if item and item.received >= 0 and item.received != item.rows - item.elements + item.rejects:
+        rows = item.rows - item.elements
+        counts = f"{item.received} records were received, and {rows} rows and {item.rejects} rejects written"
         found.append((counts, "Keep its object, and report it"))
     if item and item.state == "LOADED" and loaded is None:
         found.append(("the ledger says it is loaded, the warehouse does not", rebuild))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from fastetl.aws import Deployment
+    from fastetl.config import Pipeline
     from fastetl.model import FileItem
 
 MAX_BATCH_BYTES = 4 * 1024**3
@@ -40,6 +41,19 @@ class Reloaded(msgspec.Struct, frozen=True):
     """How many of these files are loaded."""
     restoring: int = 0
     """Files that are being brought back from an archive."""
+
+
+def _rename(pipeline: Pipeline, schema: str, name: str) -> Pipeline:
+    """Give a pipeline that loads into other tables; each of several targets into one of the name and its own."""
+    parts = tuple(
+        msgspec.structs.replace(part, schema=schema, target=f"{name}_{part.target}") for part in pipeline.parts
+    )
+    return msgspec.structs.replace(pipeline, schema=schema, target=name, parts=parts)
+
+
+def _list_relations(pipeline: Pipeline) -> set[tuple[str, str]]:
+    every = (pipeline, *pipeline.parts)
+    return {(fold(each.schema), fold(relation)) for each in every for relation in each.relations}
 
 
 class Reloader:
@@ -63,10 +77,8 @@ class Reloader:
             WarehouseError: the table is the pipeline's own.
         """
         pipeline = deployment.pipeline
-        target = msgspec.structs.replace(pipeline, schema=into[0], target=into[1])
-        if fold(into[0]) == fold(pipeline.schema) and not {*map(fold, target.relations)}.isdisjoint(
-            map(fold, pipeline.relations)
-        ):
+        target = _rename(pipeline, *into)
+        if not _list_relations(target).isdisjoint(_list_relations(pipeline)):
             raise WarehouseError(
                 f"{'.'.join(into)} is the pipeline's own table, or would have the name of one beside it; name another,"
                 " and rename it afterwards"

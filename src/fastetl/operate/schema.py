@@ -12,6 +12,7 @@ from fastetl.config import NOT_LENGTHENED
 from fastetl.decode import cut_name
 from fastetl.identifiers import fold
 from fastetl.load import FormerColumns
+from fastetl.model import UNROUTED
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.propose import Proposal, propose_columns
 from fastetl.sql import add_column_sql, target_names, widen_column_sql
@@ -96,31 +97,46 @@ class SchemaReader:
         """
         name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
         files = [file async for file in self._ledger.files.scan(name) if file.drift and file.created >= since]
-        seen = sum_drift(files, {each.name for each in self._pipeline.columns if each.on_misfit == "truncate"})
+        truncated = {
+            f"{part.name}.{each.name}" if self._pipeline.parts else each.name
+            for part in self._pipeline.targets
+            for each in part.columns
+            if each.on_misfit == "truncate"
+        }
+        seen = sum_drift(files, truncated, unrouted_as_asked=self._pipeline.unrouted != "reject")
         ignored = [each.what.removeprefix("ignored/") for each in seen if each.what.startswith("ignored/")]
         items = await self._source.sample(SAMPLE) if ignored else []
         return SchemaDiff(
             pipeline=name,
-            differences=compare(self._pipeline, await self._catalog.tables(), await self._former_columns.find()),
+            differences=await compare_all(self._pipeline, self._catalog, await self._former_columns.find()),
             seen=seen,
             proposals=propose_for(self._pipeline, items, ignored),
         )
 
 
-def sum_drift(files: Iterable[FileItem], truncated: Container[str] = ()) -> tuple[Seen, ...]:
+def sum_drift(
+    files: Iterable[FileItem], truncated: Container[str] = (), *, unrouted_as_asked: bool = False
+) -> tuple[Seen, ...]:
     """Sum what files say of drift, the most frequent first.
 
     Args:
         files: of the ledger.
         truncated: names of the columns whose text is truncated where it is too long, as the configuration asks.
+        unrouted_as_asked: whether the configuration says what becomes of items that no target takes.
     """
     total: Counter[str] = Counter()
     for file in files:
         # Records that were replayed are counted with the file that they became, if they were rejected again.
         ended = "reject/" if file.rejects_ended else "-"
         total.update({what: count for what, count in file.drift.items() if not what.startswith(ended)})
+
+    def is_as_asked(what: str) -> bool:
+        if what.startswith(UNROUTED):
+            return unrouted_as_asked
+        return what.startswith("misfit/") and what.split("/")[1] in truncated
+
     return tuple(
-        Seen(what, count, as_asked=what.startswith("misfit/") and what.split("/")[1] in truncated)
+        Seen(what, count, as_asked=is_as_asked(what))
         for what, count in sorted(total.items(), key=lambda each: (-each[1], each[0]))
     )
 
@@ -130,11 +146,28 @@ def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[
     sample = list(items)
     names = {cut_name(name): name for item in sample for name in item}
     declared = {column.path for column in pipeline.columns}  # since the files were written
-    wanted = dict.fromkeys(names.get(name, name) for name in attributes)
+    # Those of elements belong to child tables.
+    children = tuple(f"{part.name}." for part in pipeline.parts if part.rows_of)
+    wanted = dict.fromkeys(names.get(name, name) for name in attributes if not (children and name.startswith(children)))
     wanted = {name: None for name in wanted if (name,) not in declared}
     known = [{name: value for name, value in item.items() if name in wanted} for item in sample]
     taken = [name for name, _ in pipeline.layout.columns]
     return propose_columns(known, first=list(wanted), taken=taken)
+
+
+async def compare_all(
+    pipeline: Pipeline, catalog: Catalog, former_columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+) -> tuple[Difference, ...]:
+    """Hold the tables of all targets against the configuration.
+
+    Args:
+        pipeline: its targets.
+        catalog: asks the warehouse.
+        former_columns: by target, columns that loads no longer write.
+    """
+    former = dict(former_columns)
+    found = [compare(part, await catalog.tables(part), former.get(part.name, ())) for part in pipeline.targets]
+    return tuple(difference for differences in found for difference in differences)
 
 
 def compare(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastetl.aws import Deployment, Token
+    from fastetl.config import Pipeline
     from fastetl.operate.schema import Difference
     from fastetl.sql import Statement
 
@@ -79,14 +80,8 @@ class SchemaWriter:
         """
         await self._warehouse.run_pieces(tables_sql(self._pipeline), name=self._name(), token=self._token())
         await self._settle_owner(take_over=take_over)
-        for difference in compare(self._pipeline, await self._catalog.tables()):
-            await self._alter(difference)
-        tables, views = await self._catalog.tables(), await self._catalog.views()
-        for name in view_names(self._pipeline):
-            below = tables.get(fold(self._pipeline.target + VIEWED[name]), {})
-            # What could not be added is told already; a view would fail for its readers.
-            if all(fold(column) in below for column, _ in self._pipeline.layout.columns):
-                await self._make_view(name, list(views.get(fold(self._pipeline.target + name), {})))
+        for part in self._pipeline.targets:
+            await self._apply_target(part)
         if self._pipeline.redshift.load_user:
             await self._grant_load()
         remedy = "Name users, role:<role> and group:<group> of this database in grant_to"
@@ -108,6 +103,16 @@ class SchemaWriter:
             remedy = "Stop that stack, and run `fastetl ddl --apply --take-over`, or name another target"
             self._done.problems.append(f"{self._pipeline.schema}.{self._pipeline.target}: {what}. {remedy}")
 
+    async def _apply_target(self, part: Pipeline) -> None:
+        for difference in compare(part, await self._catalog.tables(part)):
+            await self._alter(difference)
+        tables, views = await self._catalog.tables(part), await self._catalog.views(part)
+        for name in view_names(part):
+            below = tables.get(fold(part.target + VIEWED[name]), {})
+            # What could not be added is told already; a view would fail for its readers.
+            if all(fold(column) in below for column, _ in part.layout.columns):
+                await self._make_view(part, name, list(views.get(fold(part.target + name), {})))
+
     async def _alter(self, difference: Difference) -> None:
         what = f"{difference.table}.{difference.column}" if difference.column else difference.table
         if not difference.sql:
@@ -123,16 +128,16 @@ class SchemaWriter:
         else:
             self._done.changes.append(difference.sql)
 
-    async def _make_view(self, name: str, columns: list[str]) -> None:
+    async def _make_view(self, part: Pipeline, name: str, columns: list[str]) -> None:
         """Create a view that is not there; replace one whose columns are others, and grant it as it was granted."""
-        if columns == [fold(column) for column in view_columns(self._pipeline, name)]:
+        if columns == [fold(column) for column in view_columns(part, name)]:
             return
-        view = self._pipeline.target + name
-        sql = view_sql(self._pipeline, name)
+        view = part.target + name
+        sql = view_sql(part, name)
         if columns:
-            sql = replace_view_sql(self._pipeline, name, await self._catalog.readers(view))
+            sql = replace_view_sql(part, name, await self._catalog.readers(part, view))
         if await self._try(sql, "Where another view rests on it, make that one WITH NO SCHEMA BINDING") and columns:
-            self._done.changes.append(f"view {view}: {', '.join(view_columns(self._pipeline, name))}")
+            self._done.changes.append(f"view {view}: {', '.join(view_columns(part, name))}")
 
     async def _grant_load(self) -> None:
         user, database = self._pipeline.redshift.load_user, self._pipeline.redshift.database

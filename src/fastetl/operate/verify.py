@@ -140,6 +140,9 @@ class RowComparer:
             ConfigError: the pipeline has no mirror.
             SourceError, StorageError, WarehouseError: it could not be compared.
         """
+        if self._pipeline.parts:
+            problem = f"{self._pipeline.name} has several targets, which verify does not compare"
+            raise ConfigError((Problem("targets", problem, "Compare a target's table with a query of your own"),))
         if "mirror" not in self._pipeline.outputs:
             problem = f"pipeline {self._pipeline.name} has no mirror to compare with"
             raise ConfigError((Problem("outputs", problem, 'Add "mirror", or verify another pipeline'),))
@@ -189,7 +192,7 @@ class RowComparer:
         staged = _Staged()
         await self._stage_found(staged, arn, found, epoch=start, read_at=read_at)
         if staged.objects:
-            former = await FormerColumns(self._deployment).find()
+            former = dict(await FormerColumns(self._deployment).find()).get(self._pipeline.name, ())
             url, owner = await self._write_manifest(staged), self._deployment.owner
             sql = repair_sql(self._pipeline, owner, self._pipeline.layout, url, former)
             await self._deployment.warehouse.run(sql, name=f"fastetl/repair/{self._pipeline.name}", token=(self._run,))

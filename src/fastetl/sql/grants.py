@@ -9,7 +9,7 @@ import msgspec
 
 from fastetl.config import Pipeline
 from fastetl.identifiers import fold
-from fastetl.sql.tables import BOOKKEEPING, TARGETS, view_names
+from fastetl.sql.tables import BOOKKEEPING, CHILD, TARGETS, view_names
 from fastetl.sql.text import (
     Statement,
     build_statements,
@@ -41,12 +41,18 @@ def load_privileges(pipeline: Pipeline) -> tuple[Privilege, ...]:
     Args:
         pipeline: its tables and outputs.
     """
-    tables = [(table.suffix, table.rights) for output, table in TARGETS.items() if output in pipeline.outputs]
-    tables += [(table.suffix, table.rights) for table in BOOKKEEPING]
+    tables = [
+        (quote_table(part, table.suffix), CHILD.rights if part.rows_of else table.rights)
+        for part in pipeline.targets
+        for output, table in TARGETS.items()
+        if output in part.outputs
+    ]
+    tables += [(quote_table(pipeline, table.suffix), table.rights) for table in BOOKKEEPING]
+    schemas = dict.fromkeys(each.schema for each in (pipeline, *pipeline.targets))
     return (
-        Privilege("schema", quote_identifier(pipeline.schema), "USAGE"),
+        *(Privilege("schema", quote_identifier(schema), "USAGE") for schema in schemas),
         Privilege("database", quote_identifier(pipeline.redshift.database), "TEMP"),
-        *(Privilege("table", quote_table(pipeline, suffix), right) for suffix, rights in tables for right in rights),
+        *(Privilege("table", table, right) for table, rights in tables for right in rights),
     )
 
 
@@ -74,12 +80,17 @@ def read_grants_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     Args:
         pipeline: its views and readers.
     """
-    readable = [*view_names(pipeline), *(["_log"] if "log" in pipeline.outputs else [])]
+    readable = [
+        quote_table(part, name)
+        for part in pipeline.targets
+        for name in (*view_names(part), *(["_log"] if "log" in part.outputs else []))
+    ]
     steps = []
     for reader in pipeline.redshift.grant_to:
         to = name_grantee(reader)
-        steps.append(("grant_read", f"GRANT USAGE ON SCHEMA {quote_identifier(pipeline.schema)} TO {to}"))
-        steps += [("grant_read", f"GRANT SELECT ON {quote_table(pipeline, name)} TO {to}") for name in readable]
+        schemas = dict.fromkeys(part.schema for part in pipeline.targets)
+        steps += [("grant_read", f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {to}") for schema in schemas]
+        steps += [("grant_read", f"GRANT SELECT ON {relation} TO {to}") for relation in readable]
     return build_statements(pipeline.name, steps)
 
 

@@ -6,15 +6,16 @@ One attempt to load a batch is one transaction, `load_sql`; finding out how an a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.epochs import refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
-from fastetl.sql.mirror import append_to_log, key_columns, merge_steps
-from fastetl.sql.staging import FILES, STAGED, Load
+from fastetl.sql.group import load_group
+from fastetl.sql.mirror import append_to_log, key_columns, merge_into_mirror
+from fastetl.sql.staging import FILES, STAGED, Load, see_all
 from fastetl.sql.text import (
     COUNT,
     FILE_ID,
@@ -53,6 +54,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         The statements in their order, each with the name of its step.
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
+    targets, drops = _load_targets(pipeline, load)
     steps = [
         *gate_steps(pipeline, load.owner),
         ("gate_batch", refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
@@ -84,13 +86,11 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         ("count", refuse("row counts differ", _miscounted())),
         ("stamps", refuse_early_stamps(pipeline, STAGED, load.latest_epoch)),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
-        *(append_to_log(pipeline, load) if "log" in pipeline.outputs else ()),
-        *(merge_steps(pipeline, load.layout, load.former_columns) if "mirror" in pipeline.outputs else ()),
+        *targets,
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
         *_record_source(pipeline, load),
-        ("drop_staged", f"DROP TABLE {STAGED}"),
-        ("drop_files", f"DROP TABLE {FILES}"),
+        *drops,
     ]
     return build_statements(f"{load.batch_id}/{load.attempt}", steps)
 
@@ -148,7 +148,11 @@ def resolve_sql(
 
 
 def tombstone_sql(
-    pipeline: Pipeline, owner: str, epoch: int, exported_at: int, former_columns: tuple[str, ...] = ()
+    pipeline: Pipeline,
+    owner: str,
+    epoch: int,
+    exported_at: int,
+    former_columns: tuple[tuple[str, tuple[str, ...]], ...] = (),
 ) -> tuple[Statement, ...]:
     """Build the transaction that deletes rows of older epochs, which an epoch's full export no longer has.
 
@@ -157,9 +161,31 @@ def tombstone_sql(
         owner: as this stack names itself.
         epoch: the export's.
         exported_at: Unix seconds of the state that the export holds.
-        former_columns: columns of the mirror that loads no longer write.
+        former_columns: by target, columns of its mirror that loads no longer write.
     """
-    mirror, names = quote_table(pipeline), [name for name, _ in pipeline.layout.columns]
+    former = dict(former_columns)
+    deletes = (
+        step
+        for part in pipeline.targets
+        if "mirror" in part.outputs and not part.rows_of
+        for step in _delete_unseen(pipeline, part, epoch, exported_at, former.get(part.name, ()))
+    )
+    steps = [
+        *gate_steps(pipeline, owner),
+        *deletes,
+        (
+            "resyncs",
+            f'INSERT INTO {quote_table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
+            f" SELECT {epoch:d}, {quote_literal(epoch_floor(epoch))}, GETDATE()",
+        ),
+    ]
+    return build_statements(f"{pipeline.name}/{epoch}", steps)
+
+
+def _delete_unseen(
+    pipeline: Pipeline, part: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    mirror, names = quote_table(part), [name for name, _ in part.layout.columns]
     moment = datetime.fromtimestamp(exported_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
     gone = f'"_version" < {quote_literal(epoch_floor(epoch))} AND NOT "_deleted"'
     tombstone = {
@@ -169,28 +195,37 @@ def tombstone_sql(
         "_changed_at": f"CAST({quote_literal(moment)} AS TIMESTAMP)",
         "_deleted": "TRUE",
     }
-    kept = {"_key", "_file", *(column.name for column in key_columns(pipeline))}
-    if "REMOVE" in pipeline.kept_deletes:
+    kept = {"_key", "_file", *(column.name for column in key_columns(part))}
+    if "REMOVE" in part.kept_deletes:
         kept.update(names)
-    types = dict(pipeline.layout.columns)
+    types = dict(part.layout.columns)
     forgotten = tombstone | {name: f"CAST(NULL AS {types[name]})" for name in names if name not in {*tombstone, *kept}}
     logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
     emptied = forgotten | dict.fromkeys(former_columns, "NULL")
     changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in emptied.items())
     into_log = (
-        f"INSERT INTO {quote_table(pipeline, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
+        f"INSERT INTO {quote_table(part, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
     )
-    steps = [
-        *gate_steps(pipeline, owner),
-        *([("log", into_log)] if "log" in pipeline.outputs else []),
-        ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
+    children = [
         (
-            "resyncs",
-            f'INSERT INTO {quote_table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
-            f" SELECT {epoch:d}, {quote_literal(epoch_floor(epoch))}, GETDATE()",
-        ),
+            "elements_gone",
+            _delete_elements(part, child, f'"_key" IN (SELECT "_key" FROM {mirror} WHERE {gone})', tombstone),
+        )
+        for child in pipeline.children(part.name)
     ]
-    return build_statements(f"{pipeline.name}/{epoch}", steps)
+    return [
+        *([("log", into_log)] if "log" in part.outputs else []),
+        *children,
+        ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
+    ]
+
+
+def _delete_elements(part: Pipeline, child: Pipeline, where: str, tombstone: Mapping[str, str]) -> str:
+    """Build the statement that does with a child table's rows what becomes of their items' rows."""
+    if "REMOVE" not in part.kept_deletes:
+        return f"DELETE FROM {quote_table(child)} WHERE {where}"
+    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in tombstone.items())
+    return f"UPDATE {quote_table(child)} SET {changes} WHERE {where}"
 
 
 def load_errors_sql(query_id: int, data_url: str, since: datetime) -> tuple[Statement, ...]:
@@ -327,6 +362,19 @@ def _miscounted() -> str:
         f'{FILES} AS "expected" FULL OUTER JOIN ({found}) AS "found" ON "expected"."file_id" = "found"."_file"'
         ' WHERE COALESCE("expected"."row_count", -1) <> COALESCE("found"."row_count", -1)'
     )
+
+
+def _load_targets(pipeline: Pipeline, load: Load) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Build the steps that change the targets' tables, and those that drop what the load has made."""
+    if pipeline.parts:
+        targets, tables = load_group(pipeline, load)
+        return targets, [("drop", f"DROP TABLE {', '.join([STAGED, FILES, *tables])}")]
+    drops = [("drop_staged", f"DROP TABLE {STAGED}"), ("drop_files", f"DROP TABLE {FILES}")]
+    staged = see_all(pipeline, load.layout)
+    log = append_to_log(pipeline, staged, load) if "log" in pipeline.outputs else []
+    former_columns = dict(load.former_columns).get(pipeline.name, ())
+    mirror = merge_into_mirror(pipeline, staged, former_columns) if "mirror" in pipeline.outputs else []
+    return [*log, *mirror], drops
 
 
 def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:

@@ -84,13 +84,16 @@ class Target(NamedTuple):
     suffix: str
     rights: tuple[str, ...]
     """What a load does with it: MERGE takes SELECT, and what its clauses do (Redshift Database Developer Guide, MERGE);
-    deletes are rows, so that nobody needs DELETE."""
+    deletes are rows, so that no mirror needs DELETE."""
 
 
 TARGETS: dict[Output, Target] = {
     "mirror": Target("", ("SELECT", "INSERT", "UPDATE")),
     "log": Target("_log", ("SELECT", "INSERT")),
 }
+
+CHILD = Target("", ("SELECT", "INSERT", "DELETE"))
+"""A child table, whose rows are replaced as a whole."""
 
 SORTED_BY = {"mirror": "_key", "log": "_changed_at"}
 """The column that sorts a table where nothing else is said."""
@@ -107,7 +110,7 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     Args:
         pipeline: its target, outputs and columns.
     """
-    views = (statement for name in view_names(pipeline) for statement in view_sql(pipeline, name))
+    views = (statement for part in pipeline.targets for name in view_names(part) for statement in view_sql(part, name))
     return (*tables_sql(pipeline), *views)
 
 
@@ -117,14 +120,16 @@ def tables_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     Args:
         pipeline: its target, outputs and columns.
     """
-    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(pipeline.schema)}")]
+    schemas = dict.fromkeys(each.schema for each in (pipeline, *pipeline.targets))
+    steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}") for schema in schemas]
     steps += [
         (
             output,
-            f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, TARGETS[output].suffix)}"
-            f" ({define_columns(pipeline.layout.columns, storage.encode)}){build_keys(storage, SORTED_BY[output])}",
+            f"CREATE TABLE IF NOT EXISTS {quote_table(part, TARGETS[output].suffix)}"
+            f" ({define_columns(part.layout.columns, storage.encode)}){build_keys(storage, SORTED_BY[output])}",
         )
-        for output, storage in pipeline.storages.items()
+        for part in pipeline.targets
+        for output, storage in part.storages.items()
     ]
     steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
     return build_statements(pipeline.name, steps)

@@ -10,8 +10,8 @@ from fastetl.config import Pipeline
 from fastetl.model import Layout
 from fastetl.sql.gate import gate_steps
 from fastetl.sql.load import copy_into
-from fastetl.sql.mirror import merge_steps
-from fastetl.sql.staging import STAGED
+from fastetl.sql.mirror import merge_into_mirror
+from fastetl.sql.staging import STAGED, see_all
 from fastetl.sql.text import Statement, build_statements, define_columns, quote_identifier, quote_literal, quote_table
 
 BUCKETS = 65_536
@@ -58,7 +58,7 @@ def repair_sql(
         *gate_steps(pipeline, owner),
         ("stage", f'CREATE TEMP TABLE {STAGED} ({define_columns(layout.columns)}) DISTSTYLE KEY DISTKEY ("_key")'),
         ("copy", copy_into(pipeline, STAGED, names, manifest_url, layout)),
-        *merge_steps(pipeline, layout, former_columns),
+        *merge_into_mirror(pipeline, see_all(pipeline, layout), former_columns),
         ("drop_staged", f"DROP TABLE {STAGED}"),
     ]
     return build_statements(pipeline.name, steps)

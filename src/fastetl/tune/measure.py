@@ -238,7 +238,10 @@ def with_compression(
     samples = []
     for sample in measured.samples:
         frame = decoder.decode(cutter.cut(sample.records)).frame
-        columns = tuple(column for column in pipeline.layout.columns if column[0] in frame.columns)
+        # With several targets a file has fewer columns than are decoded; the ratio is much the same.
+        declared = pipeline.columns if pipeline.parts else ()
+        known = dict(pipeline.layout.columns) | {column.name: column.type for column in declared}
+        columns = tuple((name, kind) for name, kind in known.items() if name in frame.columns)
         taken = {}
         for one in (pipeline.file.compression, compression):
             layout = msgspec.structs.replace(pipeline.layout, columns=columns, compression=one)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fastetl.columns import Column
-    from fastetl.config import Pipeline
+    from fastetl.config import Condition, Pipeline
 
 Record = dict[str, Any]
 
@@ -89,12 +89,16 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
     items = []
     for number in range(count):
         item: Record = {}
-        for column in pipeline.columns:
+        part = pipeline.targets[number % len(pipeline.targets)]
+        for column in part.columns:
             _put(item, column, make_example(column, chance))
+        for condition in part.when:
+            _fulfil(item, condition, number)
         for name in pipeline.keys:
             if name not in item or name == free:
                 tag = next(iter(item.get(name, {"S": ""})))
-                item[name] = {tag: str(number) if tag == "N" else f"{name}-{number}"}
+                beginning = next((each.begins_with for each in part.when if each.attribute == name), "")
+                item[name] = {tag: str(number) if tag == "N" else f"{beginning}{name}-{number}"}
         items.append(item)
     return items
 
@@ -103,6 +107,24 @@ def _free_key(pipeline: Pipeline) -> str:
     """Choose the key attribute that tells the items apart: one that need not be a time."""
     times = {column.path[0] for column in pipeline.columns if column.type.rule.takes_time_format}
     return next((name for name in pipeline.keys if name not in times), pipeline.keys[0])
+
+
+def _fulfil(item: Record, condition: Condition, number: int) -> None:
+    """Make an item one of which a condition holds."""
+    if condition.one_of:
+        item[condition.attribute] = _write_value(condition.one_of[0])
+    elif condition.begins_with:
+        item[condition.attribute] = {"S": f"{condition.begins_with}{number}"}
+    elif condition.present:
+        item.setdefault(condition.attribute, {"S": "x"})
+    else:
+        item.pop(condition.attribute, None)
+
+
+def _write_value(value: str | int) -> Record:
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
 class EventCutter:

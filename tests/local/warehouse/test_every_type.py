@@ -127,6 +127,6 @@ async def test_the_catalog_names_every_type_as_it_was_declared(warehouse: Wareho
     client = await aws.client("redshift-data", endpoint_url=warehouse.server.endpoint_url)
     edge = aws_redshift.Warehouse(client, RedshiftTarget(workgroup="local"))
     deployment = make_deployment(Config("b", "l", (PIPELINE,)), PIPELINE, None, None, edge)
-    tables = await Catalog(deployment).tables()
+    tables = await Catalog(deployment).tables(PIPELINE)
     assert set(tables) == {"types", "types_log"}
     assert compare_tables(PIPELINE, tables) == ()

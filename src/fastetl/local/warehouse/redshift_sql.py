@@ -110,7 +110,7 @@ def translate(sql: str, dialect: Dialect, *, in_batch: bool = False) -> Translat
     declared = _declared_columns(tree)
     tree = _rewrite(tree, dialect)
     created = tree.this.find(exp.Table) if isinstance(tree, exp.Create) and tree.args.get("exists") else None
-    statements = [tree.sql(dialect, comments=False)]
+    statements = [each.sql(dialect, comments=False) for each in _split_drop(tree, dialect)]
     statements += [_comment(table, column, kind) for table, column, kind in declared]
     return Translated(
         (*statements, *effect.sql),
@@ -188,6 +188,17 @@ def _parse(sql: str) -> exp.Expr:
     if len(trees) != 1:
         raise SqlError("exactly one SQL statement is expected")
     return trees[0]
+
+
+def _split_drop(tree: exp.Expr, dialect: Dialect) -> list[exp.Expr]:
+    """Part a DROP TABLE of several tables, of which DuckDB takes one at a time."""
+    tables = tree.args.get("tables") or [] if isinstance(tree, exp.Drop) else []
+    if dialect != "duckdb" or len(tables) < 2:
+        return [tree]
+    parted = [tree.copy() for _ in tables]
+    for each, table in zip(parted, tables, strict=True):
+        each.set("tables", [table.copy()])
+    return parted
 
 
 def _rewrite(tree: exp.Expr, dialect: Dialect) -> exp.Expr:

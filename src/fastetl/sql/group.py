@@ -1,0 +1,95 @@
+"""The steps that bring staged rows into several targets and their child tables, in few statements. Pure.
+
+One transaction of the Data API has at most 40 statements (Amazon Redshift Management Guide, "Using the Amazon Redshift
+Data API"), so that what targets share is done once: the newest change of each key is found for all of them, columns
+that loads no longer write become NULL with the others, and one statement drops every temporary table.
+
+A child table has a row for each element of a list of its parent's items. Its rows are replaced as a whole where a
+version of the parent has won: they are deleted, and those of that very version inserted. So the parent's mirror alone
+decides, and what comes late changes nothing.
+"""
+
+from __future__ import annotations
+
+from fastetl.config import Pipeline
+from fastetl.sql.mirror import append_to_log, forget_deleted, is_known, merge_sql, merged_types
+from fastetl.sql.staging import STAGED, WINNERS, Load, leave_out_elements, locate, rank, see_own
+from fastetl.sql.text import list_names, quote_identifier, quote_literal, quote_table
+
+_BY_KEY = 'DISTSTYLE KEY DISTKEY ("_key")'
+
+
+def load_group(pipeline: Pipeline, load: Load) -> tuple[list[tuple[str, str]], list[str]]:
+    """Build the steps of all targets of a pipeline with several.
+
+    Args:
+        pipeline: its targets.
+        load: the layout of the files.
+
+    Returns:
+        The steps, and the temporary tables that they leave, quoted.
+    """
+    steps: list[tuple[str, str]] = []
+    parents = [part for part in pipeline.parts if not part.rows_of]
+    for part in parents:
+        if "log" in part.outputs:
+            steps += append_to_log(part, see_own(pipeline, part, load.layout), load)
+    mirrored = [part for part in parents if "mirror" in part.outputs]
+    if not mirrored:
+        return steps, []
+    steps.append(("winners", _find_winners(pipeline, load)))
+    tables = [WINNERS]
+    for number, part in enumerate(mirrored, 1):
+        won = quote_identifier(f"fastetl_won_{number}")
+        tables.append(won)
+        steps += _merge(pipeline, part, won, load)
+        children = pipeline.children(part.name)
+        steps += [step for child in children for step in _replace_elements(part, child, won, load)]
+    return steps, tables
+
+
+def _find_winners(pipeline: Pipeline, load: Load) -> str:
+    """Build the statement that finds the newest staged change of each key, whichever target it belongs to."""
+    names, only = [name for name, _ in load.layout.columns], leave_out_elements(load.layout)
+    rows = f"{STAGED} WHERE {only}" if only else STAGED
+    ranked = rank(names, rows, partition="_key", order='"_version" DESC, "_file"')
+    return (
+        f'CREATE TEMP TABLE {WINNERS} {_BY_KEY} AS SELECT {list_names(names, of="ranked")} FROM ({ranked}) AS "ranked"'
+        f' WHERE "ranked"."_rank" = 1 AND {is_known(pipeline)}'
+    )
+
+
+def _merge(pipeline: Pipeline, part: Pipeline, won: str, load: Load) -> list[tuple[str, str]]:
+    """Build the steps of one mirror: what is newer than it, and the MERGE of that."""
+    staged = see_own(pipeline, part, load.layout, WINNERS, alias="ranked")
+    types = merged_types(part, staged)
+    values = {name: f"CAST(NULL AS {kind})" for name, kind in types.items()}
+    values |= forget_deleted(part, types, staged.names)
+    # The mirror's own column gives NULL its type.
+    former = dict(load.former_columns).get(part.name, ())
+    values |= {name: f'CASE WHEN FALSE THEN "mirror".{quote_identifier(name)} END' for name in former}
+    chosen = ", ".join(f"{value} AS {quote_identifier(name)}" for name, value in values.items())
+    create = (
+        f"CREATE TEMP TABLE {won} {_BY_KEY} AS SELECT {chosen} FROM {staged.rows}"
+        f' LEFT JOIN {quote_table(part)} AS "mirror" ON "ranked"."_key" = "mirror"."_key"'
+        ' WHERE "mirror"."_key" IS NULL OR "mirror"."_version" < "ranked"."_version"'
+    )
+    return [("won", create), ("merge", merge_sql(part, won, list(values)))]
+
+
+def _replace_elements(parent: Pipeline, child: Pipeline, won: str, load: Load) -> list[tuple[str, str]]:
+    """Build the steps that replace the rows of a child table, for the items of which a version has won."""
+    table = quote_table(child)
+    located, names, _ = locate(child, load.layout)
+    values = ", ".join(f'"staged".{quote_identifier(located.get(name, name))}' for name in names)
+    kept = ", ".join(map(quote_literal, parent.kept_deletes))
+    stays = f'(NOT "won"."_deleted" OR "won"."_op" IN ({kept}))' if kept else 'NOT "won"."_deleted"'
+    delete = f'DELETE FROM {table} WHERE "_key" IN (SELECT "_key" FROM {won})'
+    # A change that came twice is in two files: the winner names one of them.
+    insert = (
+        f'INSERT INTO {table} ({list_names(names)}) SELECT {values} FROM {STAGED} AS "staged"'
+        f' JOIN {won} AS "won" ON "staged"."_key" = "won"."_key" AND "staged"."_version" = "won"."_version"'
+        f' AND "staged"."_file" = "won"."_file"'
+        f' WHERE "staged"."_target" = {quote_literal(child.name)} AND {stays}'
+    )
+    return [("elements_gone", delete), ("elements", insert)]
