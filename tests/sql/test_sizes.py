@@ -7,8 +7,17 @@ import pytest
 
 from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Output
-from fastetl.limits import MAX_SQL_BYTES
-from fastetl.sql import Load, Statement, ddl_sql, find_size_problems, load_sql, tombstone_sql
+from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS, MAX_TABLE_COLUMNS
+from fastetl.sql import (
+    Load,
+    Statement,
+    compare_sql,
+    ddl_sql,
+    find_size_problems,
+    load_sql,
+    repair_sql,
+    tombstone_sql,
+)
 from tests.sql.test_sql import make_pipeline
 
 ID = "0" * 32
@@ -24,14 +33,17 @@ def wide(columns: int, *outputs: Output, name_bytes: int = 40) -> Config:
 
 
 def longest(config: Config) -> int:
-    """The longest statement of any pipeline, of those that deploying, loading and a resync send."""
+    """The longest statement of any pipeline, of those that deploying, loading, a resync and a comparison send."""
     sizes = []
     for pipeline in config.pipelines:
         url = f"s3://{config.bucket}/{config.prefix}manifests/{pipeline.name}/{ID}"
         moment = "2026-01-01 00:00:00.000000"
         load = Load(ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, "o")
         every: list[Statement] = [*ddl_sql(pipeline), *load_sql(pipeline, load)]
-        every += tombstone_sql(pipeline, "o", 1, 0) if "mirror" in pipeline.outputs else ()
+        if "mirror" in pipeline.outputs:
+            every += tombstone_sql(pipeline, "o", 1, 0)
+            every += compare_sql(pipeline, pipeline.layout, url, below=1)
+            every += repair_sql(pipeline, "o", pipeline.layout, url, ())
         sizes += [len(each.sql.encode()) for each in every]
     return max(sizes)
 
@@ -58,6 +70,14 @@ def test_a_statement_of_the_users_own_is_named_with_its_place() -> None:
     (problem,) = find_size_problems(msgspec.structs.replace(config, pipelines=pipelines))
     assert problem.place == "pipelines[1].load.post_sql[1]"
     assert "flights: it has 100,009 bytes" in problem.message
+
+
+def test_a_comparison_of_any_table_fits() -> None:
+    pipeline = wide(MAX_TABLE_COLUMNS, "mirror", name_bytes=127).pipelines[1]
+    sql = compare_sql(pipeline, pipeline.layout, "s3://bucket/manifest", below=1)
+    compared = [each for each in sql if each.step.startswith("compare")]
+    assert max(len(each.sql.encode()) for each in compared) < MAX_SQL_BYTES
+    assert len(sql) <= MAX_STATEMENTS
 
 
 def test_what_everybody_writes_fits() -> None:

@@ -306,10 +306,15 @@ class RowComparer:
             statement_id = await self._deployment.warehouse.run(
                 sql, name=f"fastetl/verify/{self._pipeline.name}", token=token
             )
-            rows = await self._deployment.warehouse.rows(statement_id, [each.step for each in sql].index("compare"))
+            found: dict[str, RowDifference] = {}
+            for index, each in enumerate(sql):
+                if each.step.startswith("compare"):
+                    for key, what, columns in await self._deployment.warehouse.rows(statement_id, index):
+                        before = found[key].columns if key in found else ()
+                        found[key] = RowDifference(key, what, before + self._name_columns(columns))
         finally:
             await self._forget(staged)
-        return [RowDifference(key, what, self._name_columns(columns)) for key, what, columns in rows]
+        return list(found.values())
 
     def _name_columns(self, positions: str) -> tuple[str, ...]:
         return tuple(self._pipeline.columns[int(position)].name for position in positions.split())
