@@ -20,6 +20,7 @@ blanks at the end of a VARCHAR count in comparisons, and on DuckDB dividing by z
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -86,8 +87,9 @@ def strip_comments(sql: str) -> str:
     return sql[_LEADING_COMMENTS.match(sql).end() :]  # type: ignore[union-attr]
 
 
+@functools.lru_cache(maxsize=1000)
 def translate(sql: str, dialect: Dialect, *, in_batch: bool = False) -> Translated:
-    """Translate any statement but COPY.
+    """Translate any statement but COPY. Parsing one takes milliseconds, and many come again and again.
 
     Raises:
         SqlError: it does not parse, or Redshift would refuse it.
