@@ -25,6 +25,9 @@ TOKEN_SECONDS = 8 * 3600
 RESULT_SECONDS = 24 * 3600
 """How long a ClientToken and a statement are remembered (Redshift Data API reference and guide)."""
 
+DESCRIBE_SECONDS = 0.1
+"""DescribeStatement answers at the statement's end or after this time: who polls asks seldom, and learns it at once."""
+
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/")
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -70,7 +73,7 @@ class WarehouseServer:
         self._runner = Runner(engine, s3, clock)
         self._executions: dict[str, Execution] = {}
         self._tokens: dict[tuple[str, str], Execution] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._may_start = asyncio.Event()
         self._may_start.set()
         self._threads: ThreadPoolExecutor | None = None
@@ -104,9 +107,9 @@ class WarehouseServer:
             await self._web.cleanup()
         for execution in self._executions.values():
             await asyncio.to_thread(self._runner.cancel, execution)
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._threads is not None:
             # What still runs has been interrupted, and ends before the database does.
             await asyncio.to_thread(self._threads.shutdown)
@@ -181,9 +184,8 @@ class WarehouseServer:
             self._executions[execution.id] = execution
             if request.client_token:
                 self._tokens[caller.arn, request.client_token] = execution
-            task = asyncio.create_task(self._run(execution))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task = self._tasks[execution.id] = asyncio.create_task(self._run(execution))
+            task.add_done_callback(lambda _: self._tasks.pop(execution.id))
         return {**execution.connection, "Id": execution.id, "CreatedAt": execution.created_at}
 
     async def _run(self, execution: Execution) -> None:
@@ -197,6 +199,8 @@ class WarehouseServer:
 
     async def _describe(self, request: wire.ById, caller: Caller) -> dict[str, Any]:
         execution, place = self._find(request.id, caller)
+        if task := self._tasks.get(execution.id):
+            await asyncio.wait([task], timeout=DESCRIBE_SECONDS)
         return wire.describe_execution(execution) if place is None else wire.describe_statement(execution, place)
 
     async def _result(self, request: wire.ById, caller: Caller) -> dict[str, Any]:
