@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from fastetl.aws import redshift
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
+from fastetl.local.moto_server import write_quickly
 from fastetl.local.warehouse.postgres_engine import find_binaries
 
 pytest_plugins = ["tests.edge_calls", "tests.plant"]
@@ -54,6 +56,7 @@ logging.getLogger("werkzeug").setLevel(logging.ERROR)
 # What each client would do again: parse the services' models (0.1 s), and load the public certificates (0.02 s), which
 # no server here has.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+os.environ.pop("AWS_CA_BUNDLE", None)
 httpsession.get_cert_path = lambda verify: None if verify is True else verify
 # The warehouse is in this process, and answers in milliseconds.
 redshift.POLL_SECONDS = 0.02
@@ -61,6 +64,7 @@ redshift.POLL_SECONDS = 0.02
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
+    write_quickly()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
