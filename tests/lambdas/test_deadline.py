@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ async def silent() -> AsyncIterator[str]:
 @pytest.fixture
 async def invoke(tmp_path: Path) -> AsyncIterator[Invoke]:
     functions: list[Function] = []
+    config = tmp_path / "fastetl.toml"
+    config.write_text(CONFIG)
 
     async def run(name: str, endpoint_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> InvokeResult:
-        config = tmp_path / "fastetl.toml"
-        config.write_text(CONFIG)
         environment = {
             "PATH": os.environ["PATH"], "FASTETL_CONFIG": str(config), "FASTETL_BUCKET": "lake",
             "FASTETL_LEDGER_TABLE": "ledger", "FASTETL_REDSHIFT_WORKGROUP": "main", "AWS_ENDPOINT_URL": endpoint_url,
@@ -70,18 +70,19 @@ async def invoke(tmp_path: Path) -> AsyncIterator[Invoke]:
         await function.close()
 
 
-@pytest.mark.parametrize("name", ["ingest", "coordinator"])
-async def test_an_endpoint_that_never_answers_is_given_up_in_time(name: str, silent: str, invoke: Invoke) -> None:
-    result = await invoke(name, silent)
-    assert result.error
-    assert not result.error.startswith("Sandbox"), result.payload
+async def test_an_endpoint_that_never_answers_is_given_up_in_time(silent: str, invoke: Invoke) -> None:
+    check_errors(await asyncio.gather(invoke("ingest", silent), invoke("coordinator", silent)))
 
 
-@pytest.mark.parametrize("name", ["ingest", "coordinator"])
-async def test_an_endpoint_that_is_not_there_is_an_error(name: str, invoke: Invoke) -> None:
-    result = await invoke(name, "http://127.0.0.1:9")
-    assert result.error
-    assert not result.error.startswith("Sandbox"), result.payload
+async def test_an_endpoint_that_is_not_there_is_an_error(invoke: Invoke) -> None:
+    check_errors(await asyncio.gather(*(invoke(name, "http://127.0.0.1:9") for name in ("ingest", "coordinator"))))
+
+
+def check_errors(results: Iterable[InvokeResult]) -> None:
+    """Each is the function's own error, and not Lambda's."""
+    for result in results:
+        assert result.error
+        assert not result.error.startswith("Sandbox"), result.payload
 
 
 class Throttling:
@@ -129,26 +130,27 @@ def running_batch() -> dict[str, dict[str, Any]]:
     return {pk: write_item({"pk": pk, **msgspec.to_builtins(each)}) for pk, each in rows.items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "answers", "throttled", "attempts"),
-    [
-        ("ingest", {}, "GetItem", SDK_ATTEMPTS),
-        ("coordinator", {}, "GetItem", SDK_ATTEMPTS),
-        ("ingest", running_batch(), "PUT", SDK_ATTEMPTS * ATTEMPTS),
-        ("coordinator", running_batch(), "DescribeStatement", SDK_ATTEMPTS),
-    ],
-    ids=["ingest-ledger", "coordinator-ledger", "ingest-s3", "coordinator-data-api"],
-)
+THROTTLED: list[tuple[str, dict[str, dict[str, Any]], str, int]] = [
+    ("ingest", {}, "GetItem", SDK_ATTEMPTS),
+    ("coordinator", {}, "GetItem", SDK_ATTEMPTS),
+    ("ingest", running_batch(), "PUT", SDK_ATTEMPTS * ATTEMPTS),
+    ("coordinator", running_batch(), "DescribeStatement", SDK_ATTEMPTS),
+]
+"""A function, what is in its ledger, the call that is throttled, and how often it is made."""
+
+
 @pytest.mark.timeout(UNHURRIED_SECONDS)
-async def test_a_throttled_call_is_tried_so_often_and_then_given_up(
-    name: str, answers: dict[str, dict[str, Any]], throttled: str, attempts: int, invoke: Invoke
-) -> None:
-    throttling = Throttling(answers)
-    async with served(throttling) as endpoint_url:
-        result = await invoke(name, endpoint_url, UNHURRIED_SECONDS)
-    assert result.error
-    assert not result.error.startswith("Sandbox"), result.payload
-    assert throttling.calls == {throttled: attempts}
+async def test_a_throttled_call_is_tried_so_often_and_then_given_up(invoke: Invoke) -> None:
+    """All at once: each of them waits for seconds."""
+
+    async def throttle(name: str, answers: dict[str, dict[str, Any]]) -> tuple[InvokeResult, Counter[str]]:
+        throttling = Throttling(answers)
+        async with served(throttling) as endpoint_url:
+            return await invoke(name, endpoint_url, UNHURRIED_SECONDS), throttling.calls
+
+    results = await asyncio.gather(*(throttle(name, answers) for name, answers, *_ in THROTTLED))
+    check_errors(result for result, _ in results)
+    assert [calls for _, calls in results] == [{throttled: attempts} for *_, throttled, attempts in THROTTLED]
 
 
 async def test_a_throttled_upload_is_given_up_when_time_is_over(invoke: Invoke) -> None:
