@@ -101,9 +101,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{part or 'everything else':<26}{taken[part]:6.0f} s of {budget:4} s{over}")
 
 
+LONG = (
+    "simulation/test_simulation", "local/test_stack", "cli/test_local", "local/test_backfill_crashes",
+    "load/test_loader", "local/test_crashes", "local/test_kept", "cli/test_refusals", "simulation/test_mutations",
+    "test_end_to_end", "local/functions/test_event_source", "load/test_epochs", "cli/test_cli", "cli/test_readme",
+    "cli/test_backfill_ends", "backfill/test_backfiller", "operate/test_rehearsal", "test_wheel", "tune/test_measure",
+)  # fmt: skip
+"""The files that take longest, which begin: a long one at the end would leave the other processor idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest; leave out what needs PostgreSQL where its server is not installed."""
-    items.sort(key=lambda item: "simulation/test_simulation" not in item.nodeid)
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
     for item in items:
         if "moto_url" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
