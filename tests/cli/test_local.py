@@ -133,10 +133,16 @@ def test_one_terminal_is_enough(background: Background) -> None:
         assert "start one with `fastetl local --detach`" in again.stderr
 
 
-def test_an_error_of_a_users_function_is_shown_with_its_place_and_once(background: Background) -> None:
-    (background.folder / "fastetl.toml").write_text(ENRICHED)
-    (background.folder / "mine.py").write_text(MINE)
+def test_what_is_wrong_with_a_users_function_is_shown_before_the_first_item_and_with_its_place(
+    background: Background,
+) -> None:
+    config = background.folder / "fastetl.toml"
+    config.write_text(ENRICHED)
     assert background.start().returncode == 0
+    background.wait_for_log("ingest: a pipeline cannot be set up .*No module named 'mine'")
+    (background.folder / "mine.py").write_text(MINE)
+    config.write_text(f"# Now it is there.\n{ENRICHED}")
+    background.wait_for_log("the functions go on with the changed configuration")
     background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
     log = background.wait_for_log("ingest failed")
     assert "ingest failed, and is tried again: enrichment 0/function: ValueError" in log
@@ -148,12 +154,6 @@ def test_an_error_of_a_users_function_is_shown_with_its_place_and_once(backgroun
     time.sleep(2)  # it is tried again meanwhile
     assert background.log().count("ingest failed") == 1
     assert "secret" not in background.log()
-
-
-def test_a_module_that_is_missing_shows_before_the_first_item(background: Background) -> None:
-    (background.folder / "fastetl.toml").write_text(ENRICHED)
-    assert background.start().returncode == 0
-    background.wait_for_log("ingest: a pipeline cannot be set up .*No module named 'mine'")
 
 
 def test_variables_that_the_configuration_names_reach_the_functions(background: Background) -> None:
@@ -196,7 +196,7 @@ def test_a_port_that_is_taken_is_told_in_a_line(option: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_demonstration_cleans_up_when_it_is_ended(number: signal.Signals) -> None:
-    command = [Path(sys.executable).with_name("fastetl"), "demo", "--flights", "20000"]
+    command = [Path(sys.executable).with_name("fastetl"), "demo", "--flights", "5000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while len(children := find_children(process.pid)) < 3:

@@ -112,22 +112,19 @@ async def test_whatever_is_delivered_twice_cut_again_or_late() -> None:
         assert metrics["EventsAsDict"] == 0
 
 
-async def test_what_cannot_be_stored_is_no_success() -> None:
-    async with Embedded(CONFIG) as stack:
-        await stack.create_tables()
-        await stack.dynamodb.delete_table(TableName="fastetl-ledger")
-        result = await stack.invoke_ingest(orjson.dumps({"Records": [make_record(1, 1, "x")]}))
-        assert result.error
-        assert "LedgerError" in str(result.payload)
-
-
-async def test_a_changed_configuration_is_refused_where_it_asks_for_other_tables() -> None:
+async def test_what_cannot_be_deployed_or_stored_is_no_success() -> None:
     async with Embedded(CONFIG) as stack:
         with pytest.raises(ConfigError, match="reads another table"):
             await stack.deploy(CONFIG.replace('table = "orders"', 'table = "others"'))
         with pytest.raises(ConfigError, match="TOML"):
             await stack.deploy("[[pipelines")
         assert stack.config.pipelines[0].table == "orders"
+        # And what cannot be stored is no success.
+        await stack.create_tables()
+        await stack.dynamodb.delete_table(TableName="fastetl-ledger")
+        result = await stack.invoke_ingest(orjson.dumps({"Records": [make_record(1, 1, "x")]}))
+        assert result.error
+        assert "LedgerError" in str(result.payload)
 
 
 async def test_a_table_read_through_kinesis() -> None:
