@@ -257,6 +257,15 @@ async def test_the_number_of_active_statements_is_limited(
     assert code == "ActiveStatementsExceededException"
 
 
+async def test_whoever_asks_while_a_statement_runs_is_answered_at_its_end(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastetl.local.warehouse.data_api.DESCRIBE_SECONDS", 60)
+    warehouse.server.start_delay_seconds = 0.2
+    submitted = await warehouse.call("execute_statement", Sql="SELECT 1", **TARGET)
+    assert (await warehouse.call("describe_statement", Id=submitted["Id"]))["Status"] == "FINISHED"
+
+
 async def test_statements_that_start_late_still_run(warehouse: Warehouse) -> None:
     warehouse.server.start_delay_seconds = 0.05
     assert await warehouse.rows("SELECT 1") == [(1,)]
