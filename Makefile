@@ -60,8 +60,9 @@ unit: $(INSTALLED) ## Run the tests that need no server, in seconds, and report 
 coverage: $(INSTALLED) ## Run every test but the simulation, other processes included, and report the coverage
 	$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term --ignore tests/simulation
 
+# Three at a time on two processors: tests that wait for processes leave theirs to others.
 test: lint ## Lint, then run every test
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) lint-templates lint-secrets ## Check style, types, the floors, the template, and that no secret is in a file
 	$(BIN)/ruff check src tests benchmarks packaging examples native docs
