@@ -105,6 +105,7 @@ def _condition(table: Table) -> Condition:
     condition = Condition(
         attribute=table.take("attribute", str),
         begins_with=table.take("begins_with", str, ""),
+        like=table.take("like", str, ""),
         one_of=(*one_of, *([] if equals is None else [equals])),
         present=table.take("present", bool, None),
     )

@@ -329,4 +329,6 @@ def _build_condition(condition: Condition) -> pl.Expr:
         return json.is_not_null() if condition.present else json.is_null()
     if condition.one_of:
         return json.is_in(condition.json_values).fill_null(value=False)
+    if condition.like:
+        return json.str.contains(condition.json_pattern).fill_null(value=False)
     return json.str.starts_with(condition.json_prefix).fill_null(value=False)

@@ -87,9 +87,10 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
     chance = random.Random(0)  # noqa: S311 - no secret
     free = _free_key(pipeline)
     items = []
+    parts = [part for part in pipeline.targets if not part.rows_of]
     for number in range(count):
         item: Record = {}
-        part = pipeline.targets[number % len(pipeline.targets)]
+        part = parts[number % len(parts)]
         for column in part.columns:
             _put(item, column, make_example(column, chance))
         for condition in part.when:
@@ -97,8 +98,9 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
         for name in pipeline.keys:
             if name not in item or name == free:
                 tag = next(iter(item.get(name, {"S": ""})))
-                beginning = next((each.begins_with for each in part.when if each.attribute == name), "")
-                item[name] = {tag: str(number) if tag == "N" else f"{beginning}{name}-{number}"}
+                item[name] = {
+                    tag: str(number) if tag == "N" else _find_form(part, name).replace("*", f"{name}-{number}")
+                }
         items.append(item)
     return items
 
@@ -109,12 +111,19 @@ def _free_key(pipeline: Pipeline) -> str:
     return next((name for name in pipeline.keys if name not in times), pipeline.keys[0])
 
 
+def _find_form(part: Pipeline, key: str) -> str:
+    """Give the form that a target's conditions ask of a key, with `*` for any text."""
+    forms = (each.like or f"{each.begins_with}*" for each in part.when if each.attribute == key)
+    return next((form for form in forms if form), "*")
+
+
 def _fulfil(item: Record, condition: Condition, number: int) -> None:
     """Make an item one of which a condition holds."""
     if condition.one_of:
         item[condition.attribute] = _write_value(condition.one_of[0])
-    elif condition.begins_with:
-        item[condition.attribute] = {"S": f"{condition.begins_with}{number}"}
+    elif condition.begins_with or condition.like:
+        form = condition.like or f"{condition.begins_with}*"
+        item[condition.attribute] = {"S": form.replace("*", str(number))}
     elif condition.present:
         item.setdefault(condition.attribute, {"S": "x"})
     else:
