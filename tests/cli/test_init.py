@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from click.testing import CliRunner
 from examples.single_table import DESIGNS
 
 from fastetl.cli.init import init
-from fastetl.config import MAX_COLUMNS, Config, parse_config
+from fastetl.columns import build_json, only
+from fastetl.config import MAX_COLUMNS, Config, Pipeline, parse_config
 
 NAMES = [
     'q"uote', "back\\slash", "tab\t", "line\nfeed", "\x01", "\x7f", "\x85", "\u2028",
@@ -24,12 +27,12 @@ NAMES = [
 """Names of attributes that DynamoDB takes."""
 
 
-def run_init(folder: Path, items: list[Any], *keys: str) -> Config:
+def run_init(folder: Path, items: list[Any], *keys: str, options: Sequence[str] = ()) -> Config:
     sample = folder / "items.jsonl"
     sample.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
     out = folder / "made.toml"
     named = [argument for key in keys for argument in ("--keys", key)]
-    done = CliRunner().invoke(init, ["--table", "orders", "--items", str(sample), "--out", str(out), *named])
+    done = CliRunner().invoke(init, ["--table", "orders", "--items", str(sample), "--out", str(out), *named, *options])
     if done.exception:
         raise done.exception
     return parse_config(out.read_text(encoding="utf-8"), {"FASTETL_REDSHIFT_WORKGROUP": "w"})
@@ -70,10 +73,63 @@ def test_an_attribute_may_be_called_item(tmp_path: Path, line: dict[str, Any], a
     assert {column.path[0] for column in pipeline.columns} == attributes
 
 
-def test_the_kinds_of_a_single_table_are_told(tmp_path: Path) -> None:
+def find_target(pipeline: Pipeline, item: dict[str, Any]) -> str:
+    """Name the target that takes an item."""
+
+    def read(attribute: str) -> str | None:
+        return build_json(*only(item[attribute])) if attribute in item else None
+
+    own = (part for part in pipeline.parts if not part.rows_of)
+    return next((part.name for part in own if all(each.holds(read(each.attribute)) for each in part.when)), "")
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_items_of_public_designs_are_in_the_right_target(tmp_path: Path, name: str, seed: int) -> None:
+    pairs = DESIGNS[name].build_items(seed)
+    (pipeline,) = run_init(tmp_path, [item for _, item in pairs], *DESIGNS[name].keys).pipelines
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, item in pairs:
+        found[kind][find_target(pipeline, item)] += 1
+    most = {kind: counts.most_common(1)[0] for kind, counts in found.items()}
+    assert len({target for target, _ in most.values()}) == len(most)
+    assert sum(times for _, times in most.values()) >= 0.95 * len(pairs)
+
+
+def test_the_kinds_of_a_single_table_have_targets_and_their_lists_child_tables(tmp_path: Path) -> None:
     design = DESIGNS["electrodb"]
     items = [item for _, item in design.build_items()]
-    items.append({**items[0], "__edb_e__": {"S": "line\nfeed"}})
-    run_init(tmp_path, items, *design.keys)
-    text = (tmp_path / "made.toml").read_text(encoding="utf-8")
-    assert "#   task: __edb_e__ is 'task'; 40 seen; lists of maps: comments\n" in text
+    items += [{**items[0], "__edb_e__": {"S": "line\nfeed"}}]
+    (pipeline,) = run_init(tmp_path, items, *design.keys).pipelines
+    assert {part.name: part.parent for part in pipeline.parts} == {
+        "employee": "", "office": "", "task": "", "task_comments": "task", "line_feed": "", "_rest": "",
+    }  # fmt: skip
+    (comments,) = pipeline.children("task")
+    assert (comments.rows_of, [column.name for column in comments.columns]) == (("comments",), ["user", "body"])
+    (task,) = (part for part in pipeline.parts if part.name == "task")
+    assert ("comments",) not in {column.path for column in task.columns}
+
+
+def test_kinds_that_one_transaction_does_not_load_are_told_and_kept(tmp_path: Path) -> None:
+    kinds = [f"t{number}" for number in range(14) for _ in range(30 - number)]
+    items = [{"id": {"S": str(n)}, "__typename": {"S": kind}} for n, kind in enumerate(kinds)]
+    (pipeline,) = run_init(tmp_path, items, "id").pipelines
+    assert [part.name for part in pipeline.parts if part.name != "_rest"] == [f"t{kind}" for kind in range(10)]
+    assert pipeline.unrouted == "extra"
+    assert "#   without one of its own: t13\n" in (tmp_path / "made.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["loads", "gate", "current", "order", "a" * 200, "1", "Ünïcode", "_", "x_log"])
+def test_a_kind_of_any_name_has_a_target(tmp_path: Path, kind: str) -> None:
+    items = [{"id": {"S": f"{n}"}, "__typename": {"S": (kind, "x")[n % 2]}, "l": {"L": [{"M": {"a": {"S": "b"}}}]}}
+             for n in range(20)]  # fmt: skip
+    (pipeline,) = run_init(tmp_path, items, "id").pipelines
+    assert len(pipeline.parts) == 5
+    assert {find_target(pipeline, item) for item in items} <= {part.name for part in pipeline.parts}
+
+
+def test_one_target_may_take_all_kinds(tmp_path: Path) -> None:
+    design = DESIGNS["electrodb"]
+    items = [item for _, item in design.build_items()]
+    (pipeline,) = run_init(tmp_path, items, *design.keys, options=["--one-target"]).pipelines
+    assert not pipeline.parts

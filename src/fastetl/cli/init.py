@@ -14,7 +14,7 @@ from fastetl.cli.output import echo_json, tell, write_count
 
 if TYPE_CHECKING:
     from fastetl.aws import Described, Item
-    from fastetl.operate import Kind, Proposal
+    from fastetl.operate import Kinds, Proposal
 
 SAMPLE = 1000
 """Items that are looked at."""
@@ -26,7 +26,7 @@ MAX_NAME_CHARACTERS = 64
 SCHEMA = "fastetl.schema.json"
 """Written beside the configuration: editors complete and check by it."""
 
-_TEMPLATE = """\
+_HEAD = """\
 #:schema ./{schema}
 # fastetl: {table} -> {target}. Check it with `fastetl check`, see what it makes with `fastetl ddl`.
 # Every setting is explained in docs/configuration.md, and in {schema} for editors.
@@ -38,26 +38,46 @@ ledger_table = {ledger_table}
 workgroup = {workgroup}  # of Redshift Serverless; or else cluster = "..." and db_user = "..."
 database = {database}
 
-{kinds}[[pipelines]]
+"""
+
+_PIPELINE = """\
+[[pipelines]]
 name = {name}
 table = {table_text}
 keys = [{keys}]
 target = {target_text}
-outputs = [{outputs}]  # "mirror": the current rows; "log": every change, with a view of the history
-undeclared = "ignore"  # attributes without a column; "extra" keeps them in one SUPER column
+"""
 
+_LOAD = """\
 [pipelines.load]  # a load starts when this much waits, or a file has waited this long
 max_bytes = "128 MiB"
 max_age = "15m"  # each load keeps Redshift Serverless awake for a minute at least
 
-[pipelines.mirror]  # how Redshift stores the table; `fastetl ddl` creates it so
-distkey = "_key"  # loads merge by it, without moving rows between nodes
-sortkey = [{sortkey}]  # {sorted_why}
+"""
 
+_COLUMNS = """\
 # The columns, proposed from {seen} items. A value that does not fit makes its record a reject; on_misfit = "null"
 # makes it NULL instead, "truncate" cuts text.
 
-{columns}"""
+"""
+
+_ONE_TARGET = """\
+outputs = [{outputs}]  # "mirror": the current rows; "log": every change, with a view of the history
+undeclared = "ignore"  # attributes without a column; "extra" keeps them in one SUPER column
+
+{load}[pipelines.mirror]  # how Redshift stores the table; `fastetl ddl` creates it so
+distkey = "_key"  # loads merge by it, without moving rows between nodes
+sortkey = [{sortkey}]  # {sorted_why}
+
+"""
+
+_TARGETS = """\
+unrouted = "extra"  # items of no target: their keys, and all else in one SUPER column, are rows of {target}
+
+{load}# A target for each kind of items: an item is a row of the first whose conditions in `when` all hold.
+# One transaction loads all of them; `fastetl check` counts its statements, of which there are at most 40.
+{left_out}
+"""
 
 
 @command("init")
@@ -69,6 +89,7 @@ sortkey = [{sortkey}]  # {sorted_why}
     "--target", default="", metavar="SCHEMA.TABLE", show_default="public and the table's name", help="In Redshift."
 )
 @click.option("--log", is_flag=True, help="Keep every change as well.")
+@click.option("--one-target", is_flag=True, help="Make one table, also where the items are of several kinds.")
 @click.option("--bucket", default=LATER, metavar="NAME", help="The deployment sets it.")
 @click.option("--ledger-table", default=LATER, metavar="NAME", help="The deployment sets it.")
 @click.option("--workgroup", default=LATER, metavar="NAME", help="The deployment sets it.")
@@ -87,14 +108,18 @@ def init(
     keys: tuple[str, ...],
     *,
     log: bool,
+    one_target: bool,
     force: bool,
     as_json: bool,
     **names: str,
 ) -> None:
-    """The columns and their types are proposed from the sample; read them before you deploy."""
+    """The columns and their types are proposed from the sample; read them before you deploy.
+
+    Where the items are of several kinds, told by a type attribute or by words in the keys, each kind has a target.
+    """
     from fastetl.config import build_schema, parse_config
     from fastetl.errors import ConfigError, Problem
-    from fastetl.operate import find_kinds, propose_columns
+    from fastetl.operate import find_kinds
 
     if out.exists() and not force:
         remedy = "Name another with --out, or overwrite it with --force"
@@ -109,90 +134,96 @@ def init(
         keys = described.keys
         if not described.stream_arn:
             tell(f"{table} has no stream yet: enable one with NEW_AND_OLD_IMAGES", colour="yellow")
-    kinds = found.all if (found := find_kinds(sample, keys)) else ()
+    target = target or f"public.{_identifier(table)}"
+    head = _write_head(table, keys, target, names)
+    kinds = None if one_target else find_kinds(sample, keys)
+    if kinds:
+        text, described_as = _write_targets(sample, kinds, keys, target, log=log)
+    else:
+        text, described_as = _write_one_target(sample, keys, log=log)
+    text = head + text
+    parse_config(text, {})
+    out.write_text(text, encoding="utf-8")
+    out.with_name(SCHEMA).write_text(json.dumps(build_schema(), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        echo_json({"file": str(out), "items": len(sample), **described_as})
+    tell(f"{out}: {_count(described_as, len(sample))}. Next: `fastetl check`, then `fastetl ddl`")
+    for each in described_as["columns"]:
+        if each["remark"]:
+            tell(f"{each['name']}: {each['remark']}", colour="yellow")
+
+
+def _write_one_target(sample: list[Item], keys: tuple[str, ...], *, log: bool) -> tuple[str, dict[str, Any]]:
+    """Write the pipeline's own target; give its text, and what it proposes."""
+    from fastetl.columns import SYSTEM_COLUMNS
+    from fastetl.config import MAX_COLUMNS, quote_toml
+    from fastetl.operate import choose_most_seen, propose_columns, propose_sortkey
+
     every = propose_columns(sample, first=keys)
-    proposals = choose_most_seen(every, len(keys))
+    proposals = choose_most_seen(every, len(keys), MAX_COLUMNS - len(SYSTEM_COLUMNS))
     if left := len(every) - len(proposals):
         tell(
             f"{left:,} attributes more than a table has columns are left out: those that are seen least",
             colour="yellow",
         )
-    target = target or f"public.{_identifier(table)}"
-    text = write_config(table, keys, proposals, len(sample), target, kinds, log=log, **names)
-    parse_config(text, {})
-    out.write_text(text, encoding="utf-8")
-    out.with_name(SCHEMA).write_text(json.dumps(build_schema(), indent=2) + "\n", encoding="utf-8")
-    if as_json:
-        columns = [
-            {"name": each.column.name, "type": str(each.column.type), "why": each.why, "remark": each.remark}
-            for each in proposals
-        ]
-        told = [
-            {"name": each.name, "told_by": each.told_by, "items": each.items, "lists": each.lists} for each in kinds
-        ]
-        echo_json({"file": str(out), "items": len(sample), "columns": columns, "kinds": told})
-    counts = f"{write_count(len(proposals), 'column')} from {write_count(len(sample), 'item')}"
-    tell(f"{out}: {counts}. Next: `fastetl check`, then `fastetl ddl`")
-    if kinds:
-        tell(f"The table holds {len(kinds)} kinds of items: {', '.join(each.name for each in kinds)}", colour="yellow")
-    for each in proposals:
-        if each.remark:
-            tell(f"{each.column.name}: {each.remark}", colour="yellow")
+    sortkey, sorted_why = propose_sortkey(proposals, len(sample))
+    text = _ONE_TARGET.format(
+        outputs='"mirror", "log"' if log else '"mirror"',
+        load=_LOAD,
+        sortkey=quote_toml(sortkey),
+        sorted_why=sorted_why,
+    )
+    text += _COLUMNS.format(seen=f"{len(sample):,}")
+    text += "\n".join(proposal.to_toml() for proposal in proposals)
+    return text, {"columns": [_describe(each) for each in proposals], "kinds": []}
 
 
-def choose_most_seen(proposals: tuple[Proposal, ...], keys: int) -> tuple[Proposal, ...]:
-    """Choose as many proposals as a table has room for: the keys, which come first, and those with most values."""
-    from fastetl.columns import SYSTEM_COLUMNS
-    from fastetl.config import MAX_COLUMNS
+def _write_targets(
+    sample: list[Item], kinds: Kinds, keys: tuple[str, ...], target: str, *, log: bool
+) -> tuple[str, dict[str, Any]]:
+    """Write a target for each kind of items; give their text, and what they propose."""
+    from fastetl.config import Pipeline
+    from fastetl.operate import propose_targets
 
-    room = MAX_COLUMNS - len(SYSTEM_COLUMNS) - keys
-    kept = set(sorted(proposals[keys:], key=lambda each: -each.seen)[:room])
-    return (*proposals[:keys], *(each for each in proposals[keys:] if each in kept))
+    schema, _, name = target.partition(".")
+    pipeline = Pipeline(name="p", table="t", keys=keys, schema=schema, target=name, columns=())
+    found = propose_targets(sample, kinds, pipeline, ("mirror", "log") if log else ("mirror",))
+    left_out = "".join(f"#   without one of its own: {each}\n" for each in found.left_out)
+    if found.left_out:
+        tell(f"One transaction has no room for targets for {', '.join(found.left_out)}", colour="yellow")
+    text = _TARGETS.format(target=target, load=_LOAD, left_out=left_out)
+    text += _COLUMNS.format(seen=f"{len(sample):,}")
+    text += "\n".join(each.to_toml() for each in found.targets)
+    told = [
+        {"name": each.name, "told_by": each.told_by, "items": each.items, "lists": each.lists} for each in kinds.all
+    ]
+    columns = [{"target": each.name, **_describe(column)} for each in found.targets for column in each.columns]
+    return text, {"columns": columns, "kinds": told}
 
 
-def write_config(
-    table: str,
-    keys: tuple[str, ...],
-    proposals: tuple[Proposal, ...],
-    seen: int,
-    target: str,
-    kinds: tuple[Kind, ...] = (),
-    *,
-    log: bool,
-    **names: str,
-) -> str:
-    """Write the configuration's text."""
+def _describe(proposal: Proposal) -> dict[str, str]:
+    column = proposal.column
+    return {"name": column.name, "type": str(column.type), "why": proposal.why, "remark": proposal.remark}
+
+
+def _count(described: dict[str, Any], items: int) -> str:
+    """Say how much is proposed."""
+    targets = list(dict.fromkeys(each["target"] for each in described["columns"] if "target" in each))
+    of = f" of {write_count(len(targets), 'target')} ({', '.join(targets)})" if targets else ""
+    return f"{write_count(len(described['columns']), 'column')}{of} from {write_count(items, 'item')}"
+
+
+def _write_head(table: str, keys: tuple[str, ...], target: str, names: dict[str, str]) -> str:
+    """Write what the file says of everything but the targets."""
     from fastetl.config import quote_toml
-    from fastetl.operate import propose_sortkey
 
-    sortkey, sorted_why = propose_sortkey(proposals, seen)
-    return _TEMPLATE.format(
-        schema=SCHEMA,
-        table=table,
-        target=target,
+    quoted = {name: quote_toml(value) for name, value in names.items()}
+    return _HEAD.format(schema=SCHEMA, table=table, target=target, **quoted) + _PIPELINE.format(
         name=quote_toml(_identifier(table)),
         table_text=quote_toml(table),
         target_text=quote_toml(target),
         keys=", ".join(map(quote_toml, keys)),
-        outputs='"mirror", "log"' if log else '"mirror"',
-        seen=f"{seen:,}",
-        kinds=_write_kinds(kinds),
-        sortkey=quote_toml(sortkey),
-        sorted_why=sorted_why,
-        columns="\n".join(proposal.to_toml() for proposal in proposals),
-        **{name: quote_toml(value) for name, value in names.items()},
     )
-
-
-def _write_kinds(kinds: tuple[Kind, ...]) -> str:
-    """Write the kinds of items as comments."""
-    if not kinds:
-        return ""
-    lines = ["# The table holds several kinds of items, which become rows of one table here:"]
-    for each in kinds:
-        lists = f"; lists of maps: {', '.join(each.lists)}" if each.lists else ""
-        lines.append(f"#   {each.name}: {each.told_by}; {each.items:,} seen{lists}")
-    return "\n".join(line if line.isprintable() else ascii(line)[1:-1] for line in lines) + "\n\n"
 
 
 async def _look(table: str) -> tuple[Described, list[Item]]:

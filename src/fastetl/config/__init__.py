@@ -16,7 +16,14 @@ from fastetl.config.model import (
     Pipeline,
     RedshiftTarget,
 )
-from fastetl.config.naming import MAX_COLUMNS, count_statements, find_storage_warnings
+from fastetl.config.naming import (
+    CHILD_STATEMENTS,
+    LOAD_STATEMENTS,
+    MAX_COLUMNS,
+    OUTPUT_STATEMENTS,
+    count_statements,
+    find_storage_warnings,
+)
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_usable_config
 from fastetl.config.reading_policies import parse_seconds
 from fastetl.config.storage import NOT_LENGTHENED, Storage
@@ -25,10 +32,13 @@ from fastetl.config.toml_tables import quote_toml
 
 __all__ = [
     "ALL",
+    "CHILD_STATEMENTS",
     "ELEMENT_COLUMNS",
     "ENVIRONMENT",
+    "LOAD_STATEMENTS",
     "MAX_COLUMNS",
     "NOT_LENGTHENED",
+    "OUTPUT_STATEMENTS",
     "REST",
     "SCALAR",
     "Condition",

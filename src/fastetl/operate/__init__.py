@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastetl.operate.account_experiments import Verifier
 from fastetl.operate.catalog import Catalog
-from fastetl.operate.kinds import Kind, Kinds, find_kinds
+from fastetl.operate.kinds import Kinds, find_kinds
 from fastetl.operate.operator import OpenBatch, Operator, Status
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
@@ -15,6 +15,7 @@ from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
 from fastetl.operate.schema_writer import Applied, SchemaWriter
+from fastetl.operate.target_proposals import choose_most_seen, propose_targets
 from fastetl.operate.verify import READ_UNITS_OF_A_DOLLAR, RowComparer, Verified
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "Applied",
     "Catalog",
     "Finding",
-    "Kind",
     "Kinds",
     "OpenBatch",
     "Operator",
@@ -40,9 +40,11 @@ __all__ = [
     "Verdict",
     "Verified",
     "Verifier",
+    "choose_most_seen",
     "find_kinds",
     "propose_columns",
     "propose_sortkey",
+    "propose_targets",
     "replay_failures",
     "replay_rejects",
 ]

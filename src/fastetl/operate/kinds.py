@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fastetl.config import Condition
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Item = Mapping[str, Any]
     """An item as DynamoDB's API gives it."""
@@ -33,6 +35,9 @@ COVERED = 0.95
 """A type attribute is one that at least this share of the items has."""
 
 MOST_KINDS = 60
+
+LONGEST_NAME = 40
+"""Characters of a kind's name, which becomes part of the names of tables."""
 
 FREQUENT = 0.25
 """A word that is a whole sort key tells a kind only if at least this share of the partitions of one form has it."""
@@ -59,13 +64,20 @@ class Kind(msgspec.Struct, frozen=True):
     """How many items of the sample are of this kind."""
     lists: tuple[str, ...]
     """Attributes that are lists of maps in most of the items that have them: rows of their own."""
+    when: tuple[Condition, ...] = ()
+    """What holds of its items; of those for which the conditions of several kinds hold, the first of these counts, as
+    `order_kinds` has them."""
 
 
 class Kinds:
     """The kinds of a table's items, and what tells them apart."""
 
     def __init__(
-        self, items: Sequence[Item], label: Callable[[Item], Label | None], describe: Callable[[Label], str]
+        self,
+        items: Sequence[Item],
+        label: Callable[[Item], Label | None],
+        describe: Callable[[Label], str],
+        conditions: Callable[[Label], tuple[Condition, ...]],
     ) -> None:
         """Sort a sample by kind.
 
@@ -73,6 +85,7 @@ class Kinds:
             items: as DynamoDB's API gives them.
             label: tells what an item's kind is known by; None where it is of none.
             describe: says in words what a label means.
+            conditions: says what holds of the items with a label.
         """
         self._label = label
         found = defaultdict(list)
@@ -81,7 +94,7 @@ class Kinds:
                 found[each].append(item)
         names = _build_names(list(found))
         self.all = tuple(
-            Kind(names[each], describe(each), each, len(alike), _find_lists(alike))
+            Kind(names[each], describe(each), each, len(alike), _find_lists(alike), conditions(each))
             for each, alike in sorted(found.items(), key=lambda pair: (-len(pair[1]), pair[0]))
         )
         """The most frequent first."""
@@ -113,13 +126,26 @@ def find_kinds(items: Sequence[Item], keys: Sequence[str]) -> Kinds | None:
         by_type = _tell_by_type(items, attribute)
         if by_type and len(by_type.all) > 1:
             return by_type
-    alone = Kinds(items, lambda _: (), lambda _: "")
+    alone = Kinds(items, lambda _: (), lambda _: "", lambda _: ())
     names = {name for item in items for name in item if _TYPE_NAME.fullmatch(name) and name not in keys}
     tried = [kinds for name in sorted(names) if (kinds := _tell_by_type(items, name))]
     best = max(tried, key=lambda kinds: kinds.likeness, default=None)
     if best and len(best.all) > 1 and best.likeness > alone.likeness and best.likeness >= by_keys.likeness - _SLACK:
         return best
     return by_keys if 1 < len(by_keys.all) <= MOST_KINDS and by_keys.likeness > alone.likeness else None
+
+
+def order_kinds(kinds: Iterable[Kind]) -> list[Kind]:
+    """Put kinds in the order in which their conditions are asked: the longest are of the fewest items.
+
+    Args:
+        kinds: of one table.
+    """
+
+    def count_said(kind: Kind) -> int:
+        return sum(len(each.begins_with or each.like or str(each.one_of[0])) for each in kind.when)
+
+    return sorted(kinds, key=count_said, reverse=True)
 
 
 def _tell_by_type(items: Sequence[Item], attribute: str) -> Kinds | None:
@@ -133,7 +159,12 @@ def _tell_by_type(items: Sequence[Item], attribute: str) -> Kinds | None:
     missing = values.pop(None, 0)
     if missing > (1 - COVERED) * len(items) or len(values) > min(MOST_KINDS, len(items) / 2):
         return None
-    return Kinds(items, label, lambda each: f"{attribute} is {each[0]!r}")
+    return Kinds(
+        items,
+        label,
+        lambda each: f"{attribute} is {each[0]!r}",
+        lambda each: (Condition(attribute, one_of=(each[0],)),),
+    )
 
 
 def _tell_by_keys(items: Sequence[Item], keys: Sequence[str]) -> Kinds:
@@ -148,7 +179,19 @@ def _tell_by_keys(items: Sequence[Item], keys: Sequence[str]) -> Kinds:
     def describe(each: Label) -> str:
         return ", ".join(f"{key} is like {form!r}" for key, form in zip(keys, each, strict=True))
 
-    return Kinds(items, label, describe)
+    def conditions(each: Label) -> tuple[Condition, ...]:
+        return tuple(_ask_form(key, form) for key, form in zip(keys, each, strict=True) if form != "*")
+
+    return Kinds(items, label, describe, conditions)
+
+
+def _ask_form(key: str, form: str) -> Condition:
+    """Build the condition that a key has a form."""
+    if "*" not in form:
+        return Condition(key, one_of=(form,))
+    if form.index("*") == len(form) - 1:
+        return Condition(key, begins_with=form[:-1])
+    return Condition(key, like=form)
 
 
 class _KeyForms:
@@ -239,8 +282,8 @@ def _build_names(labels: Sequence[Label]) -> dict[Label, str]:
     names: dict[Label, str] = {}
     for label in labels:
         name = short[label] if short[label] and times[short[label]] == 1 else _identifier(_words(label))
-        number, base = 1, name or "item"
-        name = base
+        number, name = 1, (name or "item")[:LONGEST_NAME].rstrip("_")
+        base = name
         while name in names.values():
             number += 1
             name = f"{base}_{number}"

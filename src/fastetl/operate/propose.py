@@ -62,11 +62,12 @@ class Proposal(msgspec.Struct, frozen=True):
     remark: str = ""
     """What the reader of the proposal should check; empty as a rule."""
 
-    def to_toml(self, *, inline: bool = False) -> str:
+    def to_toml(self, *, inline: bool = False, of: str = "pipelines") -> str:
         """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`.
 
         Args:
             inline: whether it is an element of a list.
+            of: the place of the tables that have the columns.
         """
         column = self.column
         settings = [f"name = {quote_toml(column.name)}"]
@@ -77,7 +78,7 @@ class Proposal(msgspec.Struct, frozen=True):
         if column.time_format != "iso8601":
             settings.append(f"time_format = {quote_toml(column.time_format)}")
         lines = [f"# {self.why}; {self.seen:,} seen", *([f"# {self.remark}"] if self.remark else [])]
-        lines += [f"{{ {', '.join(settings)} }},"] if inline else ["[[pipelines.columns]]", *settings]
+        lines += [f"{{ {', '.join(settings)} }},"] if inline else [f"[[{of}.columns]]", *settings]
         return "\n".join(lines) + "\n"
 
 
