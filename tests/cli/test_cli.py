@@ -238,6 +238,17 @@ def test_demo(warehouse: str) -> None:
     assert summary["changes"] > 400
 
 
+def test_the_second_part_of_the_demo() -> None:
+    done = run("demo", "--single-table", "--customers", "12", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert [each["table"] for each in summary["tables"]] == [
+        "public.customers", "public.carts", "public.orders", "public.order_lines", "public.shop",
+    ]  # fmt: skip
+    assert all(each["is_equal"] and each["rows"] for each in summary["tables"])
+    assert summary["moved"] == 4
+
+
 def test_a_first_configuration_runs(tmp_path: Path) -> None:
     sample = tmp_path / "items.jsonl"
     sample.write_text("".join(json.dumps({"Item": item}) + "\n" for item in read_flights(300)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from fastetl.cli.options import command
 from fastetl.cli.output import echo_json, tell, write_table
 
 if TYPE_CHECKING:
-    from fastetl.local.demonstration import Demonstrated
+    from collections.abc import Iterator
+
+    from fastetl.local.demonstration import Advance, Demonstrated
+    from fastetl.local.single_table import SingleTableDemonstrated
 
 SHOWN = 10
 """Differences that are shown."""
@@ -53,15 +57,40 @@ What to type next:
     "--config", "-c", type=click.Path(path_type=Path), metavar="FILE",
     help="A configuration for the table `flights`, instead of the demonstration's own.",
 )  # fmt: skip
-def demo(flights: int, warehouse: Any, config: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--single-table", is_flag=True,
+    help="The second part: a shop's items of several kinds in one table, each kind in a table of its own.",
+)  # fmt: skip
+@click.option(
+    "--customers", type=click.IntRange(2, 10_000), default=400, show_default=True, metavar="NUMBER",
+    help="How many the shop has, with --single-table.",
+)  # fmt: skip
+def demo(
+    flights: int, warehouse: Any, config: Path | None, customers: int, *, single_table: bool, as_json: bool
+) -> None:
     """It takes a minute and touches no AWS account. Exit code 1 says that source and warehouse differ."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    if single_table:
+        _demonstrate_single_table(customers, warehouse, as_json=as_json)
+        return
     from fastetl.cli.configuration import read_text
     from fastetl.local.demonstration import demo_config, demonstrate
 
     text = demo_config() if config is None else read_text(config)
+    with _show_progress() as advance:
+        done = asyncio.run(demonstrate(text, flights, warehouse, advance))
+    if as_json:
+        echo_json(done)
+    else:
+        _show(done)
+    if not (done.mirror_equals_source and done.log_has_each_event_once):
+        raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _show_progress() -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
@@ -71,13 +100,30 @@ def demo(flights: int, warehouse: Any, config: Path | None, *, as_json: bool) ->
                 tasks[phase] = progress.add_task(phase)
             progress.update(tasks[phase], completed=done, total=total)
 
-        done = asyncio.run(demonstrate(text, flights, warehouse, advance))
+        yield advance
+
+
+def _demonstrate_single_table(customers: int, warehouse: Any, *, as_json: bool) -> None:
+    from fastetl.local.single_table import demonstrate_single_table
+
+    with _show_progress() as advance:
+        done = asyncio.run(demonstrate_single_table(customers, warehouse, advance))
     if as_json:
         echo_json(done)
     else:
-        _show(done)
-    if not (done.mirror_equals_source and done.log_has_each_event_once):
+        _show_tables(done)
+    if not all(each.is_equal for each in done.tables):
         raise click.exceptions.Exit(1)
+
+
+def _show_tables(done: SingleTableDemonstrated) -> None:
+    click.echo(f"{done.changes:,} changes of one table; {done.moved:,} carts became orders meanwhile.\n")
+    rows = [[each.table, f"{each.rows:,}", f"{each.expected:,}"] for each in done.tables]
+    write_table(["table", "rows", "expected from the items"], rows)
+    equal = all(each.is_equal for each in done.tables)
+    click.echo()
+    click.secho(f"each table equals the items of its kind: {'yes' if equal else 'NO'}", fg="green" if equal else "red")
+    click.echo(f"after {done.seconds:,} seconds\n\n{NEXT}")
 
 
 def _show(done: Demonstrated) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -85,20 +85,11 @@ async def demonstrate(config_text: str, flights: int, warehouse: WarehouseKind, 
     """
     began = time.monotonic()
     phases = build_phases(list(read_flights(flights)))
-    total = sum(map(len, phases))
     async with Embedded(config_text, mapping=MAPPING, warehouse=warehouse) as stack:
         _check(stack.config)
         await stack.create_tables()
         await stack.connect()
-        watching = asyncio.create_task(_watch(stack, total, advance))
-        written = 0
-        for requests in phases:
-            async for count in _write(stack, requests):
-                written += count
-                advance("changes written", written, total)
-            await stack.settle()
-        watching.cancel()
-        advance("changes carried", total, total)
+        await carry(stack, phases, advance)
         return await _sum_up(stack, time.monotonic() - began)
 
 
@@ -114,13 +105,13 @@ async def _sum_up(stack: Embedded, seconds: float) -> Demonstrated:
     (pipeline,) = stack.config.pipelines
     current, log = quote_table(pipeline, "_current"), quote_table(pipeline, "_log")
     names = ", ".join(f'"{column.name}"' for column in pipeline.columns)
-    rows = await _query(stack, f"SELECT {names} FROM {current}")
-    differences = compare(pipeline, await _scan(stack), rows)
+    rows = await query(stack, f"SELECT {names} FROM {current}")
+    differences = compare(pipeline, await scan(stack), rows)
     logged, events = await _numbers(stack, f'SELECT COUNT(*), COUNT(DISTINCT "_event_id") FROM {log}')
     (batches,) = await _numbers(stack, f"SELECT COUNT(*) FROM {quote_table(pipeline, '_loads')}")
     question = QUESTION.format(current)
     asked = any(name == "booked_country" for name, _ in pipeline.layout.columns)
-    rows_of_answer = await _query(stack, question) if asked else []
+    rows_of_answer = await query(stack, question) if asked else []
     rejects = len([key async for key in stack.bucket.list_keys("rejects/")])
     counts = stack.sources[pipeline.name].counts
     return Demonstrated(
@@ -167,11 +158,26 @@ def _put(item: dict[str, Any]) -> dict[str, Any]:
     return {"PutRequest": {"Item": item}}
 
 
-async def _write(stack: Embedded, requests: Sequence[dict[str, Any]]) -> AsyncIterator[int]:
-    waiting: Iterator[dict[str, Any]] = iter(requests)
-    while chunk := list(itertools.islice(waiting, WRITE_SIZE)):
-        await stack.dynamodb.batch_write_item(RequestItems={"flights": chunk})
-        yield len(chunk)
+async def carry(stack: Embedded, phases: Sequence[Sequence[dict[str, Any]]], advance: Advance) -> None:
+    """Write items into the only pipeline's table, and wait after each phase until all of it is in the warehouse.
+
+    Args:
+        stack: connected.
+        phases: requests of BatchWriteItem.
+        advance: told how far it is.
+    """
+    (pipeline,) = stack.config.pipelines
+    total, written = sum(map(len, phases)), 0
+    watching = asyncio.create_task(_watch(stack, total, advance))
+    for requests in phases:
+        waiting: Iterator[dict[str, Any]] = iter(requests)
+        while chunk := list(itertools.islice(waiting, WRITE_SIZE)):
+            await stack.dynamodb.batch_write_item(RequestItems={pipeline.table: chunk})
+            written += len(chunk)
+            advance("changes written", written, total)
+        await stack.settle()
+    watching.cancel()
+    advance("changes carried", total, total)
 
 
 async def _watch(stack: Embedded, total: int, advance: Advance) -> None:
@@ -180,11 +186,17 @@ async def _watch(stack: Embedded, total: int, advance: Advance) -> None:
         await asyncio.sleep(0.25)
 
 
-async def _scan(stack: Embedded) -> list[dict[str, Any]]:
+async def scan(stack: Embedded) -> list[dict[str, Any]]:
+    """Read all items of the only pipeline's table.
+
+    Args:
+        stack: that has the table.
+    """
+    (pipeline,) = stack.config.pipelines
     items: list[dict[str, Any]] = []
     page: dict[str, Any] = {}
     while True:
-        answer = await stack.dynamodb.scan(TableName="flights", **page)
+        answer = await stack.dynamodb.scan(TableName=pipeline.table, **page)
         items += answer["Items"]
         if not answer.get("LastEvaluatedKey"):
             return items
@@ -192,9 +204,18 @@ async def _scan(stack: Embedded) -> list[dict[str, Any]]:
 
 
 async def _numbers(stack: Embedded, sql: str) -> list[int]:
-    (row,) = await _query(stack, sql)
+    (row,) = await query(stack, sql)
     return [int(next(iter(field.values()))) for field in row]
 
 
-async def _query(stack: Embedded, sql: str) -> list[list[dict[str, Any]]]:
+async def query(stack: Embedded, sql: str) -> list[list[dict[str, Any]]]:
+    """Ask the warehouse.
+
+    Args:
+        stack: that has it.
+        sql: one statement.
+
+    Returns:
+        Its rows, as the Data API's fields.
+    """
     return await stack.run_sql(stack.config.pipelines[0], (Statement("query", sql),))
