@@ -311,7 +311,10 @@ class Transaction:
             for row in self._rows('"fastetl_staged"')
             for each in kept
             if each["kind"] != "announced" and each["epoch"] >= since
-            if row["_changed_at"] >= each["starts_at"] and row["_version"] < each["floor"]
+            # A row of a child table has no time: no comparison with NULL is true.
+            if row["_changed_at"] is not None
+            and row["_changed_at"] >= each["starts_at"]
+            and row["_version"] < each["floor"]
         ]
         latest = re.search(r'"latest" < (\d+)', sql)
         is_lost = latest and max((row["epoch"] for row in kept), default=0) < int(latest[1])
@@ -490,13 +493,14 @@ class Transaction:
     def _elements(self, sql: str) -> None:
         child = _table(sql, "INSERT INTO")
         names = re.findall('"([^"]+)"', sql.partition("(")[2].partition(")")[0])
-        places = re.findall(r'"staged"\."([^"]+)"', sql.partition("SELECT")[2].partition("FROM")[0])
+        values = re.findall(r'"(staged|won)"\."([^"]+)"', sql.partition("SELECT")[2].partition("FROM")[0])
         joined = re.findall(r'"staged"\."([^"]+)" = "won"', sql)
         won = {tuple(row[name] for name in joined): row for row in self._rows(_table(sql, "JOIN"))}
         for row in self._rows('"fastetl_staged"'):
             winner = won.get(tuple(row[name] for name in joined))
             if row["_target"] == _literals(sql)[0] and winner and winner["_deleted"] != "true":
-                self._insert(child, [{name: row[place] for name, place in zip(names, places, strict=True)}])
+                of = {"staged": row, "won": winner}
+                self._insert(child, [{name: of[at][place] for name, (at, place) in zip(names, values, strict=True)}])
 
     def _merge(self, sql: str) -> None:
         mirror = _table(sql, "MERGE INTO")

@@ -9,6 +9,7 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
+from fastetl.config import FileFormat
 from fastetl.sql.text import quote_table
 
 if TYPE_CHECKING:
@@ -272,7 +273,8 @@ class Invariants:
         """The events in a file, as its object has them, or had them before it was lost or broken."""
         if key not in self._seen_events:
             lines = self._warehouse.parse(f"s3://{self._bucket}/{key}", ",", "gzip")
-            self._seen_events[key] = frozenset(line[3] for line in lines)
+            # Rows of child tables name no event.
+            self._seen_events[key] = frozenset(line[3] for line in lines) - {FileFormat().null_marker}
         return self._seen_events[key]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastetl.decode.changes import Changes, count_drift
 from fastetl.decode.decoder import Decoder
-from fastetl.decode.elements import ITEM, ElementDecoder, Elements
+from fastetl.decode.elements import ElementDecoder, Elements
 from fastetl.decode.event import cut_name, parse_record
 from fastetl.decode.general import RejectedError, build_extra, parse_key
 from fastetl.decode.left import LineReader
@@ -14,7 +14,6 @@ from fastetl.decode.source_arn import parse_source_arn
 from fastetl.decode.window import Delivery, Position, find_position, is_windowed, part_event
 
 __all__ = [
-    "ITEM",
     "Changes",
     "Decoder",
     "Delivery",

@@ -21,14 +21,12 @@ from fastetl.decode.general import ColumnReader, RejectedError
 from fastetl.errors import FastetlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from fastetl.config import Pipeline
     from fastetl.decode.native import NativePass
 
-ITEM = "item"
-"""The column that tells whose element a row is."""
-
+_NONE = pl.Series([None], dtype=pl.String)
 _SYSTEM = [name for name, _ in SYSTEM_COLUMNS]
 Row = tuple[int | str | None, ...]
 """Whose element it is, its position, its name, and the child's columns."""
@@ -46,9 +44,10 @@ class UnfitElement(msgspec.Struct, frozen=True):
 class Elements(msgspec.Struct, frozen=True):
     """The elements of some items' lists."""
 
+    items: pl.Series
+    """Whose element each row of the frame is: the item's place among those given."""
     frame: pl.DataFrame
-    """A row for each element: `item`, a whole number; `_position` or `_name`; the child's columns. The others are text
-    as COPY reads it."""
+    """A row for each element: `_position` or `_name`, and the child's columns, as the text that COPY reads."""
     unfit: tuple[UnfitElement, ...]
     """One for each item of which an element does not fit; it has no rows."""
     misfits: dict[tuple[str, str], int]
@@ -79,65 +78,74 @@ class ElementDecoder:
         self._names = [column.name for column in child.columns]
         self._native = build_native(child)[0] if is_native else None
 
-    def decode(self, lists: pl.Series, deleted: Sequence[bool], event_ids: Sequence[str]) -> Elements:
+    def decode(self, lists: pl.Series, read_whose: Callable[[int], tuple[str, bool]]) -> Elements:
         """Give the elements of lists.
 
         Args:
-            lists: JSON of a list or map for each item, null where it has none.
-            deleted: whether the item was deleted: then nothing of it keeps its row from being written.
-            event_ids: of the changes that the items came with.
+            lists: JSON of a list or map for each item; none is null.
+            read_whose: gives, for an item's place among them, the id of the change that it came with, and whether that
+                deleted it: then nothing of it keeps its row from being written.
 
         Raises:
             MisfitError: a value does not fit a column whose policy is `fail`.
         """
-        numbers = lists.is_not_null().arg_true()
-        tally = Tally()
-        frames = []
-        left = dict(zip(numbers.to_list(), lists.drop_nulls().to_list(), strict=True))
-        if self._native and left:
+        texts = lists.to_list()
+        if self._native and texts:
             try:
-                frame, texts, ignored = self._decode_native(self._native, numbers, lists)
+                items, frame, left, ignored = self._decode_native(self._native, texts)
             except FastetlError:
                 raise
             except UNEXPECTED:  # whatever it is, the reference takes the lists
                 pass
             else:
-                frames, left = [frame], texts
-                tally = Tally(ignored)
+                if not left:
+                    return Elements(items, frame, (), {}, ignored)
+                lists_left = {number: texts[number] for number in left}
+                return self._read_left(lists_left, read_whose, ignored, items, frame)
+        return self._read_left(dict(enumerate(texts)), read_whose, {}, *self._build([]))
+
+    def _decode_native(
+        self, native: NativePass, texts: list[str]
+    ) -> tuple[pl.Series, pl.DataFrame, Iterable[int], dict[str, int]]:
+        """Decode what the native pass takes; give its rows, the lists that it leaves, and what it ignored."""
+        found = native.decode_elements("\n".join(texts).encode())
+        if not found.rows:
+            return *self._build([]), found.left, found.ignored
+        whole = found.frame([*_SYSTEM, *self._names], "")
+        places, is_listed = whole["_event_id"], whole["_op"] == "L"
+        none = _NONE.new_from_index(0, found.rows)
+        position, name = places, none
+        if not is_listed.all():
+            position, name = places.zip_with(is_listed, none), places.zip_with(~is_listed, none)
+        columns = [position.alias("_position"), name.alias("_name"), *(whole[each] for each in self._names)]
+        return pl.Series(found.positions, dtype=pl.UInt32), pl.DataFrame(columns), found.left, found.ignored
+
+    def _read_left(
+        self, left: dict[int, str], read_whose: Callable[[int], tuple[str, bool]], ignored: dict[str, int],
+        items: pl.Series, frame: pl.DataFrame,
+    ) -> Elements:  # fmt: skip
+        """Read the lists that are left, and put their elements among those that are there."""
+        tally, unfit = Tally(ignored), []
         rows: list[Row] = []
-        unfit = []
         for number, text in left.items():
-            whose = _Whose(event_ids[number], deleted[number])
+            whose = _Whose(*read_whose(number))
             try:
                 rows += [(number, *row) for row in self._reference.read(text, whose, tally)]
             except RejectedError as error:
                 unfit.append(UnfitElement(number, error.column, error.reason, error.detail))
-        names = [ITEM, *(name for name, _ in ELEMENT_COLUMNS), *self._names]
-        schema = dict.fromkeys(names, pl.String) | {ITEM: pl.UInt32}
-        frames.append(pl.DataFrame(rows, schema=schema, orient="row"))
-        whole = pl.concat(frames)
-        return Elements(
-            whole if len(left) == 0 else whole.sort(ITEM, maintain_order=True),
-            tuple(unfit),
-            tally.misfits,
-            tally.ignored,
-        )
+        own_items, own_frame = self._build(rows)
+        every = pl.concat([items, own_items])
+        order = every.arg_sort()
+        whole = pl.concat([frame, own_frame])[order]
+        return Elements(every.gather(order), whole, tuple(unfit), tally.misfits, tally.ignored)
 
-    def _decode_native(
-        self, native: NativePass, numbers: pl.Series, lists: pl.Series
-    ) -> tuple[pl.DataFrame, dict[int, str], dict[str, int]]:
-        """Decode what the native pass takes; give its rows, the lists that it leaves, and what it ignored."""
-        found = native.decode_elements(lists.drop_nulls().str.join("\n")[0].encode())
-        left = {numbers[line]: found.text(line).decode() for line in found.left}
-        whole = found.frame([*_SYSTEM, *self._names], "")
-        is_listed = pl.col("_op") == "L"
-        frame = whole.select(
-            numbers[found.positions].alias(ITEM).cast(pl.UInt32),
-            pl.when(is_listed).then(pl.col("_event_id")).alias("_position"),
-            pl.when(~is_listed).then(pl.col("_event_id")).alias("_name"),
-            *self._names,
+    def _build(self, rows: list[Row]) -> tuple[pl.Series, pl.DataFrame]:
+        names = [name for name, _ in ELEMENT_COLUMNS] + self._names
+        columns = list(zip(*rows, strict=True)) or [()] * (1 + len(names))
+        frame = pl.DataFrame(
+            [pl.Series(name, values, dtype=pl.String) for name, values in zip(names, columns[1:], strict=True)]
         )
-        return frame, left, found.ignored
+        return pl.Series(columns[0], dtype=pl.UInt32), frame
 
 
 class _Reference:

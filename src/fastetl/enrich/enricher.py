@@ -119,6 +119,11 @@ class Enricher:
             raise ConfigError(tuple(problems))
         self._stages = stages
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no enrichment, so that a frame stays as it is."""
+        return not self._pipeline.enrichments
+
     def try_out(self) -> tuple[Problem, ...]:
         """Run every enrichment on made-up values, and tell which of them fail or are not row-wise."""
         return tuple(

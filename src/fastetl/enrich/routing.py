@@ -2,11 +2,13 @@
 
 A row keeps the values of its own target only, at the places that the layout has for them. A row of no target stays as
 well: an item that has moved, or of which nothing but a deletion is known, must leave every target that may have it.
-Behind an item's row are those of the elements of its lists, for each child table of its target.
+Behind the rows of items are those of the elements of their lists, for each child table.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.config import REST, Pipeline, locate_columns, name_list, name_question
-from fastetl.decode import ITEM, ElementDecoder, RejectedError, build_extra
+from fastetl.decode import ElementDecoder, RejectedError, build_extra
 from fastetl.enrich.enricher import Enriched, Enricher, RejectedRow
 from fastetl.errors import ConfigError, Problem
 
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
     WriteRecords = Callable[[Sequence[int]], list[str]]
 
+_JOINED = ["_key", "_version", "_file"]
+"""What rows of elements have of their item; the rest is in the item's own row, which the warehouse joins them with."""
 _ROW = "row"
+_TARGET = "_target"
 LONGEST_KIND = 64
 """Characters of a type attribute's value by which items that no target takes are counted."""
 
@@ -63,28 +68,26 @@ class Router:
         layout = pipeline.layout
         self._columns = [name for name, _ in layout.columns]
         places = {name: dict(own) for name, own in layout.targets}
-        self._targets = {}
-        for part in pipeline.parts:
-            if part.rows_of:
-                continue
+        self._targets = []
+        for part in (part for part in pipeline.parts if not part.rows_of):
             children = [
                 _Child(child, places[child.name], environ, is_native=is_native)
                 for child in pipeline.children(part.name)
             ]
             located = locate_columns(pipeline, part)
-            self._targets[part.name] = _Target(part, located, places[part.name], environ, children)
-        self._extra = next(
-            ((part.extra_column, places[REST][part.extra_column]) for part in pipeline.parts if part.name == REST),
-            ("", ""),
-        )
-        self._route = pl.coalesce(
-            *(pl.when(_build_conditions(part)).then(pl.lit(part.name)) for part in pipeline.parts if not part.rows_of)
-        )
+            self._targets.append(_Target(part, located, places[part.name], environ, children))
+        self._routes = [
+            (part.when, pl.Series(_TARGET, [part.name])) for part in reversed(pipeline.parts) if not part.rows_of
+        ]
+        self._idle = [target for target in self._targets if target.enricher.is_idle]
+        self._busy = [target for target in self._targets if not target.enricher.is_idle]
+        self._placed = _place(self._idle, whole=len(self._idle) == len(self._targets))
+        self._placed_in_part = _place(self._idle, whole=False)
         self.open(references or {})
 
     @property
     def _enrichers(self) -> Iterator[Enricher]:
-        for target in self._targets.values():
+        for target in self._targets:
             yield target.enricher
             for child in target.children:
                 yield child.enricher
@@ -125,37 +128,63 @@ class Router:
             EnrichmentError: a step is broken, or fails on a row and its `on_error` is `fail`.
             MisfitError: a value of an element does not fit a column whose policy is `fail`.
         """
-        routed = frame.with_columns(self._route.alias("_target")).with_row_index(_ROW)
         work = _Work()
-        pieces = [pl.DataFrame(schema={_ROW: pl.UInt32, **dict.fromkeys(self._columns, pl.String)})]
-        for (name,), rows in routed.partition_by("_target", maintain_order=True, as_dict=True).items():
-            if name is None or name == REST:
-                self._count(rows, work)
-            pieces += [self._leave(rows, work)] if name is None else self._targets[str(name)].take(rows, work)
-            if name == REST:
-                pieces[-1] = self._add_extra(pieces[-1], work, write_records)
-        whole = pl.concat(pieces, how="diagonal").sort(_ROW, maintain_order=True)
-        return work.finish(whole.select(self._columns), whole[_ROW])
+        targets = self._find_targets(frame)
+        rows = frame.hstack([pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(_ROW), targets])
+        if is_split := targets.null_count() > 0:
+            rows = self._settle_unrouted(rows, work)
+        pieces: list[pl.DataFrame] = []
+        if self._busy:
+            for target in self._busy:
+                pieces += target.take(rows.filter(pl.col(_TARGET) == target.name), work)
+            rows = rows.filter(~pl.col(_TARGET).is_in([target.name for target in self._busy]).fill_null(value=False))
+        own = rows.select(_ROW, *_SYSTEM, _TARGET, *(self._placed_in_part if is_split else self._placed))
+        for target in self._idle:
+            if target.is_rest:
+                self._count(rows.filter((pl.col(_TARGET) == target.name) & (pl.col("_deleted") == "false")), work)
+                own = self._add_extra(own, target, work, write_records)
+            if target.children:
+                pieces += target.take_elements(rows, work)
+        whole = pl.concat([own, *pieces], how="diagonal") if pieces else own
+        if work.unfit:
+            whole = whole.filter(~pl.col(_ROW).is_in(list(work.unfit)))
+        missing = [pl.lit(None, pl.String).alias(name) for name in self._columns if name not in whole.columns]
+        if missing:
+            whole = whole.with_columns(missing)
+        return work.finish(whole[self._columns], whole[_ROW])
 
-    def _count(self, rows: pl.DataFrame, work: _Work) -> None:
-        """Count items that no target takes, by what tells their kind."""
-        alive = rows.filter(pl.col("_deleted") == "false")
-        work.unrouted.update(
-            {str(kind): count for kind, count in alive.select(self._kinds).to_series().value_counts().iter_rows()}
-        )
+    def _find_targets(self, frame: pl.DataFrame) -> pl.Series:
+        """Name the target that takes each row, null where none does."""
+        # Column by column: a query of Polars takes longer than all of this.
+        targets = pl.Series(_TARGET, [None], dtype=pl.String).new_from_index(0, frame.height)
+        for conditions, name in self._routes:
+            own = name.new_from_index(0, frame.height)
+            if conditions:
+                first, *others = (find_rows(frame, condition) for condition in conditions)
+                own = own.zip_with(functools.reduce(operator.and_, others, first), targets)
+            targets = own
+        return targets
 
-    def _leave(self, rows: pl.DataFrame, work: _Work) -> pl.DataFrame:
-        """Keep rows of no target as what they are: deletions everywhere; live items are rejected, or counted."""
-        is_alive = rows["_deleted"] == "false"
-        if self._rejects_unrouted and is_alive.any():
-            detail = "an item of which the conditions of one target hold"
-            work.rejected += [RejectedRow(row, "", "unrouted", detail) for row in rows.filter(is_alive)[_ROW]]
-            rows = rows.filter(~is_alive)
-        return rows.select(_ROW, *_SYSTEM)
+    def _settle_unrouted(self, rows: pl.DataFrame, work: _Work) -> pl.DataFrame:
+        """Count the items that no target takes, and reject them where that is asked for; deletions stay everywhere."""
+        is_unrouted = rows[_TARGET].is_null() & (rows["_deleted"] == "false")
+        unrouted = rows.filter(is_unrouted)
+        self._count(unrouted, work)
+        if not self._rejects_unrouted or unrouted.is_empty():
+            return rows
+        detail = "an item of which the conditions of one target hold"
+        work.rejected += [RejectedRow(row, "", "unrouted", detail) for row in unrouted[_ROW]]
+        return rows.filter(~is_unrouted)
 
-    def _add_extra(self, rest: pl.DataFrame, work: _Work, write_records: WriteRecords) -> pl.DataFrame:
+    def _count(self, unrouted: pl.DataFrame, work: _Work) -> None:
+        """Count items by what tells their kind."""
+        kinds = unrouted.select(self._kinds).to_series().value_counts()
+        work.unrouted.update({str(kind): count for kind, count in kinds.iter_rows()})
+
+    def _add_extra(self, own: pl.DataFrame, target: _Target, work: _Work, write_records: WriteRecords) -> pl.DataFrame:
         """Give the rows of the rest their extra column: all that their items hold beside the key."""
-        alive = rest.filter(pl.col("_deleted") == "false")[_ROW].to_list()
+        is_of_rest = (own[_TARGET] == target.name).fill_null(value=False) & (own["_deleted"] == "false")
+        alive = own.filter(is_of_rest)[_ROW].to_list()
         extras: dict[int, str | None] = {}
         for row, record in zip(alive, write_records(alive), strict=True):
             try:
@@ -163,49 +192,53 @@ class Router:
                 # They are kept after all.
                 work.ignored.subtract(name for name in names if name not in self._declared)
             except RejectedError as error:
-                work.rejected.append(RejectedRow(row, f"{REST}.{self._extra[0]}", error.reason, error.detail))
+                work.rejected.append(RejectedRow(row, f"{target.name}.{target.extra}", error.reason, error.detail))
         gone = [row for row in alive if row not in extras]
-        kept = rest.filter(~pl.col(_ROW).is_in(gone))
-        texts = [extras.get(row) for row in kept[_ROW]]
-        return kept.with_columns(pl.Series(self._extra[1], texts, dtype=pl.String))
+        kept = own.filter(~pl.col(_ROW).is_in(gone)) if gone else own
+        texts = pl.Series(target.extra_place, [extras.get(row) for row in kept[_ROW]], dtype=pl.String)
+        return kept.with_columns(texts)
 
 
 class _Target:
     """One target: its columns, its enrichments, and its child tables."""
 
     def __init__(
-        self, part: Pipeline, located: dict[str, str], places: dict[str, str], environ: Mapping[str, str] | None,
-        children: list[_Child],
+        self, part: Pipeline, located: dict[str, str], places: dict[str, str],
+        environ: Mapping[str, str] | None, children: list[_Child],
     ) -> None:  # fmt: skip
+        self.name = part.name
         self.enricher = Enricher(part, environ)
         self.children = children
-        self._name = part.name
-        self._kept_deletes = part.kept_deletes
+        self.is_rest = part.name == REST
+        self.extra, self.extra_place = part.extra_column, places.get(part.extra_column, "")
+        self._kept_deletes = list(part.kept_deletes)
+        self.decoded = {places[column]: decoded for column, decoded in located.items()}
+        """The decoded column by its place in the file, where nothing is enriched."""
         self._decoded = [pl.col(decoded).alias(column) for column, decoded in located.items()]
-        # What the rest holds beside its key is not decoded with the others.
-        later = {part.extra_column} if part.name == REST else set()
-        self._placed = [pl.col(column).alias(place) for column, place in places.items() if column not in later]
+        self._placed = [pl.col(column).alias(place) for column, place in places.items()]
 
     def take(self, rows: pl.DataFrame, work: _Work) -> list[pl.DataFrame]:
         """Enrich the target's rows, and give them with those of their elements."""
         numbers = rows[_ROW]
         enriched = self.enricher.apply(rows.select(*_SYSTEM, *self._decoded))
-        work.add(self._name, enriched, numbers)
+        work.add(self.name, enriched, numbers)
         if gone := [each.row for each in enriched.rejected]:
             rows = rows.filter(~pl.int_range(len(numbers), eager=True).is_in(gone))
-        own = enriched.frame.select(*_SYSTEM, *self._placed, pl.lit(self._name).alias("_target"))
+        own = enriched.frame.select(*_SYSTEM, *self._placed, pl.lit(self.name).alias(_TARGET))
         own = own.with_columns(rows[_ROW])
         if not self.children:
             return [own]
+        lists = rows.select(_TARGET, *(child.decoded for child in self.children))
+        return [own, *self.take_elements(own.select(_ROW, *_SYSTEM).hstack(lists), work)]
+
+    def take_elements(self, rows: pl.DataFrame, work: _Work) -> list[pl.DataFrame]:
+        """Give the elements of the lists that the target's items among some rows have, for each child table."""
         # What an item that is deleted held counts where it stays in the mirror.
-        stays = own["_deleted"] == "false"
+        stays = rows["_deleted"] == "false"
         if self._kept_deletes:
-            stays |= own["_op"].is_in(self._kept_deletes)
-        parents, rows = own.filter(stays), rows.filter(stays)
-        pieces = [child.take(parents, rows[child.decoded], work) for child in self.children]
-        if unfit := work.unfit & set(parents[_ROW]):
-            return [piece.filter(~pl.col(_ROW).is_in(list(unfit))) for piece in (own, *pieces)]
-        return [own, *pieces]
+            stays |= rows["_op"].is_in(self._kept_deletes)
+        stays &= rows[_TARGET] == self.name
+        return [child.take(rows, stays & rows[child.decoded].is_not_null(), work) for child in self.children]
 
 
 class _Child:
@@ -218,25 +251,41 @@ class _Child:
         self.decoded = name_list(child.rows_of)
         self._name = child.name
         self._decoder = ElementDecoder(child, is_native=is_native)
-        self._placed = [pl.col(column).alias(place) for column, place in places.items()]
+        self._of_item = [_ROW, *(_JOINED if self.enricher.is_idle else _SYSTEM)]
+        self._placed = [*((name, name) for name in (_ROW, *_JOINED)), *places.items()]
+        self._target = pl.Series(_TARGET, [child.name])
 
-    def take(self, parents: pl.DataFrame, lists: pl.Series, work: _Work) -> pl.DataFrame:
-        """Give a row for each element of the lists, with key and version of its item, as `parents` has them."""
-        deleted = (parents["_deleted"] == "true").to_list()
-        elements = self._decoder.decode(lists, deleted, parents["_event_id"].to_list())
+    def take(self, rows: pl.DataFrame, have_lists: pl.Series, work: _Work) -> pl.DataFrame:
+        """Give a row for each element of the lists of some rows, with key, version and file of its item.
+
+        Args:
+            rows: with their lists.
+            have_lists: which of them have elements.
+            work: what happens is added to it.
+        """
+        places = have_lists.arg_true()
+
+        def read_whose(item: int) -> tuple[str, bool]:
+            place = places[item]
+            return rows["_event_id"][place], rows["_deleted"][place] == "true"
+
+        elements = self._decoder.decode(rows[self.decoded].gather(places), read_whose)
         work.add_elements(self._name, elements.misfits, elements.ignored)
-        numbers = parents[_ROW]
         for unfit in elements.unfit:
-            work.reject_item(RejectedRow(numbers[unfit.item], self._place(unfit.column), unfit.reason, unfit.detail))
-        items = elements.frame[ITEM]
-        own = parents[items].select(_ROW, *_SYSTEM)
-        enriched = self.enricher.apply(pl.concat([own, elements.frame], how="horizontal"))
-        work.add_counts(self._name, enriched)
-        for each in enriched.rejected:
-            work.reject_item(RejectedRow(own[_ROW][each.row], self._place(each.column), each.reason, each.detail))
-        # A filter makes a row a deletion: an element that it does not keep is no row.
-        kept = enriched.frame.filter(pl.col("_op") != "LEAVE")
-        return kept.select(_ROW, *_SYSTEM, *self._placed, pl.lit(self._name).alias("_target"))
+            row = rows[_ROW][places[unfit.item]]
+            work.reject_item(RejectedRow(row, self._place(unfit.column), unfit.reason, unfit.detail))
+        items = places.gather(elements.items)
+        found = pl.DataFrame([*(rows[name].gather(items) for name in self._of_item), *elements.frame])
+        if not self.enricher.is_idle:
+            enriched = self.enricher.apply(found)
+            work.add_counts(self._name, enriched)
+            for each in enriched.rejected:
+                row = found[_ROW][each.row]
+                work.reject_item(RejectedRow(row, self._place(each.column), each.reason, each.detail))
+            # A filter makes a row a deletion: an element that it does not keep is no row.
+            found = enriched.frame.filter(pl.col("_op") != "LEAVE")
+        placed = [found[column].alias(place) for column, place in self._placed]
+        return pl.DataFrame([*placed, self._target.new_from_index(0, found.height)])
 
     def _place(self, column: str) -> str:
         return f"{self._name}.{column}" if column else self._name
@@ -319,16 +368,44 @@ def _build_kinds(pipeline: Pipeline) -> pl.Expr:
     return pl.format(f"{attribute}={{}}", value.fill_null("?"))
 
 
-def _build_conditions(part: Pipeline) -> pl.Expr:
-    return pl.all_horizontal(*map(_build_condition, part.when)) if part.when else pl.lit(value=True)
+def _place(targets: Sequence[_Target], *, whole: bool) -> list[pl.Expr]:
+    """Build the columns of the file from the decoded ones, for targets without enrichments.
+
+    Args:
+        targets: that have no enrichments.
+        whole: whether every row is of one of them, so that what all have at one place needs no look at the target.
+    """
+    sources: dict[str, dict[str, list[str]]] = {}
+    for target in targets:
+        for place, decoded in target.decoded.items():
+            sources.setdefault(place, {}).setdefault(decoded, []).append(target.name)
+    placed = []
+    for place, by_decoded in sources.items():
+        (first, names), *_ = by_decoded.items()
+        if whole and len(names) == len(targets):
+            placed.append(pl.col(first).alias(place))
+            continue
+        values = [
+            pl.when(pl.col(_TARGET).is_in(names)).then(pl.col(decoded)) for decoded, names in by_decoded.items()
+        ]
+        placed.append(pl.coalesce(values).alias(place) if len(values) > 1 else values[0].otherwise(None).alias(place))
+    return placed
 
 
-def _build_condition(condition: Condition) -> pl.Expr:
-    json = pl.col(name_question(condition.attribute))
+def find_rows(frame: pl.DataFrame, condition: Condition) -> pl.Series:
+    """Tell of which rows a condition holds; null counts as no.
+
+    Args:
+        frame: with the column of the attribute that is asked.
+        condition: on it.
+    """
+    json = frame[name_question(condition.attribute)]
     if condition.present is not None:
         return json.is_not_null() if condition.present else json.is_null()
+    if len(condition.one_of) == 1:
+        return json == condition.json_values[0]
     if condition.one_of:
-        return json.is_in(condition.json_values).fill_null(value=False)
+        return json.is_in(condition.json_values)
     if condition.like:
-        return json.str.contains(condition.json_pattern).fill_null(value=False)
-    return json.str.starts_with(condition.json_prefix).fill_null(value=False)
+        return json.str.contains(condition.json_pattern)
+    return json.str.starts_with(condition.json_prefix)

@@ -11,6 +11,7 @@ decides, and what comes late changes nothing.
 
 from __future__ import annotations
 
+from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.config import Pipeline
 from fastetl.sql.mirror import append_to_log, forget_deleted, is_known, merge_sql, merged_types
 from fastetl.sql.staging import STAGED, WINNERS, Load, leave_out_elements, locate, rank, see_own
@@ -81,7 +82,11 @@ def _replace_elements(parent: Pipeline, child: Pipeline, won: str, load: Load) -
     """Build the steps that replace the rows of a child table, for the items of which a version has won."""
     table = quote_table(child)
     located, names, _ = locate(child, load.layout)
-    values = ", ".join(f'"staged".{quote_identifier(located.get(name, name))}' for name in names)
+    of_item = {name for name, _ in SYSTEM_COLUMNS}
+    values = ", ".join(
+        f'"won".{quote_identifier(name)}' if name in of_item else f'"staged".{quote_identifier(located[name])}'
+        for name in names
+    )
     kept = ", ".join(map(quote_literal, parent.kept_deletes))
     stays = f'(NOT "won"."_deleted" OR "won"."_op" IN ({kept}))' if kept else 'NOT "won"."_deleted"'
     delete = f'DELETE FROM {table} WHERE "_key" IN (SELECT "_key" FROM {won})'
