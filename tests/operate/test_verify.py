@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from fastetl.aws import SourceTable
 from fastetl.decode.general import build_key, parse_key
+from fastetl.enrich import make_enricher
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError
 from fastetl.ingest.ingester import Ingest
 from fastetl.operate.verify import RowComparer, RowDifference, Verified
 from fastetl.sql import BUCKETS, verify
+from tests.config.test_targets import WITH_LINES
+from tests.load.test_targets import load, make_record, make_shop
 from tests.plant import Plant
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"
@@ -249,3 +252,53 @@ def test_a_key_is_read_as_it_was_written(values: list[dict[str, Any]]) -> None:
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
         parse_key(text, ("a",))
+
+
+async def test_each_of_several_targets_and_their_child_tables_are_compared_and_repaired(make_plant: Any) -> None:
+    plant = await make_shop(make_plant, WITH_LINES)
+    client, table = plant.ledger.table._client, f"verified-{id(plant)}"
+    await client.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    plant.source = SourceTable(client, table)
+    lines = [{"M": {"pk": {"S": f"l{n}"}, "count": {"N": str(n)}}} for n in range(3)]
+    basket = {"M": {"lines": {"L": lines}}}
+    records = [
+        make_record(number, f"O#{number}", type={"S": "order"}, amount={"N": "5"}, basket=basket) for number in (1, 2)
+    ]
+    records.append(make_record(3, "P#1", name={"S": "x"}, born={"S": "2000-01-01"}))
+    for record in records:
+        await client.put_item(TableName=table, Item=record["dynamodb"]["NewImage"])
+    await load(plant, *records)
+
+    async def sleep(seconds: float) -> None:
+        plant.now += max(seconds, 1)
+
+    deployment = plant.deployment()
+    comparer = RowComparer(deployment, make_enricher(deployment.pipeline), settle_seconds=60, sleep=sleep)
+    same = await comparer.verify()
+    assert (same.differences, same.items, same.unfit) == ((), 3, 0)
+    for change in (
+        "UPDATE public.orders SET amount = 6 WHERE pk = 'O#1'",
+        'UPDATE public.people SET "_deleted" = FALSE WHERE "_key" LIKE \'%O#2%\'',
+        "DELETE FROM public.people WHERE pk = 'P#1'",
+        'UPDATE public.lines SET count = 7 WHERE "_key" LIKE \'%O#1%\' AND "_position" = 0',
+        'DELETE FROM public.lines WHERE "_key" LIKE \'%O#2%\' AND "_position" = 2',
+    ):
+        await plant.execute(change)
+    found = await comparer.verify()
+    first, second, person = (f"S={key};S=s;" for key in ("O#1", "O#2", "P#1"))
+    assert set(found.differences) == {
+        RowDifference(first, "differs", ("count",), "lines"),
+        RowDifference(first, "differs", ("amount",), "order"),
+        RowDifference(second, "missing", (), "lines"),
+        RowDifference(second, "extra", (), "person"),
+        RowDifference(person, "missing", (), "person"),
+    }
+    assert (await comparer.repair(found)).repaired == 3
+    assert (await comparer.verify()).differences == ()
+    assert len(await plant.sql("SELECT 1 FROM public.lines_current")) == 6
+    await client.delete_table(TableName=table)

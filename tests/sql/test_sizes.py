@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import sqlglot
 
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.config import parse_config
 from fastetl.config.model import Config, LoadPolicy, Output
+from fastetl.config.targets import split_pipeline
 from fastetl.limits import MAX_SQL_BYTES, MAX_STATEMENTS, MAX_TABLE_COLUMNS
 from fastetl.sql import (
     Load,
@@ -14,10 +17,12 @@ from fastetl.sql import (
     compare_sql,
     ddl_sql,
     find_size_problems,
+    list_compared,
     load_sql,
     repair_sql,
     tombstone_sql,
 )
+from tests.config.test_targets import WITH_LINES
 from tests.sql.test_sql import make_pipeline
 
 ID = "0" * 32
@@ -42,7 +47,7 @@ def longest(config: Config) -> int:
         every: list[Statement] = [*ddl_sql(pipeline), *load_sql(pipeline, load)]
         if "mirror" in pipeline.outputs:
             every += tombstone_sql(pipeline, "o", 1, 0)
-            every += compare_sql(pipeline, pipeline.layout, url, below=1)
+            every += compare_sql(pipeline, (pipeline,), pipeline.layout, url, below=1)
             every += repair_sql(pipeline, "o", pipeline.layout, url, ())
         sizes += [len(each.sql.encode()) for each in every]
     return max(sizes)
@@ -74,7 +79,8 @@ def test_a_statement_of_the_users_own_is_named_with_its_place() -> None:
 
 def test_a_comparison_of_any_table_fits() -> None:
     pipeline = wide(MAX_TABLE_COLUMNS, "mirror", name_bytes=127).pipelines[1]
-    sql = compare_sql(pipeline, pipeline.layout, "s3://bucket/manifest", below=1)
+    (parts,) = list_compared(pipeline)
+    sql = compare_sql(pipeline, parts, pipeline.layout, "s3://bucket/manifest", below=1)
     compared = [each for each in sql if each.step.startswith("compare")]
     assert max(len(each.sql.encode()) for each in compared) < MAX_SQL_BYTES
     assert len(sql) <= MAX_STATEMENTS
@@ -82,3 +88,25 @@ def test_a_comparison_of_any_table_fits() -> None:
 
 def test_what_everybody_writes_fits() -> None:
     assert find_size_problems(wide(300, "mirror", "log", name_bytes=20)) == []
+
+
+def test_of_several_targets_and_child_tables_every_statement_is_looked_at() -> None:
+    assert find_size_problems(parse_config(WITH_LINES, {})) == []
+    (pipeline,) = parse_config(WITH_LINES, {}).pipelines
+    (parts,) = list_compared(pipeline)
+    compared = compare_sql(pipeline, parts, pipeline.layout, "s3://bucket/manifest", below=None)
+    repaired = repair_sql(pipeline, "o", pipeline.layout, "s3://bucket/manifest", (("order", ("gone",)),))
+    assert {each.step.partition("@")[2] for each in compared} == {"", "order", "lines", "person"}
+    assert not [each for each in repaired if each.step == "log"]
+    for each in (*compared, *repaired):
+        sqlglot.parse_one(each.sql, dialect="redshift")
+
+
+def test_what_one_transaction_does_not_compare_another_does() -> None:
+    parts = wide(MAX_TABLE_COLUMNS, "mirror", name_bytes=8).pipelines[1]
+    several = split_pipeline(parts, [msgspec.structs.replace(parts, name=f"t{n}", part_of="p") for n in range(3)])
+    groups = list_compared(several)
+    assert [[part.name for part in group] for group in groups] == [["t0"], ["t1"], ["t2"]]
+    for group in groups:
+        sql = compare_sql(several, group, several.layout, "s3://bucket/manifest", below=1)
+        assert len(sql) <= MAX_STATEMENTS

@@ -69,18 +69,24 @@ def verify(
         echo_json(found)
     else:
         _tell(found)
-    if found.undecided or found.unfit or found.is_cut or len(found.differences) > found.repaired:
+    if found.undecided or found.unfit or found.is_cut or count_keys(found) > found.repaired:
         raise click.exceptions.Exit(1)
+
+
+def count_keys(found: Verified) -> int:
+    """Count the items whose rows differ, in one target or in several."""
+    return len({each.key for each in found.differences})
 
 
 def _tell(found: Verified) -> None:
     for each in found.differences:
         columns = f": {', '.join(each.columns)}" if each.columns else ""
-        click.echo(f"{each.key} {each.what}{columns}")
+        target = f"{each.target}: " if each.target else ""
+        click.echo(f"{target}{each.key} {each.what}{columns}")
     sums = f"{write_count(found.items, 'item')} compared, {write_count(len(found.differences), 'difference')}"
     if found.repaired:
         sums += f", {found.repaired:,} repaired"
-    tell(f"{found.pipeline}: {sums}", colour="red" if len(found.differences) > found.repaired else None)
+    tell(f"{found.pipeline}: {sums}", colour="red" if count_keys(found) > found.repaired else None)
     if found.unfit:
         tell(f"{write_count(found.unfit, 'item')} fit no row and were not compared: they are rejects", colour="yellow")
     if found.undecided:

@@ -385,9 +385,7 @@ def _place(targets: Sequence[_Target], *, whole: bool) -> list[pl.Expr]:
         if whole and len(names) == len(targets):
             placed.append(pl.col(first).alias(place))
             continue
-        values = [
-            pl.when(pl.col(_TARGET).is_in(names)).then(pl.col(decoded)) for decoded, names in by_decoded.items()
-        ]
+        values = [pl.when(pl.col(_TARGET).is_in(names)).then(pl.col(decoded)) for decoded, names in by_decoded.items()]
         placed.append(pl.coalesce(values).alias(place) if len(values) > 1 else values[0].otherwise(None).alias(place))
     return placed
 

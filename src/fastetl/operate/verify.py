@@ -21,13 +21,14 @@ from fastetl.decode import Decoder, parse_key
 from fastetl.errors import ConfigError, Problem
 from fastetl.ingest import encode_frames, refine
 from fastetl.load import FormerColumns
-from fastetl.sql import BUCKETS, compare_sql, repair_sql
+from fastetl.sql import BUCKETS, compare_sql, list_compared, repair_sql
 from fastetl.versions import EXPORT_LABEL, EpochStart
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from fastetl.aws import Deployment, Item
+    from fastetl.config import Pipeline
     from fastetl.ingest import Enricher
 
 CHUNK_ITEMS = 2_000
@@ -58,6 +59,8 @@ class RowDifference(msgspec.Struct, frozen=True):
     """`missing` in the mirror, `extra` in it, or `differs`."""
     columns: tuple[str, ...] = ()
     """That differ."""
+    target: str = ""
+    """The name of the target, where there are several."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -140,9 +143,6 @@ class RowComparer:
             ConfigError: the pipeline has no mirror.
             SourceError, StorageError, WarehouseError: it could not be compared.
         """
-        if self._pipeline.parts:
-            problem = f"{self._pipeline.name} has several targets, which verify does not compare"
-            raise ConfigError((Problem("targets", problem, "Compare a target's table with a query of your own"),))
         if "mirror" not in self._pipeline.outputs:
             problem = f"pipeline {self._pipeline.name} has no mirror to compare with"
             raise ConfigError((Problem("outputs", problem, 'Add "mirror", or verify another pipeline'),))
@@ -162,11 +162,12 @@ class RowComparer:
 
         await gather(read, range(segments), at_once=READERS)
         found = await self._compare(staged, below=below)
-        candidates = [each.key for each in found][:MAX_DIFFERENCES]
+        differing = dict.fromkeys(each.key for each in found)
+        candidates = list(differing)[:MAX_DIFFERENCES]
         differences, undecided = await self._settle(arn, candidates)
         return Verified(
             self._pipeline.name, staged.rows, staged.unfit, tuple(differences), undecided,
-            len(found) > len(candidates), self._waited_for, units,
+            len(differing) > len(candidates), self._waited_for, units,
         )  # fmt: skip
 
     async def repair(self, verified: Verified) -> Verified:
@@ -188,11 +189,11 @@ class RowComparer:
         await backfiller.wait_for(start)
         arn = (await self._deployment.source.describe()).arn
         read_at = int(self._deployment.clock())
-        found = await self._read([each.key for each in verified.differences])
+        found = await self._read(list(dict.fromkeys(each.key for each in verified.differences)))
         staged = _Staged()
         await self._stage_found(staged, arn, found, epoch=start, read_at=read_at)
         if staged.objects:
-            former = dict(await FormerColumns(self._deployment).find()).get(self._pipeline.name, ())
+            former = await FormerColumns(self._deployment).find()
             url, owner = await self._write_manifest(staged), self._deployment.owner
             sql = repair_sql(self._pipeline, owner, self._pipeline.layout, url, former)
             await self._deployment.warehouse.run(sql, name=f"fastetl/repair/{self._pipeline.name}", token=(self._run,))
@@ -212,11 +213,11 @@ class RowComparer:
             await self._wait_until_loaded(read_at)
             staged = _Staged()
             await self._stage_found(staged, arn, before, read_at=int(read_at))
-            still = {each.key: each for each in await self._compare(staged, below=None)}
-            after = await self._read(list(still))
-            differences += [each for key, each in still.items() if before[key] == after[key]]
-            keys = [key for key in still if before[key] != after[key]]
-        return sorted(differences, key=lambda each: each.key), len(keys)
+            still = await self._compare(staged, below=None)
+            after = await self._read(list(dict.fromkeys(each.key for each in still)))
+            differences += [each for each in still if before[each.key] == after[each.key]]
+            keys = [key for key, item in after.items() if before[key] != item]
+        return sorted(differences, key=lambda each: (each.key, each.target)), len(keys)
 
     async def _read(self, keys: Sequence[str]) -> dict[str, Item | None]:
         names = self._pipeline.keys
@@ -250,7 +251,7 @@ class RowComparer:
             records = [self._record(arn, item, item) for item in items[first : first + CHUNK_ITEMS]]
             frame = self._build_rows(staged, records, ())
             # What a filter leaves out is no row of the table.
-            frame = frame.filter(pl.col("_deleted") != "true")
+            frame = frame.filter(pl.col("_deleted").ne_missing("true"))
             if below < BUCKETS:
                 frame = frame.filter(_is_below(frame["_key"], below))
             await self._put(staged, frame)
@@ -293,31 +294,42 @@ class RowComparer:
         await self._deployment.bucket.replace(key, body)
         staged.objects.append((key, len(body)))
         gone = int((frame["_deleted"] == "true").sum())
-        staged.rows += frame.height - gone
+        children = list(self._pipeline.layout.children)
+        elements = int(frame["_target"].is_in(children).sum()) if children else 0
+        staged.rows += frame.height - gone - elements
         staged.gone += gone
 
     async def _compare(self, staged: _Staged, *, below: int | None) -> list[RowDifference]:
         if not staged.objects and below is None:
             return []
         url = await self._write_manifest(staged) if staged.objects else ""
-        sql = compare_sql(self._pipeline, self._pipeline.layout, url, below=below)
-        token = (self._run, self._staged)
+        found: dict[tuple[str, str, str], RowDifference] = {}
         try:
-            statement_id = await self._deployment.warehouse.run(
-                sql, name=f"fastetl/verify/{self._pipeline.name}", token=token
-            )
-            found: dict[str, RowDifference] = {}
-            for index, each in enumerate(sql):
-                if each.step.startswith("compare"):
-                    for key, what, columns in await self._deployment.warehouse.rows(statement_id, index):
-                        before = found[key].columns if key in found else ()
-                        found[key] = RowDifference(key, what, before + self._name_columns(columns))
+            for number, parts in enumerate(list_compared(self._pipeline)):
+                async for part, key, what, columns in self._differing(parts, url, below, number):
+                    target = part.name if part.part_of else ""
+                    before = found[key, what, target].columns if (key, what, target) in found else ()
+                    # Several elements of one item may differ.
+                    every = dict.fromkeys((*before, *_name_columns(part, columns)))
+                    found[key, what, target] = RowDifference(key, what, tuple(every), target)
         finally:
             await self._forget(staged)
         return list(found.values())
 
-    def _name_columns(self, positions: str) -> tuple[str, ...]:
-        return tuple(self._pipeline.columns[int(position)].name for position in positions.split())
+    async def _differing(
+        self, parts: tuple[Pipeline, ...], url: str, below: int | None, number: int
+    ) -> AsyncIterator[tuple[Pipeline, str, str, str]]:
+        """Compare the rows of some targets in one transaction: give target, key, what, and positions of columns."""
+        by_name = {part.name: part for part in parts}
+        sql = compare_sql(self._pipeline, parts, self._pipeline.layout, url, below=below)
+        token = (self._run, self._staged, number)
+        warehouse, name = self._deployment.warehouse, f"fastetl/verify/{self._pipeline.name}"
+        statement_id = await warehouse.run(sql, name=name, token=token)
+        for index, each in enumerate(sql):
+            if each.step.startswith("compare"):
+                part = by_name[each.step.partition("@")[2] or self._pipeline.name]
+                for key, what, columns in await warehouse.rows(statement_id, index):
+                    yield part, key, what, columns
 
     async def _write_manifest(self, staged: _Staged) -> str:
         bucket = self._deployment.config.bucket
@@ -348,3 +360,7 @@ class _Staged:
 
 def _is_below(keys: Iterable[str], below: int) -> list[bool]:
     return [int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:4], 16) < below for key in keys]
+
+
+def _name_columns(part: Pipeline, positions: str) -> tuple[str, ...]:
+    return tuple(part.columns[int(position)].name for position in positions.split())

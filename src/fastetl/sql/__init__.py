@@ -41,7 +41,7 @@ from fastetl.sql.tables import (
     widen_column_sql,
 )
 from fastetl.sql.text import EVERYBODY, Statement, build_statements, quote_identifier, quote_literal, quote_table
-from fastetl.sql.verify import BUCKETS, compare_sql, repair_sql
+from fastetl.sql.verify import BUCKETS, compare_sql, list_compared, repair_sql
 
 __all__ = [
     "ASKED_AT_ONCE",
@@ -63,6 +63,7 @@ __all__ = [
     "epochs_sql",
     "find_since",
     "find_size_problems",
+    "list_compared",
     "load_errors_sql",
     "load_grants_sql",
     "load_privileges",

@@ -13,8 +13,18 @@ from __future__ import annotations
 
 from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.config import Pipeline
+from fastetl.model import Layout
 from fastetl.sql.mirror import append_to_log, forget_deleted, is_known, merge_sql, merged_types
-from fastetl.sql.staging import STAGED, WINNERS, Load, leave_out_elements, locate, rank, see_own
+from fastetl.sql.staging import (
+    STAGED,
+    WINNERS,
+    FormerColumnsByTarget,
+    Load,
+    leave_out_elements,
+    locate,
+    rank,
+    see_own,
+)
 from fastetl.sql.text import list_names, quote_identifier, quote_literal, quote_table
 
 _BY_KEY = 'DISTSTYLE KEY DISTKEY ("_key")'
@@ -30,28 +40,43 @@ def load_group(pipeline: Pipeline, load: Load) -> tuple[list[tuple[str, str]], l
     Returns:
         The steps, and the temporary tables that they leave, quoted.
     """
-    steps: list[tuple[str, str]] = []
-    parents = [part for part in pipeline.parts if not part.rows_of]
-    for part in parents:
-        if "log" in part.outputs:
-            steps += append_to_log(part, see_own(pipeline, part, load.layout), load)
-    mirrored = [part for part in parents if "mirror" in part.outputs]
+    logs = [part for part in pipeline.parts if "log" in part.outputs]
+    logged = [step for part in logs for step in append_to_log(part, see_own(pipeline, part, load.layout), load)]
+    merges, tables = group_steps(pipeline, load.layout, load.former_columns)
+    return [*logged, *merges], tables
+
+
+def group_steps(
+    pipeline: Pipeline, layout: Layout, former_columns: FormerColumnsByTarget
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Build the steps that merge staged rows into all mirrors and child tables.
+
+    Args:
+        pipeline: its targets.
+        layout: of the staged rows.
+        former_columns: they are NULL in every row that is written.
+
+    Returns:
+        As `load_group`.
+    """
+    mirrored = [part for part in pipeline.parts if "mirror" in part.outputs and not part.rows_of]
     if not mirrored:
-        return steps, []
-    steps.append(("winners", _find_winners(pipeline, load)))
+        return [], []
+    steps = [("winners", _find_winners(pipeline, layout))]
     tables = [WINNERS]
+    former = dict(former_columns)
     for number, part in enumerate(mirrored, 1):
         won = quote_identifier(f"fastetl_won_{number}")
         tables.append(won)
-        steps += _merge(pipeline, part, won, load)
+        steps += _merge(pipeline, part, won, layout, former.get(part.name, ()))
         children = pipeline.children(part.name)
-        steps += [step for child in children for step in _replace_elements(part, child, won, load)]
+        steps += [step for child in children for step in _replace_elements(part, child, won, layout)]
     return steps, tables
 
 
-def _find_winners(pipeline: Pipeline, load: Load) -> str:
+def _find_winners(pipeline: Pipeline, layout: Layout) -> str:
     """Build the statement that finds the newest staged change of each key, whichever target it belongs to."""
-    names, only = [name for name, _ in load.layout.columns], leave_out_elements(load.layout)
+    names, only = [name for name, _ in layout.columns], leave_out_elements(layout)
     rows = f"{STAGED} WHERE {only}" if only else STAGED
     ranked = rank(names, rows, partition="_key", order='"_version" DESC, "_file"')
     return (
@@ -60,15 +85,16 @@ def _find_winners(pipeline: Pipeline, load: Load) -> str:
     )
 
 
-def _merge(pipeline: Pipeline, part: Pipeline, won: str, load: Load) -> list[tuple[str, str]]:
+def _merge(
+    pipeline: Pipeline, part: Pipeline, won: str, layout: Layout, former_columns: tuple[str, ...]
+) -> list[tuple[str, str]]:
     """Build the steps of one mirror: what is newer than it, and the MERGE of that."""
-    staged = see_own(pipeline, part, load.layout, WINNERS, alias="ranked")
+    staged = see_own(pipeline, part, layout, WINNERS, alias="ranked")
     types = merged_types(part, staged)
     values = {name: f"CAST(NULL AS {kind})" for name, kind in types.items()}
     values |= forget_deleted(part, types, staged.names)
     # The mirror's own column gives NULL its type.
-    former = dict(load.former_columns).get(part.name, ())
-    values |= {name: f'CASE WHEN FALSE THEN "mirror".{quote_identifier(name)} END' for name in former}
+    values |= {name: f'CASE WHEN FALSE THEN "mirror".{quote_identifier(name)} END' for name in former_columns}
     chosen = ", ".join(f"{value} AS {quote_identifier(name)}" for name, value in values.items())
     create = (
         f"CREATE TEMP TABLE {won} {_BY_KEY} AS SELECT {chosen} FROM {staged.rows}"
@@ -78,10 +104,10 @@ def _merge(pipeline: Pipeline, part: Pipeline, won: str, load: Load) -> list[tup
     return [("won", create), ("merge", merge_sql(part, won, list(values)))]
 
 
-def _replace_elements(parent: Pipeline, child: Pipeline, won: str, load: Load) -> list[tuple[str, str]]:
+def _replace_elements(parent: Pipeline, child: Pipeline, won: str, layout: Layout) -> list[tuple[str, str]]:
     """Build the steps that replace the rows of a child table, for the items of which a version has won."""
     table = quote_table(child)
-    located, names, _ = locate(child, load.layout)
+    located, names, _ = locate(child, layout)
     of_item = {name for name, _ in SYSTEM_COLUMNS}
     values = ", ".join(
         f'"won".{quote_identifier(name)}' if name in of_item else f'"staged".{quote_identifier(located[name])}'

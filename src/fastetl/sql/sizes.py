@@ -13,7 +13,7 @@ from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
 from fastetl.sql.staging import Load
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import Statement
-from fastetl.sql.verify import compare_sql, repair_sql
+from fastetl.sql.verify import compare_sql, list_compared, repair_sql
 
 LONGEST_ID = "f" * 32
 """A batch's; a checksum is as long."""
@@ -75,7 +75,8 @@ def _build_each(config: Config, pipeline: Pipeline) -> Iterator[Statement]:
     yield from resolve_sql(pipeline, LONGEST_ID, LONGEST_ID, 1, load.since, load.files_url)
     if "mirror" in pipeline.outputs:
         yield from tombstone_sql(pipeline, LONGEST_ID, 1, 0)
-        yield from compare_sql(pipeline, pipeline.layout, load.manifest_url, below=1)
+        for parts in list_compared(pipeline):
+            yield from compare_sql(pipeline, parts, pipeline.layout, load.manifest_url, below=1)
         yield from repair_sql(pipeline, LONGEST_ID, pipeline.layout, load.manifest_url, ())
     yield from read_grants_sql(pipeline)
     if pipeline.redshift.load_user:

@@ -14,6 +14,10 @@ FILES = '"fastetl_files"'
 WINNERS = '"fastetl_winners"'
 
 
+FormerColumnsByTarget = tuple[tuple[str, tuple[str, ...]], ...]
+"""Columns of mirrors that loads wrote once and no longer write, by the names of the targets that have some."""
+
+
 class Load(msgspec.Struct, frozen=True):
     """What one attempt loads, and from where."""
 
@@ -38,9 +42,8 @@ class Load(msgspec.Struct, frozen=True):
     latest_epoch: int = 0
     """The latest epoch that HEAD knew when the attempt began: whatever is of an earlier one is older than that epoch's
     export. 0 where it knew none."""
-    former_columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """By target, columns of its mirror that loads wrote once and no longer write: NULL in every row that this one
-    writes."""
+    former_columns: FormerColumnsByTarget = ()
+    """They are NULL in every row that this one writes."""
 
 
 class Staged(msgspec.Struct, frozen=True):
