@@ -175,7 +175,6 @@ def test_a_package_holds_neither_the_command_line_nor_the_stand_ins_nor_the_tune
     assert removed[1].split() == [f"somewhere/fastetl/{name}" for name in ("cli", "local", "tune")]
 
 
-@pytest.mark.timeout(300)
 def test_a_wheel_has_the_native_pass_of_both_processors(finish: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.cli.test_cli import CONFIG, run
 from tests.cli.test_local import Background, background
 from tests.exports import write_export
@@ -16,7 +14,6 @@ __all__ = ["background"]
 NOISE = ("Unclosed", "client_session", "Traceback", "Exception ignored", "never retrieved")
 
 
-@pytest.mark.timeout(300)
 def test_every_end_of_a_backfill_is_quiet(background: Background) -> None:
     (background.folder / "fastetl.toml").write_text(CONFIG)
     started = background.start()

@@ -77,7 +77,7 @@ class Gate:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(200)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -155,7 +155,7 @@ assert "polars" not in sys.modules
 columns.natural_dtype(columns.RedshiftType("BIGINT"))
 assert "polars" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=250)
 
 
 @EVERY

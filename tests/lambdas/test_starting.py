@@ -41,6 +41,6 @@ def test_functions_start_without_asking_aws_for_anything(tmp_path: Path) -> None
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}", "FASTETL_CONFIG": str(path),
         }  # fmt: skip
         command = [sys.executable, "-c", "from fastetl.lambdas import backfill, coordinator, ingest"]
-        subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+        subprocess.run(command, env=environment, capture_output=True, check=True, timeout=250)
         with pytest.raises(BlockingIOError):
             server.accept()

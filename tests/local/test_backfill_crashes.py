@@ -92,7 +92,7 @@ async def run_command(stack: Embedded, config: Path, folder: Path, *, kill_after
     return 0
 
 
-@pytest.mark.timeout(200 + FLIGHTS // 100)
+@pytest.mark.timeout(300 + FLIGHTS // 100)
 async def test_a_backfill_that_is_killed_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # No ingest function runs yet that could keep an older list of epochs.
     for name, seconds in (("CLOCK_SLACK_SECONDS", 1), ("EPOCH_LEAD_SECONDS", 3), ("EPOCHS_KEPT_SECONDS", 0)):
@@ -124,7 +124,7 @@ async def test_a_backfill_that_is_killed_and_repeated(tmp_path: Path, monkeypatc
         await run_command(stack, config, folder, kill_after=None)
         stop.set()
         await changing
-        await stack.settle(120 + FLIGHTS / 500)
+        await stack.settle(200 + FLIGHTS / 500)
         names = ", ".join(f'"{column.name}"' for column in pipeline.columns)
         rows = await stack.run_sql(pipeline, (Statement("q", f'SELECT {names} FROM "public"."flights_current"'),))
         differences = compare(pipeline, table.items.values(), rows)

@@ -79,7 +79,7 @@ async def thaw(pid: int, seconds: float) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.timeout(120 + 10 * CRASHES)
+@pytest.mark.timeout(300 + 10 * CRASHES)
 async def test_killed_and_frozen_processes_lose_and_double_nothing() -> None:
     chance = random.Random(CRASHES)
     mapping = MappingSettings(batch_size=50, maximum_batching_window_in_seconds=0.1, repeat_share=0.1, seed=2)
@@ -91,7 +91,7 @@ async def test_killed_and_frozen_processes_lose_and_double_nothing() -> None:
         assert await crash(stack, chance) == CRASHES
         stop.set()
         await writing
-        await stack.settle(60 + 5 * CRASHES)
+        await stack.settle(200 + 5 * CRASHES)
         pipeline = stack.config.pipelines[0]
         names = ", ".join(f'"{column.name}"' for column in pipeline.columns)
         rows = await stack.run_sql(pipeline, (Statement("q", f'SELECT {names} FROM "public"."flights_current"'),))

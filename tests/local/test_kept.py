@@ -101,7 +101,7 @@ async def test_items_whose_time_is_over_are_deleted_by_dynamodb() -> None:
         await stack.dynamodb.update_time_to_live(
             TableName="orders", TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while len((await stack.dynamodb.scan(TableName="orders"))["Items"]) == 5:
                 await asyncio.sleep(0.2)
         await stack.settle()
@@ -144,7 +144,7 @@ def test_moto_ends_with_the_process_that_started_it() -> None:
         assert process.stdout is not None
         port = int(process.stdout.readline().rpartition(":")[2])
         process.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:

@@ -100,7 +100,7 @@ async def test_whatever_is_delivered_twice_cut_again_or_late() -> None:
         assert sorted(int(event_id, 16) for (event_id,) in log) == [1, 2, 3, 4, 10, 20, 30, 40]
         files = [key async for key in stack.bucket.list_keys("data/")]
         assert len(files) == 6
-        async with asyncio.timeout(60):  # the last load is in the ledger before it is in the log
+        async with asyncio.timeout(200):  # the last load is in the ledger before it is in the log
             while (metrics := stack.metrics()).get("LoadedRows", 0) < 10:
                 await asyncio.sleep(0.1)
         assert (metrics["Records"], metrics["AlreadyThere"], metrics["DecodedNative"]) == (13, 1, 13)
@@ -157,7 +157,7 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "1"}, "note": {"S": "n" * 21}})
         await stack.dynamodb.put_item(TableName="orders", Item={"id": {"N": "2"}, "note": {"S": "fits"}})
         operator = make_operator(stack)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while not (status := await operator.status()).paused or not stack.metrics().get("Paused"):
                 await asyncio.sleep(0.2)
         assert "orders_fences" in status.paused
@@ -180,7 +180,7 @@ async def test_the_warehouses_words_on_a_row_that_does_not_fit_show_in_status() 
         broken = [first, second.replace(b"fits", b"n" * 21), b""]
         await stack.bucket.replace(key, gzip.compress(b"\n".join(broken)))
         await stack.connect()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while not (found := [batch for batch in (await operator.status()).open_batches if batch.error]):
                 await asyncio.sleep(0.2)
         assert re.fullmatch(rf"copy: s3://\S+/{key}, line 2, column note: 1204 .+", found[0].error), found
@@ -198,7 +198,7 @@ async def test_a_quarantined_file_shows_in_status_and_in_the_metric_that_its_ala
         await stack.bucket.replace(key, b"no gzip at all")
         await stack.connect()
         number = 1
-        async with asyncio.timeout(110):
+        async with asyncio.timeout(250):
             while not (await operator.status()).quarantined or not stack.metrics().get("Quarantined"):
                 number += 1
                 await stack.invoke_ingest(orjson.dumps({"Records": [make_record(number, number, "good")]}))

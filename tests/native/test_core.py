@@ -41,12 +41,10 @@ def build_fuzzer(build: Any, name: str, *flags: str) -> str:
     return str(target)
 
 
-@pytest.mark.timeout(300)
 def test_its_own_tests_under_the_debug_allocator(build: Any) -> None:
     build.run_zig("test", str(ROOT / "native/tests.zig"), "-O", "Debug")
 
 
-@pytest.mark.timeout(300)
 def test_no_bytes_end_the_process_or_give_rows_that_do_not_hold_together(build: Any) -> None:
     fuzzer = build_fuzzer(build, "fuzz", "-O", "ReleaseSafe", "-mcpu", build.CPUS.get(platform.machine(), "baseline"))
     line = run(fuzzer, str(EXECUTIONS), "1")
@@ -56,7 +54,6 @@ def test_no_bytes_end_the_process_or_give_rows_that_do_not_hold_together(build: 
     assert min(left, refused) > EXECUTIONS / 10, "the fuzzer makes too few odd ones"
 
 
-@pytest.mark.timeout(300)
 def test_what_is_freed_was_given_by_the_same_allocator_and_nothing_stays(build: Any) -> None:
     run(build_fuzzer(build, "fuzz-debug", "-O", "Debug"), "5000", "2")
 
@@ -65,7 +62,6 @@ QEMU = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
 
 
 @pytest.mark.skipif(QEMU is None, reason="qemu-user is not here")
-@pytest.mark.timeout(300)
 def test_the_other_processor_gives_the_same_rows(build: Any) -> None:
     assert QEMU
     here = build_fuzzer(build, "fuzz", "-O", "ReleaseSafe", "-mcpu", build.CPUS.get(platform.machine(), "baseline"))

@@ -53,7 +53,7 @@ def answer() -> Answer:
 
 def browse(folder: Path, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
 
 
 def test_the_page_holds_the_answer_and_needs_nothing_else(answer):
@@ -102,7 +102,7 @@ def test_a_browser_shows_what_the_command_answers(tmp_path):
             Path(sys.executable).with_name("fastetl"), "tune", "--shape", "flat", "--measured", measured,
             "--html", page, "--json",
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=250, check=True,
     )  # fmt: skip
     shown = browse(tmp_path, page, "--dump-dom")
     assert "CONSOLE" not in shown.stderr

@@ -18,7 +18,7 @@ from fastetl.aws import TABLE_SCHEMA, build_deployment
 if TYPE_CHECKING:
     from fastetl.config import Config
 
-START_LIMIT_SECONDS = 30.0
+START_LIMIT_SECONDS = 60.0
 
 
 class MotoProcess:

@@ -81,7 +81,7 @@ async def test_no_log_holds_what_items_hold() -> None:
         body = gzip.decompress(await stack.bucket.get(key)).decode()
         await stack.bucket.replace(key, gzip.compress(body.replace(f",0,{PLANTED}", f",{PLANTED},x").encode()))
         await stack.connect()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while not all(lines(stack, pipeline=name, message="retry") for name in ("after", "spoilt")):
                 await asyncio.sleep(0.2)
 
