@@ -7,7 +7,9 @@ import pytest
 
 from fastetl.config.reading import parse_config
 from fastetl.decode.decoder import Decoder
+from fastetl.enrich import make_enricher
 from fastetl.errors import EventError
+from fastetl.ingest import refine
 from fastetl.tune.records import EventCutter, make_up_items, read_records, records_of_items
 from fastetl.tune.shapes import SHAPES, write_shape
 
@@ -34,6 +36,18 @@ def test_made_up_items_fit(text):
     assert changes.frame["_key"].n_unique() == 300
     declared = {column.name for column in pipeline.columns}
     assert not [name for name in declared if changes.frame[name].null_count() == 300]
+
+
+def test_made_up_items_of_several_targets_are_taken_by_them_with_their_lists():
+    (pipeline,) = parse_config((ROOT / "src/fastetl/local/shop.toml").read_text(), STAND_INS).pipelines
+    event = EventCutter(pipeline, records_of_items(pipeline, make_up_items(pipeline, 40))).cut(40)
+    decoder = Decoder(pipeline)
+    refined = refine(
+        decoder.decode(event), make_enricher(pipeline), pipeline.layout, lambda rows: decoder.write_records(event, rows)
+    )
+    assert not refined.changes.rejects
+    counts = dict(refined.changes.frame["_target"].value_counts().iter_rows())
+    assert counts == {"customer": 10, "cart": 10, "order": 10, "_rest": 10, "line": 20}
 
 
 def test_events_are_different_with_the_same_records():

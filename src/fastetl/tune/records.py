@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.columns import make_example
+from fastetl.columns import Column, RedshiftType, make_example
+from fastetl.config import SCALAR
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fastetl.columns import Column
     from fastetl.config import Condition, Pipeline
 
 Record = dict[str, Any]
 
 MADE_UP = 10_000
 """Records, when they are made up: as many as the largest batch has."""
+
+ELEMENTS = 2
+"""Of a made-up list whose elements are rows of a child table."""
 
 _FIRST_SECOND = 1_767_225_600
 
@@ -93,6 +96,9 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
         part = parts[number % len(parts)]
         for column in part.columns:
             _put(item, column, make_example(column, chance))
+        for child in pipeline.children(part.name):
+            elements = [_make_element(child, chance) for _ in range(ELEMENTS)]
+            _put(item, Column(child.name, child.rows_of, RedshiftType("SUPER")), {"L": elements})
         for condition in part.when:
             _fulfil(item, condition, number)
         for name in pipeline.keys:
@@ -109,6 +115,14 @@ def _free_key(pipeline: Pipeline) -> str:
     """Choose the key attribute that tells the items apart: one that need not be a time."""
     times = {column.path[0] for column in pipeline.columns if column.type.rule.takes_time_format}
     return next((name for name in pipeline.keys if name not in times), pipeline.keys[0])
+
+
+def _make_element(child: Pipeline, chance: random.Random) -> Record:
+    """Make up an element of a list that fits a child table's columns."""
+    element: Record = {}
+    for column in child.columns:
+        _put(element, column, make_example(column, chance))
+    return element.get(SCALAR) or {"M": element}
 
 
 def _find_form(part: Pipeline, key: str) -> str:
