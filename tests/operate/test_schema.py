@@ -10,10 +10,12 @@ import pytest
 
 from fastetl.aws.source import SourceTable
 from fastetl.columns.types import Column, RedshiftType
+from fastetl.config import parse_config
 from fastetl.config.storage import Storage
 from fastetl.ingest.ingester import Ingest
 from fastetl.operate import Catalog
-from fastetl.operate.schema import SchemaDiff, SchemaReader, Seen, compare, sum_drift
+from fastetl.operate.schema import SchemaDiff, SchemaReader, Seen, compare, propose_for, sum_drift
+from tests.config.test_targets import WITH_LINES
 from tests.conftest import Aws
 from tests.ingest.test_ingester import Unchanged
 from tests.plant import LABEL, create_tables, make_pipeline
@@ -174,3 +176,19 @@ def test_what_an_encoding_keeps_from_being_lengthened_is_told() -> None:
     assert (found.sql, found.remedy) == (
         "", "Redshift lengthens no column with encoding TEXT255: ALTER it to ENCODE ZSTD first",
     )  # fmt: skip
+
+
+def test_of_several_targets_columns_are_proposed_for_those_whose_items_have_the_attribute() -> None:
+    (pipeline,) = parse_config(WITH_LINES, {}).pipelines
+    key = {"pk": {"S": "O#1"}, "sk": {"S": "s"}}
+    items: list[dict[str, Any]] = [
+        {**key, "type": {"S": "order"}, "colour": {"S": "red"}},
+        {**key, "born": {"S": "2000-01-01"}, "height": {"N": "180"}, "colour": {"NULL": True}},
+        {**key, "other": {"S": "x"}},
+    ]
+    found = propose_for(pipeline, items, ["colour", "height", "other", "lines.weight"])
+    assert [(each.target, each.column.name, str(each.column.type)) for each in found] == [
+        ("order", "colour", "VARCHAR(16)"),
+        ("person", "height", "BIGINT"),
+        ("person", "colour", "VARCHAR(256)"),
+    ]

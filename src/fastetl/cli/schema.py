@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ def diff(config: Path, pipeline: str, hours: float, *, apply: bool, as_json: boo
     from fastetl.cli.deployments import run_each
     from fastetl.operate import SchemaReader
 
-    inline = "[[pipelines.columns]]" not in read_text(config)
+    inline = not re.search(r"\[\[pipelines\.(targets\.)?columns\]\]", read_text(config))
     found = run_each(config, pipeline, lambda one: SchemaReader(one).diff(hours)).values()
     problems = False
     if apply:
@@ -64,13 +66,12 @@ def _print(found: SchemaDiff, hours: float, *, inline: bool) -> None:
         click.echo(f"{sql};")
     if altering:
         tell("`fastetl schema diff --apply` runs them one by one, and replaces the views.")
-    if found.proposals:
-        place = (
-            f"the list `columns` of pipeline {found.pipeline}" if inline else f"pipeline {found.pipeline}, at its end"
-        )
-        tell(f"For {place}:")
-    for proposal in found.proposals:
-        click.echo(("" if inline else "\n") + proposal.to_toml(inline=inline), nl=False)
+    for target, proposals in itertools.groupby(found.proposals, lambda each: each.target):
+        name = f"target {target} of pipeline {found.pipeline}" if target else f"pipeline {found.pipeline}"
+        tell(f"For the list `columns` of {name}:" if inline else f"For {name}, at its end:")
+        for proposal in proposals:
+            of = "pipelines.targets" if target else "pipelines"
+            click.echo(("" if inline else "\n") + proposal.to_toml(inline=inline, of=of), nl=False)
     if not found.needs_mending:
         click.echo(f"{found.pipeline}: configuration and tables agree, and every value fitted")
 

@@ -61,6 +61,8 @@ class Proposal(msgspec.Struct, frozen=True):
     """What the sample's values have in common."""
     remark: str = ""
     """What the reader of the proposal should check; empty as a rule."""
+    target: str = ""
+    """The name of the target whose items have the attribute, where there are several."""
 
     def to_toml(self, *, inline: bool = False, of: str = "pipelines") -> str:
         """Write the column as a table of `fastetl.toml`, or as an element of a list `columns = [...]`.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.columns import RedshiftType
-from fastetl.config import NOT_LENGTHENED
+from fastetl.columns import RedshiftType, build_json, only
+from fastetl.config import NOT_LENGTHENED, REST
 from fastetl.decode import cut_name
 from fastetl.identifiers import fold
 from fastetl.load import FormerColumns
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from fastetl.aws import Deployment, Item
-    from fastetl.config import Pipeline
+    from fastetl.config import Condition, Pipeline
     from fastetl.model import FileItem
 
 LEFT = "fastetl no longer writes it: every row that a load writes has NULL there; it may be dropped"
@@ -146,13 +146,39 @@ def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[
     sample = list(items)
     names = {cut_name(name): name for item in sample for name in item}
     declared = {column.path for column in pipeline.columns}  # since the files were written
-    # Those of elements belong to child tables.
+    # Those of elements are of child tables.
     children = tuple(f"{part.name}." for part in pipeline.parts if part.rows_of)
     wanted = dict.fromkeys(names.get(name, name) for name in attributes if not (children and name.startswith(children)))
     wanted = {name: None for name in wanted if (name,) not in declared}
-    known = [{name: value for name, value in item.items() if name in wanted} for item in sample]
-    taken = [name for name, _ in pipeline.layout.columns]
-    return propose_columns(known, first=list(wanted), taken=taken)
+    if not pipeline.parts:
+        return propose_columns(_choose(sample, wanted), first=list(wanted), taken=_list_names(pipeline))
+    by_target: dict[str, list[Item]] = {}
+    for item in sample:
+        by_target.setdefault(_find_target(pipeline, item), []).append(item)
+    return tuple(
+        msgspec.structs.replace(proposal, target=part.name)
+        for part in pipeline.parts
+        if not part.rows_of and part.name != REST
+        for proposal in propose_columns(_choose(by_target.get(part.name, ()), wanted), taken=_list_names(part))
+    )
+
+
+def _choose(items: Iterable[Item], names: Container[str]) -> list[Item]:
+    return [{name: value for name, value in item.items() if name in names} for item in items]
+
+
+def _list_names(part: Pipeline) -> list[str]:
+    return [name for name, _ in part.layout.columns]
+
+
+def _find_target(pipeline: Pipeline, item: Item) -> str:
+    """Name the target that takes an item; empty where none does."""
+
+    def holds(condition: Condition) -> bool:
+        tag, content = only(item.get(condition.attribute, {"NULL": True}))
+        return condition.holds(None if tag == "NULL" else build_json(tag, content))
+
+    return next((part.name for part in pipeline.parts if not part.rows_of and all(map(holds, part.when))), "")
 
 
 async def compare_all(
