@@ -38,6 +38,7 @@ EXPLAINED = {
 
 NEXT = """\
 What to type next:
+  fastetl demo --single-table       carries a table of several kinds of items to a table for each
   fastetl init                      writes a configuration for a table of yours
   fastetl local                     leaves AWS and fastetl running here, for your own items
   README.md, "Try it"               shows both, and how to add a column"""
