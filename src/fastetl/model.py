@@ -292,6 +292,10 @@ class ShardProgress(msgspec.Struct, frozen=True, array_like=True):
     """The sequence number of the last record that a file has; empty where no file is of this shard yet."""
     read_up_to: int = 0
     """Unix milliseconds: when that record was created; 0 where no file is of this shard yet."""
+    unread_since: int = 0
+    """Unix milliseconds since which the shard is perhaps not read; 0 where it is read, as far as anything tells."""
+    closed_by: int = 0
+    """Unix milliseconds: it takes no change that is made later; 0 while it is open."""
 
     @property
     def up_to(self) -> int:

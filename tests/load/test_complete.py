@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fastetl.aws import Shard, Stream
-from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, LISTING_SLACK_MS, Seen, follow
+from fastetl.load.complete import CATCH_UP_MS, CREATION_SLACK_MS, KEEPS_MS, LISTING_SLACK_MS, Seen, follow
 from fastetl.model import FileItem, Gap, ShardProgress, Watermark
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"
@@ -158,15 +158,14 @@ def test_what_nobody_reads_for_a_day_is_a_gap_of_each_shard_and_none_before() ->
     assert read_again.gaps == (Gap("a", LATE, NOW + 2 * HOUR), Gap("b", EARLY, NOW + 2 * HOUR))
     assert (read_again.unread_since, read_again.read_since) == (0, NOW + KEEPS_MS + 2 * HOUR)
     newest = [make_file("3", "a", 20, NOW + KEEPS_MS), make_file("4", "b", 20, NOW + KEEPS_MS)]
-    held = look(read_again, OPEN, newest, now_ms=NOW + KEEPS_MS + 3 * HOUR)
-    assert (held.complete_up_to, held.held_by, held.gaps) == (
-        minus_slack(EARLY),
-        "a gap: `fastetl resync`",
-        read_again.gaps,
-    )
+    held = look(read_again, OPEN, newest, now_ms=NOW + KEEPS_MS + 2 * HOUR + MINUTE)
+    # What was read in this minute was perhaps read after the stream had forgotten what came before it.
+    until = NOW + 2 * HOUR + MINUTE
+    assert held.gaps == (Gap("a", LATE, until), Gap("b", EARLY, until))
+    assert (held.complete_up_to, held.held_by) == (minus_slack(EARLY), "a gap: `fastetl resync`")
     early_resync = look(held, OPEN, newest, mended_at=NOW + HOUR, now_ms=NOW + KEEPS_MS + 4 * HOUR)
     assert early_resync.gaps == held.gaps
-    mended = look(held, OPEN, newest, mended_at=NOW + 2 * HOUR, now_ms=NOW + KEEPS_MS + 4 * HOUR)
+    mended = look(held, OPEN, newest, mended_at=until, now_ms=NOW + KEEPS_MS + 4 * HOUR)
     assert (mended.gaps, mended.complete_up_to) == ((), minus_slack(NOW + KEEPS_MS))
 
 
@@ -174,6 +173,36 @@ def test_a_mapping_that_rests_for_less_than_a_day_loses_nothing() -> None:
     known = look(NEW, OPEN, [A, B], is_read=False)
     again = look(known, OPEN, [A, B], now_ms=NOW + KEEPS_MS - MINUTE)
     assert (again.gaps, again.unread_since) == ((), 0)
+
+
+def test_what_is_forgotten_while_lambda_catches_up_is_lost_as_well() -> None:
+    shards = [Shard("a"), Shard("b", "", "99"), Shard("c", "b")]
+    known = look(NEW, shards, [A, B], is_read=False)
+    read_again = look(known, shards, [A, B], now_ms=NOW + KEEPS_MS - MINUTE)
+    assert read_again.gaps == ()
+    # The shard that is closed still holds records. Of an open one nothing says so, and it has had the time to be read.
+    later = look(read_again, shards, [A, B], now_ms=NOW + KEEPS_MS + CATCH_UP_MS)
+    assert {gap.shard_id: gap.until for gap in later.gaps} == {
+        "a": NOW + CATCH_UP_MS, "b": NOW, "c": NOW + CATCH_UP_MS,
+    }  # fmt: skip
+    still = look(later, shards, [A, B], now_ms=NOW + KEEPS_MS + HOUR)
+    assert {gap.shard_id: gap.until for gap in still.gaps} == {
+        "a": NOW + CATCH_UP_MS, "b": NOW, "c": NOW + HOUR,
+    }  # fmt: skip
+    newest = [make_file("5", "b", 99, NOW), make_file("6", "c", 120, NOW + KEEPS_MS)]
+    assert look(still, shards, newest, now_ms=NOW + KEEPS_MS + HOUR).gaps == still.gaps
+    done = look(still, shards, newest, now_ms=NOW + KEEPS_MS + HOUR)
+    assert look(done, shards, newest, now_ms=NOW + KEEPS_MS + 9 * HOUR).gaps == still.gaps
+
+
+def test_a_batch_that_fails_at_one_look_is_no_rest_and_at_two_it_is() -> None:
+    known = look(NEW, OPEN, [A, B])
+    once = look(known, OPEN, [A, B], fails=True, now_ms=NOW + MINUTE)
+    assert (once.unread_since, once.read_since) == (0, 0)
+    good = look(once, OPEN, [A, B], now_ms=NOW + 2 * MINUTE)
+    assert (good.unread_since, good.read_since) == (0, NOW + 2 * MINUTE)
+    twice = look(once, OPEN, [A, B], fails=True, now_ms=NOW + 2 * MINUTE)
+    assert (twice.unread_since, twice.read_since) == (NOW + 2 * MINUTE, 0)
 
 
 def test_another_stream_leaves_a_gap_from_the_last_change_that_was_read() -> None:

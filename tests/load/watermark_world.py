@@ -3,14 +3,16 @@
     python -m tests.load.watermark_world 20000
 
 Shards split and close, some rest for hours; the mapping is disabled, in half of the seeds for more than a day; one
-shard stalls; Lambda gives events up; records are rejected and files quarantined; loads take files in any order; a list
-of the files is not of one moment; the stream is made again, and a resync mends what was lost.
+shard stalls, which Lambda says at most looks; Lambda gives events up; records are rejected and files quarantined; loads
+take files in any order; a list of the files is not of one moment; the stream is made again, and a resync mends what was
+lost.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -18,11 +20,15 @@ import msgspec
 
 from fastetl.aws import Shard, Stream
 from fastetl.load.complete import KEEPS_MS, Seen, follow
-from fastetl.model import FileItem, FileState, Watermark
+from fastetl.model import FileItem, FileState, Gap, Watermark
 
 START = 1_767_225_600_000
 MINUTE, HOUR = 60_000, 3_600_000
 LOOK_MS = 4 * MINUTE
+STALL_SHOWS = 0.8
+"""Of the looks at which a shard stalls."""
+EARLY_MS = 10 * MINUTE
+"""By which a gap may be told before it is one: a shard is known to be younger than a look that did not show it."""
 LATEST = 100
 """Files that a look sees, besides those that wait."""
 
@@ -58,6 +64,8 @@ class SomeShard(msgspec.Struct):
     stalled_until: int = 0
     noted: int = 0
     """Records that the truth knows of."""
+    covered_to: int = 0
+    """Every change that the shard took before is read, or is in a hole."""
 
     @property
     def is_done(self) -> bool:
@@ -79,6 +87,10 @@ class World:
         self.given_up: list[Record] = []
         self.mended_at = 0
         self.listed: frozenset[str] = frozenset()
+        self.holes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        """By shard, from and to: what the stream has forgotten before it was read, whether or not it had a change."""
+        self.opened: dict[str, int] = {}
+        """By shard, of all that ever were."""
         self.missing: list[Record] = []
         self.rests = {n for n in range(4) if self.random.random() < 0.3}
         self.is_long = self.random.random() < 0.5
@@ -89,11 +101,17 @@ class World:
     def open_stream(self) -> None:
         """Make a stream: what the one before still held is lost with it."""
         for shard in self.shards:
+            # Of what was in it nothing can be proved any more that no file has shown.
+            self.holes[shard.name].append((shard.opened_at, self.now))
             for record in shard.records[shard.position :]:
                 record.is_lost = True
         self.streams += 1
         self.created_at = self.now
-        self.shards = [SomeShard(f"{self.streams}/{n}", None, self.now) for n in range(self.random.randint(1, 3))]
+        self.shards = [self.open_shard(f"{self.streams}/{n}", None) for n in range(self.random.randint(1, 3))]
+
+    def open_shard(self, name: str, parent: SomeShard | None) -> SomeShard:
+        self.opened[name] = self.now
+        return SomeShard(name, parent, self.now)
 
     @property
     def open_shards(self) -> list[SomeShard]:
@@ -126,12 +144,28 @@ class World:
     def split(self, shard: SomeShard) -> None:
         shard.closed_at = self.now
         for n in range(self.random.choice((1, 1, 2))):
-            self.shards.append(SomeShard(f"{shard.name}.{n}", shard, self.now))
+            self.shards.append(self.open_shard(f"{shard.name}.{n}", shard))
+
+    def cover(self, shard: SomeShard) -> None:
+        """Note how far a shard is read: up to now where nothing of it is left, and Lambda reads.
+
+        While batches of any shard fail, nobody can tell a shard that rests from the one that fails.
+        """
+        is_read = self.now >= max([self.disabled_until, *(each.stalled_until for each in self.shards)])
+        if is_read and shard.position == len(shard.records) and (shard.parent is None or shard.parent.is_done):
+            shard.covered_to = self.now
+        elif shard.position:
+            shard.covered_to = max(shard.covered_to, shard.records[shard.position - 1].made_at)
 
     def forget(self) -> None:
         """Forget what is older than a day: nobody reads it any more."""
         oldest = self.now - KEEPS_MS
         for shard in self.shards:
+            self.cover(shard)
+            since, until = max(shard.covered_to, shard.opened_at), min(oldest, shard.closed_at or oldest)
+            if since < until:
+                self.holes[shard.name].append((since, until))
+                shard.covered_to = until
             while shard.position < len(shard.records) and shard.records[shard.position].made_at < oldest:
                 shard.records[shard.position].is_lost = True
                 shard.position += 1
@@ -210,10 +244,23 @@ class World:
         ]
         seen = Seen(
             stream, tuple(listed), START - KEEPS_MS, self.listed, self.now,
-            is_read=self.now >= self.disabled_until, has_given_up=bool(self.given_up), mended_at=self.mended_at,
+            is_read=self.now >= self.disabled_until, fails=self.random.random() < self.fails(),
+            has_given_up=bool(self.given_up), mended_at=self.mended_at,
         )  # fmt: skip
         self.listed = frozenset(item.file_id for item in listed)
         return follow(known, seen)
+
+    def fails(self) -> float:
+        """Give how probably Lambda says that the last batch failed; one of another shard may have succeeded since."""
+        return STALL_SHOWS if any(self.now < shard.stalled_until for shard in self.shards) else 0.01
+
+    def is_invented(self, gap: Gap) -> bool:
+        """Tell whether nothing was forgotten unread of what a gap names, nor will be in a few minutes."""
+        holes = [*self.holes[gap.shard_id], (self.opened[gap.shard_id], self.opened[gap.shard_id])]
+        for shard in self.shards:
+            if shard.name == gap.shard_id:
+                holes.append((max(shard.covered_to, shard.opened_at), self.now - KEEPS_MS + EARLY_MS))
+        return not any(gap.since - EARLY_MS <= until and since - EARLY_MS <= gap.until for since, until in holes)
 
     def first_missing(self) -> int:
         """The first change that is neither loaded, nor rejected, nor in quarantine, nor carried over by a resync."""
@@ -256,6 +303,8 @@ def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -
             lost = [record.made_at for record in world.missing if record.is_lost]
             if not all(any(gap.since - 1000 <= at <= gap.until for gap in watermark.gaps) for at in lost):
                 yield f"{seed}: a gap is missed, {world.now - START} ms after the start"
+        if any(world.is_invented(gap) for gap in watermark.gaps):
+            yield f"{seed}: a gap is invented, {world.now - START} ms after the start"
 
 
 def main(seeds: int) -> int:

@@ -34,6 +34,13 @@ LISTING_SLACK_MS = 300_000
 
 KEEPS_MS = STREAM_KEEPS_SECONDS * 1000
 
+CATCH_UP_MS = 900_000
+"""After this time of reading an open shard has shown a file of whatever it held: Lambda polls a shard four times a
+second (AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
+
+ONE_GAP_MS = 600_000
+"""Two gaps of a shard with less between them are told as one."""
+
 
 class Seen(msgspec.Struct, frozen=True):
     """What one look found."""
@@ -49,6 +56,9 @@ class Seen(msgspec.Struct, frozen=True):
     now_ms: int
     is_read: bool = True
     """Whether Lambda reads the stream, as the mapping says."""
+    fails: bool = False
+    """Whether it is read, and the last batch of some shard failed. It is tried again: at one look this tells nothing,
+    at two in a row it is as if nothing were read."""
     has_given_up: bool = False
     """Whether events that Lambda gave up wait for `fastetl replay`."""
     mended_at: int = 0
@@ -67,21 +77,21 @@ def follow(known: Watermark, seen: Seen) -> Watermark:
     """
     if seen.stream.shards and known.stream_arn != seen.stream.arn:
         known = _begin(known, seen)
+    known = _note_reading(known, seen)
     shards = _advance(known, seen)
     done = _find_finished(shards, known, seen)
     listed = {shard.shard_id for shard in seen.stream.shards}
+    left = tuple(
+        _begin_after_parent(shard, shards[shard.parent_id] if shard.parent_id in done & shards.keys() else None)
+        for shard_id, shard in shards.items()
+        if shard_id not in done
+    )
     following = msgspec.structs.replace(
         known,
         checked_at=seen.now_ms,
-        shards=tuple(
-            _begin_after_parent(shard, shards[shard.parent_id] if shard.parent_id in done & shards.keys() else None)
-            for shard_id, shard in shards.items()
-            if shard_id not in done
-        ),
+        shards=_note_unread(left, known, seen),
         finished=tuple(sorted(({*known.finished} | done) & listed)),
         gaps=_find_gaps(known, seen),
-        unread_since=0 if seen.is_read else known.unread_since or seen.now_ms,
-        read_since=(known.read_since or seen.now_ms) if seen.is_read else 0,
     )
     if (known.complete_up_to or seen.now_ms - KEEPS_MS) < seen.files_since:
         # What waits may be older than what was looked at.
@@ -101,18 +111,64 @@ def _begin(known: Watermark, seen: Seen) -> Watermark:
     return Watermark(known.pipeline, seen.stream.arn, gaps=gaps, complete_up_to=known.complete_up_to)
 
 
+def _note_reading(known: Watermark, seen: Seen) -> Watermark:
+    """Note since when the stream is read, or is not."""
+    if seen.is_read and not seen.fails:
+        return msgspec.structs.replace(known, unread_since=0, read_since=known.read_since or seen.now_ms)
+    if seen.is_read and (known.read_since or not known.checked_at):
+        # The first look at which a batch fails.
+        return msgspec.structs.replace(known, read_since=0)
+    return msgspec.structs.replace(known, unread_since=known.unread_since or seen.now_ms, read_since=0)
+
+
+def _note_unread(shards: tuple[ShardProgress, ...], known: Watermark, seen: Seen) -> tuple[ShardProgress, ...]:
+    """Note which shards are perhaps not read: all of them while nothing is, and then each until it has caught up.
+
+    The stream goes on forgetting while Lambda catches up, and what has not been read by then is lost as well.
+
+    Args:
+        shards: that are not finished.
+        known: the watermark, with since when the stream is read.
+        seen: the stream.
+    """
+    open_shards = {shard.shard_id for shard in seen.stream.shards if not shard.ending}
+    read_before = {shard.shard_id: shard.sequence for shard in known.shards}
+    unread = {shard.shard_id: shard.unread_since for shard in shards}
+    has_time = bool(known.read_since) and seen.now_ms - known.read_since >= CATCH_UP_MS
+    noted = []
+    for shard in shards:
+        is_open = not seen.stream.shards or shard.shard_id in open_shards
+        caught_up_from = min(known.read_since or seen.now_ms, seen.now_ms - CATCH_UP_MS)
+        has_caught_up = seen.is_read and shard.read_up_to >= caught_up_from
+        # A shard that is closed and not finished holds records that nobody has read, and its children wait for it.
+        waits = not is_open or shard.parent_id in unread
+        rests = shard.sequence == read_before.get(shard.shard_id)
+        is_drained = has_time and rests and not waits
+        since = shard.unread_since or unread.get(shard.parent_id, 0) or known.unread_since
+        closed_by = 0 if is_open else shard.closed_by or seen.now_ms
+        noted.append(
+            msgspec.structs.replace(
+                shard, unread_since=0 if has_caught_up or is_drained else since, closed_by=closed_by
+            )
+        )
+    return tuple(noted)
+
+
 def _find_gaps(known: Watermark, seen: Seen) -> tuple[Gap, ...]:
-    """Add what the stream has forgotten while nobody read it, to one gap for each shard and time of not reading."""
-    standing = tuple(gap for gap in known.gaps if gap.until > seen.mended_at)
+    """Add what the stream has forgotten of shards that were not read."""
+    gaps = [gap for gap in known.gaps if gap.until > seen.mended_at]
     lost_until = seen.now_ms - KEEPS_MS
-    if not known.unread_since or lost_until <= known.unread_since:
-        return standing
-    gaps = {(gap.shard_id, gap.since): gap for gap in standing}
     for shard in known.shards:
-        since = shard.up_to or known.unread_since
-        if since < lost_until:
-            gaps[shard.shard_id, since] = Gap(shard.shard_id, since, lost_until)
-    return tuple(gaps.values())
+        since = max(shard.up_to or shard.unread_since, seen.mended_at)
+        until = min(lost_until, shard.closed_by or lost_until)
+        if not shard.unread_since or until <= since or lost_until <= shard.unread_since:
+            continue
+        last = next((gap for gap in reversed(gaps) if gap.shard_id == shard.shard_id), None)
+        if last and since - last.until < ONE_GAP_MS:
+            gaps.remove(last)
+            since, until = min(since, last.since), max(until, last.until)
+        gaps.append(Gap(shard.shard_id, since, until))
+    return tuple(gaps)
 
 
 def _advance(known: Watermark, seen: Seen) -> dict[str, ShardProgress]:

@@ -80,15 +80,17 @@ class Watch:
         known = before or Watermark(name)
         mapping = await self._find_mapping()
         stream = await self._describe(mapping)
-        trouble = _find_trouble(mapping, stream)
-        # One batch that fails is tried again: only what fails at two looks is told.
-        problems = [trouble] if trouble and (known.unread_since or not _only_fails(mapping)) else []
+        stop = _find_stop(mapping, stream)
+        fails = "" if stop else _find_failure(mapping)
         backfill = await self._ledger.backfills.read_latest(name)
-        problems += _describe_export(backfill, now_ms)
         seen = await self._see(known, mapping, stream, now_ms)
         is_mended = backfill is not None and backfill.resync and backfill.state == "FINISHED"
         mended_at = backfill.exported_at * 1000 if backfill and is_mended else 0
-        now = follow(known, msgspec.structs.replace(seen, mended_at=mended_at, is_read=not trouble))
+        seen = msgspec.structs.replace(seen, mended_at=mended_at, is_read=not stop, fails=bool(fails))
+        now = follow(known, seen)
+        # One batch that fails is tried again: only what fails at two looks is told.
+        problems = [stop or fails] if now.unread_since else []
+        problems += _describe_export(backfill, now_ms)
         problems += [_describe_gap(gap.shard_id, gap.since, gap.until) for gap in now.gaps]
         now = msgspec.structs.replace(now, problems=tuple(problems))
         await self._ledger.watermarks.put(now, before)
@@ -158,7 +160,7 @@ class Watch:
         return tuple(self._items.values())
 
 
-def _find_trouble(mapping: Mapping, stream: Stream) -> str:
+def _find_stop(mapping: Mapping, stream: Stream) -> str:
     """Say what keeps the stream from being read; nothing where it is read."""
     if mapping.state == "Gone":
         return "no event source mapping of this stack reads its stream any more: deploy again"
@@ -169,13 +171,14 @@ def _find_trouble(mapping: Mapping, stream: Stream) -> str:
     if stream.status not in {"ENABLED", "ENABLING"}:
         status = "is gone" if stream.status == "GONE" else f"is {stream.status}"
         return f"the stream {stream.arn} {status}: deploy with the table's stream of now, then run `fastetl resync`"
-    if _only_fails(mapping):
-        return f"Lambda cannot process the stream ({mapping.last_result}): look at ingest's log and at its role"
     return ""
 
 
-def _only_fails(mapping: Mapping) -> bool:
-    return mapping.state in READING and mapping.last_result.startswith(PROBLEM)
+def _find_failure(mapping: Mapping) -> str:
+    """Say that the last batch failed of some shard; nothing where it did not."""
+    if mapping.last_result.startswith(PROBLEM):
+        return f"Lambda cannot process the stream ({mapping.last_result}): look at ingest's log and at its role"
+    return ""
 
 
 def _describe_export(backfill: Backfill | None, now_ms: int) -> list[str]:
