@@ -63,12 +63,14 @@ def data_prefix(prefix: str, pipeline: str) -> str:
     return f"{prefix}data/{pipeline}/"
 
 
-def hour_prefixes(prefix: str, pipeline: str, stream_label: str, hours: Iterable[str]) -> list[str]:
-    """Give the beginnings of the keys of a stream's files, and of a pipeline's rejects, whose first change is of some
-    hours, which are given as `2026/01/31/23`.
+def hour_prefixes(folder: str, hours: Iterable[str]) -> list[str]:
+    """Give the beginnings of the keys in a folder of files, or of rejects, whose first change is of some hours.
+
+    Args:
+        folder: what the keys begin with, up to the hour.
+        hours: as `2026/01/31/23`.
     """
-    labelled = f"{data_prefix(prefix, pipeline)}{stream_label}/"
-    return [f"{folder}{hour}/" for hour in hours for folder in (labelled, rejects_prefix(prefix, pipeline))]
+    return [f"{folder}{hour}/" for hour in hours]
 
 
 def layouts_prefix(prefix: str, pipeline: str) -> str:

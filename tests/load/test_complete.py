@@ -32,10 +32,10 @@ def look(known: Watermark, shards: Any, files: Any = (), **changes: Any) -> Wate
     """A look that has the files of the look before."""
     seen = Seen(
         stream=Stream(ARN, "ENABLED", START, tuple(shards)),
+        now_ms=NOW,
         files=tuple(files),
         files_since=START - KEEPS_MS,
         listed_before=frozenset(file.file_id for file in files),
-        now_ms=NOW,
     )
     return follow(known, msgspec.structs.replace(seen, **changes))
 

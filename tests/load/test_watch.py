@@ -13,8 +13,9 @@ from fastetl import keys
 from fastetl.aws import Mapping, Shard, Stream
 from fastetl.errors import SourceError, StaleStepError
 from fastetl.load import Watch
-from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
-from fastetl.load.watch import DEEP_EVERY, LOOK_SECONDS
+from fastetl.load.batches import build_batch
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, LIST_MS
+from fastetl.load.watch import LOOK_SECONDS
 from fastetl.model import Backfill, FileItem, Watermark
 from tests.plant import Plant
 
@@ -58,6 +59,13 @@ class Looked:
         return Watch(self.plant.deployment(**changes), streams, mappings)
 
     async def look(self) -> Watermark:
+        """The next look that is due, after a load has ended."""
+        head = await self.plant.ledger.batches.head("orders")
+        assert head is not None
+        await self.plant.ledger.batches.change_head(head)
+        return await self.look_idly()
+
+    async def look_idly(self) -> Watermark:
         """The next look that is due."""
         self.plant.now += LOOK_SECONDS
         return await self.watch.look()
@@ -86,23 +94,54 @@ async def looked(make_plant: Callable[..., Any]) -> Looked:
 
 async def test_what_is_loaded_moves_it_and_what_waits_holds_it(looked: Looked) -> None:
     first = await looked.register("f1", 1)
-    await looked.look()
     found = await looked.look()
     assert (found.complete_up_to, found.held_by, found.problems) == (up_to(first), "shard a", ())
     assert await looked.plant.ledger.watermarks.read("orders") == found
     second = await looked.register("f2", 2, "PENDING")
     third = await looked.register("f3", 3)
-    await looked.look()
     held = await looked.look()
     assert (held.complete_up_to, held.held_by) == (up_to(second), "files that wait for their load")
     await looked.plant.ledger.files.mark_loaded({"f2": "b"}, now_ms=0)
-    head = await looked.plant.ledger.batches.head("orders")
-    assert head is not None
-    await looked.plant.ledger.batches.change_head(head)  # as a load does
     assert (await looked.look()).complete_up_to == up_to(third)
 
 
-async def test_a_look_is_taken_once_in_four_minutes_whoever_asks(looked: Looked) -> None:
+async def test_files_are_listed_after_a_load_or_a_split_and_now_and_then(looked: Looked) -> None:
+    first = await looked.register("f1", 1)
+    assert (await looked.look()).complete_up_to == up_to(first)
+    second = await looked.register("f2", 2)
+    assert (await looked.look_idly()).complete_up_to == up_to(first)
+    assert (await looked.look()).complete_up_to == up_to(second)
+    third = await looked.register("f3", 3)
+    looked.streams.stream = Stream(ARN, "ENABLED", START * 1000, (Shard("a", "", "3"), Shard("b", "a")))
+    assert (await looked.look_idly()).finished == ("a",)
+    fourth = await looked.register("f4", 4, shard_id="b")
+    assert (await looked.look_idly()).complete_up_to == up_to(third)
+    looked.plant.now += LIST_MS / 1000
+    assert (await looked.look_idly()).complete_up_to == up_to(fourth)
+
+
+async def test_after_a_load_it_looks_at_once(looked: Looked) -> None:
+    before = await looked.look()
+    looked.plant.now += 1
+    assert await looked.watch.look() == before
+    assert (await looked.watch.look(at_once=True)).checked_at == int(looked.plant.now * 1000)
+
+
+async def test_what_this_process_has_loaded_is_not_read_again(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = await looked.register("0" * 32, 1, "PENDING")
+    assert (await looked.look()).held_by == "files that wait for their load"
+    (item,) = (await looked.plant.ledger.files.read(["0" * 32])).values()
+    looked.watch.note_loaded(build_batch("orders", "i", [item], "lake", ("m", "f")))
+    monkeypatch.setattr(type(looked.plant.ledger.files), "read", read_nothing)
+    assert (await looked.look()).complete_up_to == up_to(at)
+
+
+async def read_nothing(_files: Any, file_ids: Any) -> dict[str, FileItem]:
+    assert not file_ids
+    return {}
+
+
+async def test_a_look_is_taken_once_in_two_minutes_whoever_asks(looked: Looked) -> None:
     found = await looked.look()
     calls = list(looked.streams.calls)
     looked.plant.now += LOOK_SECONDS - 1
@@ -208,9 +247,8 @@ async def test_an_old_watermark_is_moved_by_a_look_that_lists_all_since(looked: 
     await looked.look()
     looked.plant.now += 6 * 3600
     late = await looked.register("f2", 2)
-    for _ in range(DEEP_EVERY + 1):
-        found = await looked.look()
-    assert found.complete_up_to == up_to(late)
+    looked.plant.now += LIST_MS / 1000
+    assert (await looked.look()).complete_up_to == up_to(late)
 
 
 async def test_a_pipeline_whose_old_files_wait_is_not_known_before_they_are_loaded(looked: Looked) -> None:

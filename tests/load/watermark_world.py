@@ -15,20 +15,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from fastetl.aws import Shard, Stream
-from fastetl.load.complete import KEEPS_MS, Seen, follow
+from fastetl.load.complete import KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
 from fastetl.model import FileItem, FileState, Gap, Watermark
 
 START = 1_767_225_600_000
 MINUTE, HOUR = 60_000, 3_600_000
-LOOK_MS = 4 * MINUTE
+LOOK_MS = 2 * MINUTE
 STALL_SHOWS = 0.8
 """Of the looks at which a shard stalls."""
 EARLY_MS = 10 * MINUTE
 """By which a gap may be told before it is one: a shard is known to be younger than a look that did not show it."""
+BEHIND_MS = 3 * MINUTE
+"""By which a watermark is behind at most of what can be proved, where all rests."""
 LATEST = 100
 """Files that a look sees, besides those that wait."""
 
@@ -86,7 +89,11 @@ class World:
         self.disabled_until = 0
         self.given_up: list[Record] = []
         self.mended_at = 0
-        self.listed: frozenset[str] = frozenset()
+        self.rests_from = START
+        self.generation = 0
+        """HEAD's: a load changes it."""
+        self.known_at_list: Any = None
+        self.listed_at = 0
         self.holes: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """By shard, from and to: what the stream has forgotten before it was read, whether or not it had a change."""
         self.opened: dict[str, int] = {}
@@ -105,6 +112,7 @@ class World:
             self.holes[shard.name].append((shard.opened_at, self.now))
             for record in shard.records[shard.position :]:
                 record.is_lost = True
+        self.rests_from = self.now
         self.streams += 1
         self.created_at = self.now
         self.shards = [self.open_shard(f"{self.streams}/{n}", None) for n in range(self.random.randint(1, 3))]
@@ -142,7 +150,7 @@ class World:
                 )
 
     def split(self, shard: SomeShard) -> None:
-        shard.closed_at = self.now
+        shard.closed_at = self.rests_from = self.now
         for n in range(self.random.choice((1, 1, 2))):
             self.shards.append(self.open_shard(f"{shard.name}.{n}", shard))
 
@@ -189,12 +197,14 @@ class World:
             self.register(shard.name, batch)
 
     def register(self, shard_id: str, batch: list[Record]) -> None:
+        # A file that is all rejects waits for no load: nothing asks for a list.
         state = self.random.choices(("PENDING", "REJECTED", "QUARANTINED"), (0.97, 0.02, 0.01))[0]
         changed = f"{datetime.fromtimestamp(min(each.says for each in batch) / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
         item = FileItem(
             f"f{len(self.files)}", "p", "k", "l", "", 1, 1, 0, "", "", "", changed, changed, self.now,
             shard_id=shard_id, last_sequence=str(batch[-1].sequence), last_changed=batch[-1].says,
         )  # fmt: skip
+        self.rests_from = max(self.rests_from, self.now + (LIST_MS if state == "REJECTED" else 0))
         file = SomeFile(item, state)
         self.files.append(file)
         for record in batch:
@@ -202,7 +212,11 @@ class World:
 
     def load(self) -> None:
         waiting = [file for file in self.files[-400:] if file.state == "PENDING"]
-        for file in waiting if self.random.random() < 0.3 else []:
+        if not waiting or self.random.random() < 0.8:
+            return
+        self.generation += 1
+        self.rests_from = max(self.rests_from, self.now)
+        for file in waiting:
             if self.random.random() < 0.9:
                 file.state = "LOADED"
 
@@ -215,14 +229,16 @@ class World:
             record.is_given_up = False
             self.register("", [record])
         self.given_up = []
+        self.generation += 1
+        self.rests_from = max(self.rests_from, self.now)
         for file in self.files[-400:]:
             file.state = "LOADED" if file.state == "PENDING" else file.state
         self.mended_at = self.now
 
     # --- what a look finds, and what is true -------------------------------------------------------------------------
 
-    def look(self, known: Watermark) -> Watermark:
-        stream = Stream(
+    def describe(self) -> Stream:
+        return Stream(
             f"stream/{self.streams}", "ENABLED", self.created_at,
             tuple(
                 Shard(
@@ -232,23 +248,46 @@ class World:
                 for shard in self.shards
             ),
         )  # fmt: skip
-        # A list is not of one moment: while it is made, Lambda goes on, and what it misses may be any of the new files.
+
+    def look(self, known: Watermark) -> Watermark:
+        stream = self.describe()
+        how = {
+            "is_read": self.now >= self.disabled_until, "fails": self.random.random() < self.fails(),
+            "has_given_up": bool(self.given_up), "mended_at": self.mended_at,
+        }  # fmt: skip
+        is_changed = (self.generation, stream) != self.known_at_list
+        if not asks_for_files(known, is_changed=is_changed, listed_at=self.listed_at, now_ms=self.now):
+            return follow(known, Seen(stream, self.now, **how))
+        self.known_at_list, self.listed_at = (self.generation, stream), self.now
+        first, second = self.list_files(), self.list_files()
+        return follow(known, self.see(stream, first, second, **how))
+
+    def list_files(self) -> list[int]:
+        """List files. A list is not of one moment: Lambda goes on meanwhile, and it misses any of the new files."""
         before = len(self.files)
         for _ in range(3 if self.now >= self.disabled_until else 0):
             self.deliver()
-        listed = [
-            msgspec.structs.replace(file.item, state=file.state)
+        return [
+            number
             for number, file in enumerate(self.files)
             if (number >= before and self.random.random() < 0.5)
             or (number < before and (number > before - LATEST or file.state == "PENDING"))
         ]
-        seen = Seen(
-            stream, tuple(listed), START - KEEPS_MS, self.listed, self.now,
-            is_read=self.now >= self.disabled_until, fails=self.random.random() < self.fails(),
-            has_given_up=bool(self.given_up), mended_at=self.mended_at,
-        )  # fmt: skip
-        self.listed = frozenset(item.file_id for item in listed)
-        return follow(known, seen)
+
+    def see(self, stream: Stream, first: list[int], second: list[int], **how: Any) -> Seen:
+        files = tuple(msgspec.structs.replace(self.files[n].item, state=self.files[n].state) for n in second)
+        ids = frozenset(self.files[n].item.file_id for n in first)
+        return Seen(stream, self.now, files, START - KEEPS_MS, ids, **how)
+
+    def is_behind(self, known: Watermark) -> bool:
+        """Tell whether all has rested for some minutes, and a look that lists every file would still tell more."""
+        waits = any(file.state == "PENDING" for file in self.files[-LATEST:])
+        troubled = waits or self.given_up or self.fails() == STALL_SHOWS or self.now < self.disabled_until
+        if troubled or self.now - self.rests_from < BEHIND_MS:
+            return False
+        everything = list(range(len(self.files)))
+        best = follow(known, self.see(self.describe(), everything, everything, mended_at=self.mended_at))
+        return known.complete_up_to < best.complete_up_to
 
     def fails(self) -> float:
         """Give how probably Lambda says that the last batch failed; one of another shard may have succeeded since."""
@@ -299,6 +338,8 @@ def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -
         first = world.first_missing()
         if watermark.complete_up_to > first:
             yield f"{seed}: ahead by {watermark.complete_up_to - first} ms, {world.now - START} ms after the start"
+        if world.is_behind(watermark):
+            yield f"{seed}: behind at rest, {world.now - START} ms after the start"
         if world.now >= world.disabled_until:
             lost = [record.made_at for record in world.missing if record.is_lost]
             if not all(any(gap.since - 1000 <= at <= gap.until for gap in watermark.gaps) for at in lost):

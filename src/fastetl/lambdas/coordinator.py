@@ -21,6 +21,8 @@ from fastetl.lambdas.environment import MAPPINGS, METRICS_NAMESPACE, build_deplo
 from fastetl.load import Loader, Rounds, Watch, take_step
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from fastetl.load import Moved, Step
@@ -79,19 +81,23 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
             failed.append(name)
     # Loads come first: what is told of the streams may wait for the next wake-up.
     if MAPPINGS and deadline > time.monotonic():
-        _runner.run(_look(deadline - time.monotonic()))
+        loaded = {name for name, each in moved.items() if "loaded" in each.actions}
+        _runner.run(_look(deadline - time.monotonic(), loaded))
     if failed:
         raise RuntimeError(f"cannot move on: {', '.join(failed)}; the log says why")
     return {name: each.actions for name, each in moved.items()}
 
 
-async def _look(seconds: float) -> None:
-    """Look after every pipeline's stream. What cannot be found out is told, and keeps no load from being done."""
+async def _look(seconds: float, loaded: Collection[str]) -> None:
+    """Look after every pipeline's stream, at once after a load.
+
+    What cannot be found out is told, and keeps no load from being done.
+    """
     try:
         async with asyncio.timeout(seconds):
             for name, watch in _watches.items():
                 try:
-                    _report_watermark(await watch.look())
+                    _report_watermark(await watch.look(at_once=name in loaded))
                 except StaleStepError:
                     continue
                 except Exception as error:  # noqa: BLE001 - one pipeline's stream says nothing of another's
@@ -121,6 +127,8 @@ def _explain(name: str, error: Exception) -> None:
 
 async def _observe(name: str, step: Step) -> None:
     _report(name, step)
+    if step.action == "loaded" and step.batch:
+        _watches[name].note_loaded(step.batch)
     await _report_missing(name, _loaders[name], step)
 
 

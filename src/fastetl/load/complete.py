@@ -38,6 +38,9 @@ CATCH_UP_MS = 900_000
 """After this time of reading an open shard has shown a file of whatever it held: Lambda polls a shard four times a
 second (AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
 
+LIST_MS = 1_200_000
+"""Between two lists of the files where nothing asks for one."""
+
 ONE_GAP_MS = 600_000
 """Two gaps of a shard with less between them are told as one."""
 
@@ -46,14 +49,14 @@ class Seen(msgspec.Struct, frozen=True):
     """What one look found."""
 
     stream: Stream
-    files: tuple[FileItem, ...]
-    """Every file with a change since `files_since`, as the ledger has it, read after the stream was described."""
-    files_since: int
-    """Unix milliseconds. Where the watermark is not known yet, no older file waits."""
-    listed_before: frozenset[str]
-    """Ids of the files that the look before had listed already. Only these count as read: whatever was registered
-    before one of them is among `files`, while a list is not of one moment."""
     now_ms: int
+    files: tuple[FileItem, ...] = ()
+    """Every file with a change since `files_since`, as the ledger has it, read after the stream was described."""
+    files_since: int | None = None
+    """Unix milliseconds; None where no files were listed. Where the watermark is not known yet, no older file waits."""
+    listed_before: frozenset[str] = frozenset()
+    """Ids of the files that an earlier list had already. Only these count as read: whatever was registered before one
+    of them is among `files`, while a list is not of one moment."""
     is_read: bool = True
     """Whether Lambda reads the stream, as the mapping says."""
     fails: bool = False
@@ -63,6 +66,21 @@ class Seen(msgspec.Struct, frozen=True):
     """Whether events that Lambda gave up wait for `fastetl replay`."""
     mended_at: int = 0
     """Unix milliseconds: a resync has carried the table over as it was then; 0 where none has."""
+
+
+def asks_for_files(known: Watermark, *, is_changed: bool, listed_at: int, now_ms: int) -> bool:
+    """Tell whether a look has to list the files: listing is what a look pays for.
+
+    Files that wait hold the watermark until a load has ended, and where none waits, the next one that comes does.
+
+    Args:
+        known: the watermark of the look before.
+        is_changed: whether a load may have ended since the last list, or a shard has begun or been closed.
+        listed_at: Unix milliseconds of the last list.
+        now_ms: Unix milliseconds.
+    """
+    is_behind = bool(known.unread_since) or any(shard.unread_since for shard in known.shards)
+    return is_changed or is_behind or now_ms - listed_at >= LIST_MS
 
 
 def follow(known: Watermark, seen: Seen) -> Watermark:
@@ -93,7 +111,7 @@ def follow(known: Watermark, seen: Seen) -> Watermark:
         finished=tuple(sorted(({*known.finished} | done) & listed)),
         gaps=_find_gaps(known, seen),
     )
-    if (known.complete_up_to or seen.now_ms - KEEPS_MS) < seen.files_since:
+    if seen.files_since is None or (known.complete_up_to or seen.now_ms - KEEPS_MS) < seen.files_since:
         # What waits may be older than what was looked at.
         return following
     up_to, held_by = _find_lowest(following, seen)
@@ -142,7 +160,7 @@ def _note_unread(shards: tuple[ShardProgress, ...], known: Watermark, seen: Seen
         has_caught_up = seen.is_read and shard.read_up_to >= caught_up_from
         # A shard that is closed and not finished holds records that nobody has read, and its children wait for it.
         waits = not is_open or shard.parent_id in unread
-        rests = shard.sequence == read_before.get(shard.shard_id)
+        rests = seen.files_since is not None and shard.sequence == read_before.get(shard.shard_id)
         is_drained = has_time and rests and not waits
         since = shard.unread_since or unread.get(shard.parent_id, 0) or known.unread_since
         closed_by = 0 if is_open else shard.closed_by or seen.now_ms

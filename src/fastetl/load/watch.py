@@ -1,31 +1,40 @@
 """Look from time to time whether the stream is still read, and up to when everything is loaded.
 
 A look shows no item to the coordinator and wakes no warehouse. It asks Lambda for the mapping, DynamoDB for the
-stream's shards, S3 for the names of the files since the watermark, and the ledger for their items. S3's lists and
+stream's shards and, where the watermark may have moved, S3 for the names of the files since it, and the ledger for
+their items. S3's lists and
 reads of the ledger's items are strongly consistent; the ledger's index is not, and nothing rests on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from fastetl.aws import Deployment, Mapping, Stream, StreamWatch
-from fastetl.keys import FAILURES_PREFIX, hour_prefixes, parse_data_key, parse_rejects_key
-from fastetl.load.complete import KEEPS_MS, Seen, follow
-from fastetl.model import Backfill, FileItem, Watermark
+from fastetl.keys import (
+    FAILURES_PREFIX,
+    data_prefix,
+    hour_prefixes,
+    parse_data_key,
+    parse_rejects_key,
+    rejects_prefix,
+)
+from fastetl.load.batches import list_members
+from fastetl.load.complete import KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
+from fastetl.model import Backfill, Batch, FileItem, Watermark
 
-LOOK_SECONDS = 240
-"""Between two looks: about a dollar a month for 50 busy shards, and every problem is told within ten minutes."""
+LOOK_SECONDS = 120
+"""Between two looks. To ask Lambda for a mapping and DynamoDB for a stream's shards costs nothing."""
 
 RECENT_HOURS, DEEP_HOURS = 2, 26
-"""Hours whose files a look lists: as a rule, and where the watermark is not known, in which case a stream may still
-hold changes of the last 24 hours."""
+"""Hours whose files a look lists where the watermark is older, and where it is not known, in which case a stream may
+still hold changes of the last 24 hours; the latter once in `LIST_MS`."""
 
-DEEP_EVERY = 5
-"""Every fifth look lists `DEEP_HOURS`, where the watermark is older than `RECENT_HOURS`."""
+AHEAD_MS = 300_000
+"""By how much a change may be of the future, as this clock tells it."""
 
 MAX_HOURS = 24 * 14
 """A watermark that is older stands still, until what holds it is mended."""
@@ -55,16 +64,29 @@ class Watch:
         self._clock = deployment.clock
         self._watch = watch
         self._mappings = mappings
-        self._listed: frozenset[str] = frozenset()
-        """Ids of the files that this process has listed at its last look."""
         self._items: dict[str, FileItem] = {}
         """As they were read last."""
         self._generation = -1
         """HEAD's, before they were read."""
-        self._looks = 0
+        self._stream: Stream | None = None
+        """As it was described before they were listed."""
+        self._listed_at = self._listed_all_at = 0
+        """Unix milliseconds of the last list, and of the last one since an old watermark."""
 
-    async def look(self) -> Watermark:
+    def note_loaded(self, batch: Batch) -> None:
+        """Note what this process has just seen loaded, so that it need not be read again.
+
+        Args:
+            batch: whose files are all marked as loaded.
+        """
+        known = {file_id: self._items[file_id] for file_id in list_members(batch) if file_id in self._items}
+        self._items |= {file_id: msgspec.structs.replace(item, state="LOADED") for file_id, item in known.items()}
+
+    async def look(self, *, at_once: bool = False) -> Watermark:
         """Look, unless somebody has just looked.
+
+        Args:
+            at_once: look even so, as after a load.
 
         Returns:
             The watermark as it is known now.
@@ -75,7 +97,7 @@ class Watch:
         """
         name, now_ms = self._pipeline.name, int(self._clock() * 1000)
         before = await self._ledger.watermarks.read(name)
-        if before and 0 <= now_ms - before.checked_at < LOOK_SECONDS * 1000:
+        if before and not at_once and 0 <= now_ms - before.checked_at < LOOK_SECONDS * 1000:
             return before
         known = before or Watermark(name)
         mapping = await self._find_mapping()
@@ -113,23 +135,35 @@ class Watch:
 
     async def _see(self, known: Watermark, mapping: Mapping, stream: Stream, now_ms: int) -> Seen:
         if not stream.shards:
-            return Seen(stream, (), now_ms, frozenset(), now_ms)
+            return Seen(stream, now_ms)
+        head = await self._ledger.batches.head(self._pipeline.name)
+        generation = head.generation if head else 0
+        is_changed = generation != self._generation or stream != self._stream
+        if not asks_for_files(known, is_changed=is_changed, listed_at=self._listed_at, now_ms=now_ms):
+            return Seen(stream, now_ms)
         since = await self._choose_since(known, now_ms)
-        ids = {file_id: None async for file_id in self._list(stream, since, now_ms)}
-        files = await self._read(list(ids))
+        hours, place = _hours(since, now_ms + AHEAD_MS), (self._config.prefix, self._pipeline.name)
+        files_of_stream = f"{data_prefix(*place)}{stream.arn.rpartition('/')[2]}/"
+        rejected = [parse_rejects_key(key) async for key in self._list(rejects_prefix(*place), hours)]
+        # Whatever was registered before a file of the first list is in the second one.
+        first = [parse_data_key(key)[1] async for key in self._list(files_of_stream, hours)]
+        second = [parse_data_key(key)[1] async for key in self._list(files_of_stream, hours)] if first else []
+        ids = dict.fromkeys((*rejected, *second))
+        files = await self._read(list(ids), generation)
         gave_up = [key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")]
-        seen = Seen(stream, files, since, self._listed, now_ms, has_given_up=bool(gave_up))
-        self._listed = frozenset(ids)
-        return seen
+        self._stream, self._listed_at = stream, now_ms
+        return Seen(stream, now_ms, files, since, frozenset((*rejected, *first)), has_given_up=bool(gave_up))
 
     async def _choose_since(self, known: Watermark, now_ms: int) -> int:
         """Choose since when files are listed: since the watermark, but not at every look where it is old."""
         recent = _floor_hour(now_ms - (RECENT_HOURS - 1) * 3_600_000)
+        if known.complete_up_to >= recent:
+            return _floor_hour(known.complete_up_to)
         oldest = known.complete_up_to or now_ms - DEEP_HOURS * 3_600_000
-        is_deep = self._looks % DEEP_EVERY == 0
-        self._looks += 1
-        if oldest >= recent or not is_deep or (not known.complete_up_to and await self._waits_since(oldest)):
+        is_time = now_ms - self._listed_all_at >= LIST_MS
+        if not is_time or (not known.complete_up_to and await self._waits_since(oldest)):
             return recent
+        self._listed_all_at = now_ms
         return _floor_hour(max(oldest, now_ms - MAX_HOURS * 3_600_000))
 
     async def _waits_since(self, moment_ms: int) -> bool:
@@ -138,22 +172,18 @@ class Watch:
             return file.created < moment_ms
         return False
 
-    async def _list(self, stream: Stream, since: int, now_ms: int) -> AsyncIterator[str]:
-        label = stream.arn.rpartition("/")[2]
-        hours = _hours(since, now_ms + 3_600_000)
-        for prefix in hour_prefixes(self._config.prefix, self._pipeline.name, label, hours):
+    async def _list(self, folder: str, hours: Iterable[str]) -> AsyncIterator[str]:
+        for prefix in hour_prefixes(folder, hours):
             async for key in self._bucket.list_keys(prefix):
-                yield parse_rejects_key(key) if key.endswith(".jsonl.gz") else parse_data_key(key)[1]
+                yield key
 
-    async def _read(self, ids: Sequence[str]) -> tuple[FileItem, ...]:
+    async def _read(self, ids: Sequence[str], generation: int) -> tuple[FileItem, ...]:
         """Read the files' items; those that wait again only after HEAD has changed, since a load changes it."""
-        head = await self._ledger.batches.head(self._pipeline.name)
-        generation = head.generation if head else 0
         kept = {
             file_id: item
             for file_id in ids
             if (item := self._items.get(file_id))
-            and (item.state in {"LOADED", "REJECTED"} or generation == self._generation)
+            and (item.state in {"LOADED", "REJECTED"} or (item.state == "PENDING" and generation == self._generation))
         }
         self._items = kept | await self._ledger.files.read([file_id for file_id in ids if file_id not in kept])
         self._generation = generation
