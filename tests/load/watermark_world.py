@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from fastetl.aws import Shard, Stream
-from fastetl.load.complete import KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
+from fastetl.load.complete import CATCH_UP_MS, KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
 from fastetl.model import FileItem, FileState, Gap, Watermark
 
 START = 1_767_225_600_000
@@ -155,11 +155,13 @@ class World:
             self.shards.append(self.open_shard(f"{shard.name}.{n}", shard))
 
     def cover(self, shard: SomeShard) -> None:
-        """Note how far a shard is read: up to now where nothing of it is left, and Lambda reads.
+        """Note how far a shard is read: up to now where nothing of it is left, and Lambda has read for some minutes.
 
-        While batches of any shard fail, nobody can tell a shard that rests from the one that fails.
+        While batches of any shard fail, and in the first minutes, nobody can tell a shard that rests from one that is
+        not read.
         """
-        is_read = self.now >= max([self.disabled_until, *(each.stalled_until for each in self.shards)])
+        since = max([self.disabled_until, *(each.stalled_until for each in self.shards)])
+        is_read = self.now >= (since + CATCH_UP_MS if since else 0)
         if is_read and shard.position == len(shard.records) and (shard.parent is None or shard.parent.is_done):
             shard.covered_to = self.now
         elif shard.position:
@@ -197,13 +199,14 @@ class World:
             self.register(shard.name, batch)
 
     def register(self, shard_id: str, batch: list[Record]) -> None:
-        # A file that is all rejects waits for no load: nothing asks for a list.
+        # A file that is all rejects waits for no load, so that nothing asks for a list.
         state = self.random.choices(("PENDING", "REJECTED", "QUARANTINED"), (0.97, 0.02, 0.01))[0]
         changed = f"{datetime.fromtimestamp(min(each.says for each in batch) / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
         item = FileItem(
             f"f{len(self.files)}", "p", "k", "l", "", 1, 1, 0, "", "", "", changed, changed, self.now,
             shard_id=shard_id, last_sequence=str(batch[-1].sequence), last_changed=batch[-1].says,
         )  # fmt: skip
+        self.generation += state == "QUARANTINED"
         self.rests_from = max(self.rests_from, self.now + (LIST_MS if state == "REJECTED" else 0))
         file = SomeFile(item, state)
         self.files.append(file)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import math
 import random
 from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from fastetl import keys
+from fastetl.aws import Mapping, Shard, Stream
 from fastetl.aws.ledger import Ledger
 from fastetl.aws.redshift import Warehouse
 from fastetl.aws.s3 import Bucket
@@ -23,6 +27,7 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.decode.decoder import Decoder
 from fastetl.ingest.encode import encode_frames
+from fastetl.load import Watch
 from fastetl.load.loader import Loader
 from fastetl.model import FileItem
 from fastetl.sql.tables import ddl_sql
@@ -38,6 +43,8 @@ from tests.simulation.loop import SimulatedLoop
 
 BEGINS = 1_800_000_000.0
 BUCKET = "lake"
+LABEL = "2026-01-01T00:00:00.000"
+ARN = f"arn:aws:dynamodb:us-east-1:1:table/orders/stream/{LABEL}"
 MARKS = 5
 """Changes of each file whose waiting is looked at, evenly over the time in which the file's changes came."""
 
@@ -61,6 +68,8 @@ class Played(msgspec.Struct):
     """Requests to S3 that write."""
     calls: Counter[tuple[str, str]]
     """What the product asked of which service."""
+    looked: Counter[str]
+    """What its looks after the stream asked: `list` requests, `read` and `write` units."""
 
 
 class Day:
@@ -97,6 +106,8 @@ class Day:
         self.lambda_seconds = 0.0
         self.puts = 0.0
         self.wake_ups = 0
+        self.sequence = 0
+        self.looked: Counter[str] = Counter()
         self._line = self._build_line()
 
     def play(self) -> Played:
@@ -113,8 +124,8 @@ class Day:
         layout = self.pipeline.layout
         key = keys.layout_key("", self.pipeline.name, layout.layout_id)
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=msgspec.json.encode(layout))
-        for _ in range(self.workload.shards * self.settings.parallelization):
-            self.loop.background(self._lane())
+        for number in range(self.workload.shards * self.settings.parallelization):
+            self.loop.background(self._lane(f"shard-{number}"))
         self.loop.background(self._coordinate())
         await asyncio.sleep(24 * HOUR)
 
@@ -125,7 +136,7 @@ class Day:
         part = int((self.loop.time() - BEGINS) * len(rates) // (24 * HOUR)) % len(rates)
         return rates[part] / self.workload.shards / self.settings.parallelization
 
-    async def _lane(self) -> None:
+    async def _lane(self, shard_id: str) -> None:
         """Cut batches of what comes, and invoke the function with one after the other."""
         constants, settings = self.book.constants, self.settings
         record_bytes = self.measured.samples[-1].event_bytes / self.measured.samples[-1].records
@@ -146,7 +157,8 @@ class Day:
             self.lambda_seconds += seconds
             await asyncio.sleep(seconds)
             spread = (cut - first) / MARKS
-            await self._register(count, sample.file_bytes, [first + spread * (n + 0.5) for n in range(MARKS)])
+            marks = [first + spread * (n + 0.5) for n in range(MARKS)]
+            await self._register(shard_id, count, sample.file_bytes, marks, cut)
 
     def _count(self, expected: float) -> int:
         """Draw how many come, by how many are expected."""
@@ -157,9 +169,11 @@ class Day:
             passed, count = passed + self.random.expovariate(1.0), count + 1
         return count
 
-    async def _register(self, count: int, size: int, marks: list[float]) -> None:
+    async def _register(self, shard_id: str, count: int, size: int, marks: list[float], last: float) -> None:
         file_id = f"{self.random.getrandbits(128):032x}"
-        key = f"data/{file_id}.csv.gz"
+        changed = f"{datetime.fromtimestamp(marks[0], UTC):%Y-%m-%d %H:%M:%S.%f}"
+        key = keys.data_key("", "orders", LABEL, changed, file_id, "gzip")
+        self.sequence += 1
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(self._line.replace(b"F" * 32, file_id.encode())))
         self.puts += 1 if size < self.settings.part_size else 2 + math.ceil(size / self.settings.part_size)
         self.files += 1
@@ -169,8 +183,8 @@ class Day:
             FileItem(
                 file_id=file_id, pipeline=self.pipeline.name, key=key, layout_id=self.pipeline.layout.layout_id,
                 checksum="", bytes=size, rows=1, rejects=0, rejects_key="", version_min="", version_max="",
-                changed_min="2026-01-01 00:00:00.000000", changed_max="2026-01-01 00:00:00.000000",
-                created=int(self.loop.time() * 1000),
+                changed_min=changed, changed_max=changed, created=int(self.loop.time() * 1000), shard_id=shard_id,
+                last_sequence=str(self.sequence), last_changed=int(last * 1000),
             )
         )  # fmt: skip
 
@@ -178,7 +192,7 @@ class Day:
         change = {"Keys": {"id": {"S": "a"}}, "NewImage": {"id": {"S": "a"}}, "SequenceNumber": "1"}
         record = {
             "eventID": "1", "eventName": "INSERT", "dynamodb": {**change, "ApproximateCreationDateTime": 1_767_225_600},
-            "eventSourceARN": "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000",
+            "eventSourceARN": ARN,
         }  # fmt: skip
         changes = Decoder(self.pipeline).decode({"Records": [record]})
         layout = msgspec.structs.replace(self.pipeline.layout, compression="none")
@@ -192,11 +206,16 @@ class Day:
         loader = Loader(
             make_deployment(self.config, self.pipeline, bucket, self.ledger, warehouse, clock=self.loop.time)
         )
+        watch = self._build_watch()
         scheduled = BEGINS
         while True:
             self.wake_ups += 1
-            while (await loader.wake_up()).progressed:
-                pass
+            at_once = False
+            while (step := await loader.wake_up()).progressed:
+                if step.action == "loaded" and step.batch:
+                    at_once = True
+                    watch.note_loaded(step.batch)
+            await watch.look(at_once=at_once)
             if self.loop.time() >= scheduled:
                 scheduled += self.book.constants.wake_up_seconds
             self.wake.clear()
@@ -205,6 +224,14 @@ class Day:
             await asyncio.wait([timer, waker], return_when=asyncio.FIRST_COMPLETED)
             timer.cancel()
             waker.cancel()
+
+    def _build_watch(self) -> Watch:
+        bucket = Bucket(_Counted(self.s3, self.looked, self.dynamodb), BUCKET)
+        ledger = Ledger(_Counted(self.dynamodb, self.looked, self.dynamodb), "ledger")
+        warehouse = Warehouse(self.network.client(self.data_api), self.pipeline.redshift)
+        deployment = make_deployment(self.config, self.pipeline, bucket, ledger, warehouse, clock=self.loop.time)
+        names = (f"shard-{number}" for number in range(self.workload.shards * self.settings.parallelization))
+        return Watch(deployment, _Streams(tuple(Shard(name) for name in names)), ("uuid",))
 
     def begin_load(self) -> float:
         """Say how long the load that has just begun takes, and note how long its changes will have waited."""
@@ -237,6 +264,7 @@ class Day:
             awake_seconds=self._awake(self.book.constants.redshift_minimum_seconds),
             puts=self.puts + calls["s3", "put_object"],
             calls=calls,
+            looked=self.looked,
         )
 
     def _waited(self, share: float) -> float:
@@ -255,6 +283,44 @@ class Day:
             awake += max(0.0, end - max(begin, until))
             until = max(until, end)
         return awake
+
+
+class _Counted:
+    """A client that counts what it asks, in what is paid for."""
+
+    def __init__(self, service: Any, counts: Counter[str], dynamodb: FakeDynamoDB) -> None:
+        self._service, self._counts, self._dynamodb = service, counts, dynamodb
+
+    def __getattr__(self, operation: str) -> Any:
+        async def call(**arguments: Any) -> Any:
+            answer = getattr(self._service, operation)(**arguments)
+            size = len(json.dumps(self._dynamodb.items.get("W#orders", "")))
+            match operation:
+                case "list_objects_v2":
+                    self._counts["list"] += 1
+                case "batch_get_item":
+                    self._counts["read"] += len(arguments["RequestItems"]["ledger"]["Keys"])
+                case "get_item":
+                    is_watermark = arguments["Key"]["pk"]["S"].startswith("W#")
+                    self._counts["read"] += math.ceil(size / 4096) if is_watermark else 1
+                case "put_item" | "update_item":
+                    self._counts["write"] += math.ceil(size / 1024)
+            return answer
+
+        return call
+
+
+class _Streams:
+    """Says what Lambda and DynamoDB Streams would say."""
+
+    def __init__(self, shards: tuple[Shard, ...]) -> None:
+        self._shards = shards
+
+    async def describe(self, arn: str) -> Stream:
+        return Stream(arn, "ENABLED", int(BEGINS * 1000), self._shards)
+
+    async def mapping(self, uuid: str) -> Mapping:
+        return Mapping(uuid, ARN, "Enabled", "OK")
 
 
 def _is_running(batch: dict) -> bool:

@@ -48,6 +48,14 @@ def test_the_day_comes_as_predicted(case):
     assert sum(dollars.values()) == pytest.approx(predicted.dollars, rel=0.1)
 
 
+def test_looks_after_50_shards_cost_a_dollar_a_month_at_most():
+    """Each shard writes a file a minute, and all of them are loaded every quarter of an hour."""
+    settings = Settings(1769, 10_000, 60, 1, 8 * MIB, 64 * MIB, 900)
+    predicted = predict(MEASURED, settings, Workload(50 * 20, shards=50), Book())
+    assert predicted.files_per_day == pytest.approx(50 * 24 * 60, rel=0.1)
+    assert 0.5 < 30 * predicted.dollars_per_day["Looks after the stream"] <= 1
+
+
 def count_dollars(played: Played, settings: Settings, workload: Workload, book: Book) -> dict[str, float]:
     """Price what was done: calls as they were counted, stored bytes and starts of environments as they are assumed."""
     prices, constants, calls, files = book.prices, book.constants, played.calls, played.files
@@ -68,6 +76,9 @@ def count_dollars(played: Played, settings: Settings, workload: Workload, book: 
         + played.wake_ups * prices.lambda_million_requests / 1e6,
         "S3": (played.puts * prices.s3_thousand_puts + gets * prices.s3_thousand_gets) / 1e3 + stored,
         "DynamoDB, ledger": (writes * prices.dynamodb_million_writes + reads * prices.dynamodb_million_reads) / 1e6,
+        "Looks after the stream": played.looked["list"] * prices.s3_thousand_puts / 1e3
+        + played.looked["read"] * prices.dynamodb_million_reads / 1e6
+        + played.looked["write"] * prices.dynamodb_million_writes / 1e6,
         "CloudWatch": logged * prices.cloudwatch_log_gb + constants.metrics * prices.cloudwatch_metric_month / 30,
         "Redshift": played.awake_seconds / HOUR * constants.redshift_rpus * prices.redshift_rpu_hour,
     }

@@ -75,7 +75,7 @@ def asks_for_files(known: Watermark, *, is_changed: bool, listed_at: int, now_ms
 
     Args:
         known: the watermark of the look before.
-        is_changed: whether a load may have ended since the last list, or a shard has begun or been closed.
+        is_changed: whether a batch may have ended since the last list, or a shard has begun or been closed.
         listed_at: Unix milliseconds of the last list.
         now_ms: Unix milliseconds.
     """

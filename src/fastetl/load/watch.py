@@ -68,6 +68,9 @@ class Watch:
         """As they were read last."""
         self._generation = -1
         """HEAD's, before they were read."""
+        self._loads = -1
+        self._open: set[str] = set()
+        """HEAD's count of loads and its batches, before they were listed; and what was opened since."""
         self._stream: Stream | None = None
         """As it was described before they were listed."""
         self._listed_at = self._listed_all_at = 0
@@ -138,7 +141,9 @@ class Watch:
             return Seen(stream, now_ms)
         head = await self._ledger.batches.head(self._pipeline.name)
         generation = head.generation if head else 0
-        is_changed = generation != self._generation or stream != self._stream
+        ended = (head.loads if head else 0) != self._loads or not self._open <= set(head.open if head else ())
+        is_changed = ended or stream != self._stream
+        self._open |= set(head.open if head else ())
         if not asks_for_files(known, is_changed=is_changed, listed_at=self._listed_at, now_ms=now_ms):
             return Seen(stream, now_ms)
         since = await self._choose_since(known, now_ms)
@@ -152,6 +157,7 @@ class Watch:
         files = await self._read(list(ids), generation)
         gave_up = [key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")]
         self._stream, self._listed_at = stream, now_ms
+        self._loads, self._open = (head.loads, set(head.open)) if head else (0, set())
         return Seen(stream, now_ms, files, since, frozenset((*rejected, *first)), has_given_up=bool(gave_up))
 
     async def _choose_since(self, known: Watermark, now_ms: int) -> int:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 DAYS_PER_MONTH = 30
 GB = 1e9
+LISTED_AT_ONCE = 1000
+"""Keys in a page of S3's list (Amazon S3 API reference, ListObjectsV2)."""
+LISTED_AHEAD_SECONDS = 300
+"""The hour that follows is listed as well, where it is so near."""
+READ_UNIT_BYTES, WRITE_UNIT_BYTES = 4096, 1024
+"""DynamoDB Developer Guide, "Read/write capacity"."""
 ROUNDED_UP_SECONDS = 0.0005
 """Lambda bills whole milliseconds: half of one more, on the average."""
 
@@ -185,6 +191,7 @@ def split_cost(
         )
         * prices.dynamodb_million_reads
         / 1e6,
+        "Looks after the stream": _looking(workload, book, hours),
         "CloudWatch": invocations * constants.log_bytes_per_invocation / GB * prices.cloudwatch_log_gb
         + constants.metrics * prices.cloudwatch_metric_month / DAYS_PER_MONTH,
         "Redshift": awake * (1 - constants.redshift_awake) / HOUR * constants.redshift_rpus * prices.redshift_rpu_hour,
@@ -202,6 +209,43 @@ def _coordinating(loads: float, book: Book) -> float:
     seconds = wake_ups * constants.coordinator_seconds + starts * constants.coordinator_init_seconds
     memory_gb = constants.coordinator_memory_mb / 1024
     return seconds * memory_gb * book.gb_second + wake_ups * book.prices.lambda_million_requests / 1e6
+
+
+def _looking(workload: Workload, book: Book, hours: Iterable[Hour]) -> float:
+    """Give a day's dollars for looking after the stream: S3's lists, and the ledger's reads and writes.
+
+    Asking Lambda for the mapping and DynamoDB for the stream's shards costs nothing.
+    """
+    constants, prices = book.constants, book.prices
+    size = constants.watermark_bytes + workload.shards * constants.watermark_bytes_per_shard
+    looks = lists = loads = files = 0.0
+    for hour in hours:
+        ingestion, loading = hour.ingestion, hour.loading
+        ended = hour.seconds / loading.cycle_seconds
+        listed = hour.seconds / min(loading.cycle_seconds, constants.list_seconds)
+        since = min(loading.cycle_seconds, constants.list_seconds) + ingestion.wait_seconds + LISTED_AHEAD_SECONDS
+        lists += listed * _count_lists(ingestion.invocations * HOUR, 1 + since / HOUR)
+        # The look after a load takes the place of the next one.
+        every = loading.cycle_seconds if loading.cycle_seconds < math.inf else constants.look_seconds
+        looks += hour.seconds / every * math.ceil(every / constants.look_seconds - 1e-9)
+        loads += ended
+        files += ingestion.invocations * hour.seconds
+    # Of each look: HEAD, the latest backfill, the watermark, and each file once.
+    reads = files + looks * 2 + _wake_ups(loads, constants) * math.ceil(size / READ_UNIT_BYTES)
+    writes = looks * math.ceil(size / WRITE_UNIT_BYTES)
+    return (
+        lists * prices.s3_thousand_puts / 1e3
+        + reads * prices.dynamodb_million_reads / 1e6
+        + writes * prices.dynamodb_million_writes / 1e6
+    )
+
+
+def _count_lists(files_per_hour: float, hours: float) -> float:
+    """Count the requests by which the files of some hours are listed twice, and rejects and given-up events once."""
+    pages = math.ceil(files_per_hour / LISTED_AT_ONCE)
+    # The present hour is listed when any part of it is over; the mean over the hour.
+    present = sum(max(0.0, 1 - page * LISTED_AT_ONCE / files_per_hour) for page in range(pages)) if pages else 1.0
+    return 2 * (present + (hours - 1) * max(1, pages)) + hours + 1
 
 
 def _requests(file_bytes: float, part_size: int) -> float:

@@ -101,6 +101,13 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger_reads_per_file: float = 1.0
     ledger_reads_per_wake_up: float = 10.0
     """16 index keys, each half a unit at least, HEAD, and the batch that is open."""
+    look_seconds: float = 120
+    """The coordinator looks after each stream so often, and after each load (`load/watch.py`)."""
+    list_seconds: float = 1200
+    """It lists the files since the watermark after each load, and so often where there is none."""
+    watermark_bytes: float = 700
+    """Of the ledger's item, and for each shard more."""
+    watermark_bytes_per_shard: float = 200
     log_bytes_per_invocation: float = 2500
     metrics: float = 25
     """Custom metrics that one pipeline sends."""
