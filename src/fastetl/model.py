@@ -230,6 +230,9 @@ class Batch(msgspec.Struct, frozen=True):
     """The ids of its files, 16 bytes each, in their order: what S3 holds of a batch may be deleted by a lifecycle."""
     written_at: int = 0
     """Unix milliseconds when its manifest and its list of files were last written."""
+    complete_up_to: int = 0
+    """Unix milliseconds: once it is loaded, so is every change that the table made before, as was known when the
+    attempt began; 0 where it was not."""
 
 
 class IngestError(msgspec.Struct, frozen=True):

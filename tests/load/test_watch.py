@@ -136,6 +136,20 @@ async def test_what_this_process_has_loaded_is_not_read_again(looked: Looked, mo
     assert (await looked.look()).complete_up_to == up_to(at)
 
 
+async def test_before_a_load_it_tells_what_will_be_loaded_with_it(looked: Looked) -> None:
+    await looked.register("1" * 32, 1, "PENDING")
+    at = await looked.register("2" * 32, 2, "PENDING")
+    after = await looked.register("3" * 32, 3, "PENDING")
+    items = await looked.plant.ledger.files.read(["1" * 32, "2" * 32])
+    batch = build_batch("orders", "i", list(items.values()), "lake", ("m", "f"))
+    assert await looked.watch.foresee(batch) == up_to(after)
+    kept = await looked.plant.ledger.watermarks.read("orders")
+    assert kept is not None
+    assert (kept.complete_up_to, kept.held_by) == (up_to(at), "files that wait for their load")
+    looked.streams.error = SourceError("describe_stream: AccessDenied")
+    assert await looked.watch.foresee(batch) == 0
+
+
 async def read_nothing(_files: Any, file_ids: Any) -> dict[str, FileItem]:
     assert not file_ids
     return {}

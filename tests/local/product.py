@@ -62,7 +62,7 @@ class Batch:
         counts = "".join(f"{name},{len(changes)}\n" for name, changes in zip(names, files, strict=True))
         s3.put_object(Bucket="lake", Key=f"{self.id}/files.csv", Body=counts)
 
-    def load_sql(self, attempt: int) -> list[str]:
+    def load_sql(self, attempt: int, complete_up_to: int = 0) -> list[str]:
         load = Load(
             batch_id=self.id,
             attempt=attempt,
@@ -74,6 +74,7 @@ class Batch:
             changed_max="2013-01-01 00:00:00.000000",
             since="2013-01-01 00:00:00",
             owner=OWNER,
+            complete_up_to=complete_up_to,
         )
         return [statement.sql for statement in load_sql(self._pipeline, load)]
 

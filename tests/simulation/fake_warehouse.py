@@ -647,7 +647,10 @@ class Transaction:
     def _schema(self, sql: str) -> None:
         """Schemas, views and grants hold nothing."""
 
-    _current = _history = _drop_current = _drop_history = _grant = _schema
+    def _watermark(self, sql: str) -> None:
+        self._insert(_table(sql, "INSERT INTO"), [{"complete_up_to": _literals(sql)[0]}])
+
+    _current = _history = _complete = _drop_current = _drop_history = _grant = _schema
 
 
 _WRITING = {
@@ -661,6 +664,7 @@ _WRITING = {
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
     "source": "UPDATE",
+    "watermark": "INSERT INTO",
     "merge": "MERGE INTO",
     "former_columns": "UPDATE",
     "tombstones": "UPDATE",

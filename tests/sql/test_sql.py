@@ -80,6 +80,7 @@ def make_load(layout: Layout) -> Load:
     return Load(
         BATCH, 3, layout, "s3://b/m/manifest.json", "abc", "s3://b/m/files.csv",
         "2026-01-01 00:00:00.000000", "2026-01-02 00:00:00.000000", SINCE, OWNER, latest_epoch=2,
+        complete_up_to=1_767_225_600_000,
     )  # fmt: skip
 
 
@@ -178,7 +179,7 @@ def test_steps_keep_the_order_of_the_protocol() -> None:
     assert steps == [
         "lock", "bump", "gate_row", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage",
         "copy", "count", "stamps", "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads",
-        "drop_staged", "drop_files",
+        "watermark", "drop_staged", "drop_files",
     ]  # fmt: skip
 
 
@@ -307,10 +308,12 @@ def test_readers_are_granted_by_what_they_are() -> None:
         'GRANT USAGE ON SCHEMA "public" TO ROLE "analysts"',
         'GRANT SELECT ON "public"."flights_current" TO ROLE "analysts"',
         'GRANT SELECT ON "public"."flights_history" TO ROLE "analysts"',
+        'GRANT SELECT ON "public"."flights_complete" TO ROLE "analysts"',
         'GRANT SELECT ON "public"."flights_log" TO ROLE "analysts"',
         'GRANT USAGE ON SCHEMA "public" TO "IAM:alice"',
         'GRANT SELECT ON "public"."flights_current" TO "IAM:alice"',
         'GRANT SELECT ON "public"."flights_history" TO "IAM:alice"',
+        'GRANT SELECT ON "public"."flights_complete" TO "IAM:alice"',
         'GRANT SELECT ON "public"."flights_log" TO "IAM:alice"',
     ]
 

@@ -203,10 +203,9 @@ class Day:
     async def _coordinate(self) -> None:
         bucket = Bucket(self.network.client(self.s3), BUCKET)
         warehouse = Warehouse(self.network.client(self.data_api), self.pipeline.redshift)
-        loader = Loader(
-            make_deployment(self.config, self.pipeline, bucket, self.ledger, warehouse, clock=self.loop.time)
-        )
         watch = self._build_watch()
+        deployment = make_deployment(self.config, self.pipeline, bucket, self.ledger, warehouse, clock=self.loop.time)
+        loader = Loader(deployment, watch.foresee)
         scheduled = BEGINS
         while True:
             self.wake_ups += 1

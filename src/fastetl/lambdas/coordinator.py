@@ -49,11 +49,14 @@ _s3, _dynamodb, _redshift, _streams, _functions = _runner.run(
     open_clients("s3", "dynamodb", "redshift-data", "dynamodbstreams", "lambda", region=_config.region)
 )
 _deployments = build_deployments(_config, {"s3": _s3, "dynamodb": _dynamodb, "redshift-data": _redshift})
-_loaders = {name: Loader(deployment) for name, deployment in _deployments.items()}
-_rounds = Rounds(_loaders, _config.pipelines)
 _watches = {
     name: Watch(deployment, StreamWatch(_streams, _functions), MAPPINGS) for name, deployment in _deployments.items()
 }
+_loaders = {
+    name: Loader(deployment, *([_watches[name].foresee] if MAPPINGS else []))
+    for name, deployment in _deployments.items()
+}
+_rounds = Rounds(_loaders, _config.pipelines)
 logger.info("ready", pipelines=sorted(_loaders))
 for _problem in _problems:
     logger.error("a pipeline cannot be set up", problem=str(_problem))

@@ -19,7 +19,7 @@ import math
 from fastetl.aws import Deployment
 from fastetl.load.decide import Action, decide
 from fastetl.load.plan import Planner
-from fastetl.load.steps import Step, Steps
+from fastetl.load.steps import Foresee, Step, Steps
 from fastetl.load.survey import COUNTED_FILES, Backlog, Survey
 from fastetl.load.together import Standing
 from fastetl.model import Batch, Head, Layout
@@ -28,20 +28,26 @@ BEGINNINGS: frozenset[Action] = frozenset({"open", "submit"})
 """Steps with which a load begins; every other step follows or ends one."""
 
 
+async def foresee_nothing(_batch: Batch) -> int:
+    """Know nothing of the stream."""
+    return 0
+
+
 class Loader:
     """Loads one pipeline."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, foresee: Foresee = foresee_nothing) -> None:
         """Describe the loads of one pipeline.
 
         Args:
             deployment: of the pipeline.
+            foresee: tells up to when everything will be loaded once a batch is.
         """
         self._pipeline = deployment.pipeline
         self._ledger = deployment.ledger
         self._planner = Planner(deployment)
         self._survey = Survey(deployment, self._planner)
-        self._steps = Steps(deployment, self._planner)
+        self._steps = Steps(deployment, self._planner, foresee)
 
     async def wake_up(self, share: float = 1.0) -> Step:
         """Take the next step of this pipeline.

@@ -33,6 +33,10 @@ Outcome = Literal[
 ]  # fmt: skip
 
 
+Foresee = Callable[[Batch], Awaitable[int]]
+"""Tells up to when everything will be loaded once a batch is: Unix milliseconds, or 0 where that is not known."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """What one wake-up did."""
 
@@ -50,12 +54,13 @@ class Step(msgspec.Struct, frozen=True):
 class Steps:
     """Takes the steps of one pipeline."""
 
-    def __init__(self, deployment: Deployment, planner: Planner) -> None:
+    def __init__(self, deployment: Deployment, planner: Planner, foresee: Foresee) -> None:
         self._ledger = deployment.ledger
         self._bucket = deployment.bucket
         self._warehouse = deployment.warehouse
         self._clock = deployment.clock
         self._planner = planner
+        self._foresee = foresee
 
     async def take(self, head: Head, decision: Decision) -> Step:
         """Take a step.
@@ -90,11 +95,12 @@ class Steps:
 
     async def _begin(self, _head: Head, batch: Batch, decision: Decision) -> Step:
         """Write down that an attempt is submitted, and submit it."""
-        attempt = msgspec.structs.replace(batch, **decision.changes)
+        changes = {**decision.changes, "complete_up_to": await self._foresee(batch)}
+        attempt = msgspec.structs.replace(batch, **changes)
         kept = await self._planner.keep(batch)
         planned = await self._planner.load(attempt)
         steps = tuple(statement.step for statement in planned)
-        batch = await self._ledger.batches.advance(batch, **decision.changes, **kept, steps=steps)
+        batch = await self._ledger.batches.advance(batch, **changes, **kept, steps=steps)
         return await self._submit(batch, planned)
 
     async def _submit_again(self, _head: Head, batch: Batch, _decision: Decision) -> Step:

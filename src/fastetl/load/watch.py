@@ -8,12 +8,14 @@ reads of the ledger's items are strongly consistent; the ledger's index is not, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from fastetl.aws import Deployment, Mapping, Stream, StreamWatch
+from fastetl.errors import FastetlError
 from fastetl.keys import (
     FAILURES_PREFIX,
     data_prefix,
@@ -41,6 +43,9 @@ MAX_HOURS = 24 * 14
 
 READING = {"Enabled", "Creating", "Enabling", "Updating"}
 """States of a mapping in which Lambda reads, or is about to (AWS Lambda API reference, GetEventSourceMapping)."""
+
+FORESEE_SECONDS = 10
+"""A load waits for a look no longer."""
 
 PROBLEM = "PROBLEM"
 """How Lambda begins its words on a processing that failed."""
@@ -85,11 +90,28 @@ class Watch:
         known = {file_id: self._items[file_id] for file_id in list_members(batch) if file_id in self._items}
         self._items |= {file_id: msgspec.structs.replace(item, state="LOADED") for file_id, item in known.items()}
 
-    async def look(self, *, at_once: bool = False) -> Watermark:
+    async def foresee(self, batch: Batch) -> int:
+        """Tell up to when everything will be loaded once a batch is, by a look.
+
+        Args:
+            batch: that is about to be loaded.
+
+        Returns:
+            Unix milliseconds; 0 where it is not known, or cannot be found out now: no load waits for it.
+        """
+        try:
+            async with asyncio.timeout(FORESEE_SECONDS):
+                return (await self.look(at_once=True, loading=frozenset(list_members(batch)))).complete_up_to
+        except (FastetlError, TimeoutError):
+            return 0
+
+    async def look(self, *, at_once: bool = False, loading: frozenset[str] = frozenset()) -> Watermark:
         """Look, unless somebody has just looked.
 
         Args:
             at_once: look even so, as after a load.
+            loading: ids of files that are about to be loaded; the answer, and nothing that is kept, takes them for
+                loaded.
 
         Returns:
             The watermark as it is known now.
@@ -108,7 +130,7 @@ class Watch:
         stop = _find_stop(mapping, stream)
         fails = "" if stop else _find_failure(mapping)
         backfill = await self._ledger.backfills.read_latest(name)
-        seen = await self._see(known, mapping, stream, now_ms)
+        seen = await self._see(known, mapping, stream, now_ms, always=bool(loading))
         is_mended = backfill is not None and backfill.resync and backfill.state == "FINISHED"
         mended_at = backfill.exported_at * 1000 if backfill and is_mended else 0
         seen = msgspec.structs.replace(seen, mended_at=mended_at, is_read=not stop, fails=bool(fails))
@@ -119,7 +141,7 @@ class Watch:
         problems += [_describe_gap(gap.shard_id, gap.since, gap.until) for gap in now.gaps]
         now = msgspec.structs.replace(now, problems=tuple(problems))
         await self._ledger.watermarks.put(now, before)
-        return now
+        return follow(known, _without(seen, loading)) if loading else now
 
     async def _describe(self, mapping: Mapping) -> Stream:
         if mapping.stream_arn and self._pipeline.source == "stream":
@@ -136,13 +158,13 @@ class Watch:
         gone = [each for each in found if not each.stream_arn]
         return gone[0] if gone and len(self._mappings) == 1 else Mapping("", state="Gone")
 
-    async def _see(self, known: Watermark, mapping: Mapping, stream: Stream, now_ms: int) -> Seen:
+    async def _see(self, known: Watermark, mapping: Mapping, stream: Stream, now_ms: int, *, always: bool) -> Seen:
         if not stream.shards:
             return Seen(stream, now_ms)
         head = await self._ledger.batches.head(self._pipeline.name)
         generation = head.generation if head else 0
         ended = (head.loads if head else 0) != self._loads or not self._open <= set(head.open if head else ())
-        is_changed = ended or stream != self._stream
+        is_changed = always or ended or stream != self._stream
         self._open |= set(head.open if head else ())
         if not asks_for_files(known, is_changed=is_changed, listed_at=self._listed_at, now_ms=now_ms):
             return Seen(stream, now_ms)
@@ -194,6 +216,11 @@ class Watch:
         self._items = kept | await self._ledger.files.read([file_id for file_id in ids if file_id not in kept])
         self._generation = generation
         return tuple(self._items.values())
+
+
+def _without(seen: Seen, loading: frozenset[str]) -> Seen:
+    files = (msgspec.structs.replace(file, state="LOADED") if file.file_id in loading else file for file in seen.files)
+    return msgspec.structs.replace(seen, files=tuple(files))
 
 
 def _find_stop(mapping: Mapping, stream: Stream) -> str:

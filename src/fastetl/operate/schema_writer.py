@@ -30,7 +30,8 @@ from fastetl.sql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from fastetl.aws import Deployment, Token
     from fastetl.config import Pipeline
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 VIEWED = {"_current": "", ALL: "", "_history": "_log"}
-"""What the names of a view, and of the table that it shows, add to the target's."""
+"""What the names of a view of mirror or log, and of the table that it shows, add to the target's."""
 
 
 class Applied(msgspec.Struct):
@@ -82,6 +83,8 @@ class SchemaWriter:
         await self._settle_owner(take_over=take_over)
         for part in self._pipeline.targets:
             await self._apply_target(part)
+        if self._pipeline.parts:
+            await self._make_views(self._pipeline, {})
         if self._pipeline.redshift.load_user:
             await self._grant_load()
         remedy = "Name users, role:<role> and group:<group> of this database in grant_to"
@@ -106,11 +109,15 @@ class SchemaWriter:
     async def _apply_target(self, part: Pipeline) -> None:
         for difference in compare(part, await self._catalog.tables(part)):
             await self._alter(difference)
-        tables, views = await self._catalog.tables(part), await self._catalog.views(part)
+        await self._make_views(part, await self._catalog.tables(part))
+
+    async def _make_views(self, part: Pipeline, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        views = await self._catalog.views(part)
         for name in view_names(part):
-            below = tables.get(fold(part.target + VIEWED[name]), {})
+            below = tables.get(fold(part.target + VIEWED.get(name, "")), {})
+            shown = part.layout.columns if name in VIEWED else ()
             # What could not be added is told already; a view would fail for its readers.
-            if all(fold(column) in below for column, _ in part.layout.columns):
+            if all(fold(column) in below for column, _ in shown):
                 await self._make_view(part, name, list(views.get(fold(part.target + name), {})))
 
     async def _alter(self, difference: Difference) -> None:

@@ -82,13 +82,13 @@ def read_grants_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     """
     readable = [
         quote_table(part, name)
-        for part in pipeline.targets
-        for name in (*view_names(part), *(["_log"] if "log" in part.outputs else []))
+        for part in (pipeline, *pipeline.parts)
+        for name in (*view_names(part), *(["_log"] if "log" in part.outputs and not part.parts else []))
     ]
     steps = []
     for reader in pipeline.redshift.grant_to:
         to = name_grantee(reader)
-        schemas = dict.fromkeys(part.schema for part in pipeline.targets)
+        schemas = dict.fromkeys(part.schema for part in (pipeline, *pipeline.parts))
         steps += [("grant_read", f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {to}") for schema in schemas]
         steps += [("grant_read", f"GRANT SELECT ON {relation} TO {to}") for relation in readable]
     return build_statements(pipeline.name, steps)

@@ -90,6 +90,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
         *_record_source(pipeline, load),
+        *_record_watermark(pipeline, load),
         *drops,
     ]
     return build_statements(f"{load.batch_id}/{load.attempt}", steps)
@@ -301,6 +302,14 @@ def _gate_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     gate = quote_table(pipeline, "_gate")
     other = f'"source" <> \'\' AND "source" <> {quote_literal(load.source)} AND "source_epoch" = {load.source_epoch:d}'
     return [("gate_source", refuse("another source", f"{gate} WHERE {other}"))]
+
+
+def _record_watermark(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
+    if not load.complete_up_to:
+        return []
+    moment = quote_literal(f"{datetime.fromtimestamp(load.complete_up_to / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}")
+    into = f'{quote_table(pipeline, "_watermarks")} ("complete_up_to", "told_at")'
+    return [("watermark", f"INSERT INTO {into} SELECT CAST({moment} AS TIMESTAMP), GETDATE()")]
 
 
 def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:

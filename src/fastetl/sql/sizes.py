@@ -69,6 +69,7 @@ def _build_each(config: Config, pipeline: Pipeline) -> Iterator[Statement]:
         changed_max=A_MOMENT,
         since=A_MOMENT,
         owner=LONGEST_ID,
+        complete_up_to=1,
     )
     yield from ddl_sql(pipeline)
     yield from (each for each in load_sql(pipeline, load) if each.step not in USERS_OWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import msgspec
@@ -75,6 +76,8 @@ BOOKKEEPING = (
         (("epoch", COUNT), ("floor", BATCH_ID), ("starts_at", MOMENT), ("kind", BATCH_ID)),
         ("SELECT",),
     ),
+    # A row for each load: when it is committed, every change that the table made before is loaded.
+    Bookkeeping("_watermarks", (("complete_up_to", MOMENT), ("told_at", MOMENT)), ("INSERT",), "told_at"),
 )  # fmt: skip
 
 
@@ -110,8 +113,8 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     Args:
         pipeline: its target, outputs and columns.
     """
-    views = (statement for part in pipeline.targets for name in view_names(part) for statement in view_sql(part, name))
-    return (*tables_sql(pipeline), *views)
+    views = (view_sql(each, name) for each in (pipeline, *pipeline.parts) for name in view_names(each))
+    return (*tables_sql(pipeline), *itertools.chain.from_iterable(views))
 
 
 def tables_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
@@ -242,10 +245,12 @@ def view_names(pipeline: Pipeline) -> list[str]:
     """List what the names of the pipeline's views add to the target's.
 
     Args:
-        pipeline: its outputs, and whether it keeps deletes.
+        pipeline: its outputs, and whether it keeps deletes; of several targets each, or the pipeline as a whole.
     """
     mirror, log = ("mirror" in pipeline.outputs, "log" in pipeline.outputs)
-    views = {"_current": mirror, ALL: bool(pipeline.kept_deletes), "_history": log}
+    views = {"_current": mirror, ALL: bool(pipeline.kept_deletes), "_history": log, "_complete": not pipeline.part_of}
+    if pipeline.parts:
+        return ["_complete"]
     return [name for name, is_there in views.items() if is_there]
 
 
@@ -256,6 +261,8 @@ def view_columns(pipeline: Pipeline, name: str) -> list[str]:
         pipeline: that has the view.
         name: one of `view_names`.
     """
+    if name == "_complete":
+        return ["complete_up_to", "told_at"]
     more = ["_valid_from", "_valid_to"] if name == "_history" else []
     return [*(column for column, _ in pipeline.layout.columns), *more]
 
@@ -280,8 +287,14 @@ def _in_schema(pipeline: Pipeline, name: str) -> str:
 
 
 def _view(pipeline: Pipeline, name: str) -> str:
-    query = _history_query(pipeline) if name == "_history" else _mirror_query(pipeline, name)
+    queries = {"_history": _history_query, "_complete": _complete_query}
+    query = queries[name](pipeline) if name in queries else _mirror_query(pipeline, name)
     return f"VIEW {quote_table(pipeline, name)} AS {query} WITH NO SCHEMA BINDING"
+
+
+def _complete_query(pipeline: Pipeline) -> str:
+    latest = ", ".join(f"MAX({name}) AS {name}" for name in map(quote_identifier, view_columns(pipeline, "_complete")))
+    return f"SELECT {latest} FROM {quote_table(pipeline, '_watermarks')}"
 
 
 def _mirror_query(pipeline: Pipeline, name: str) -> str:

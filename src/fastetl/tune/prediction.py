@@ -222,12 +222,13 @@ def _looking(workload: Workload, book: Book, hours: Iterable[Hour]) -> float:
     for hour in hours:
         ingestion, loading = hour.ingestion, hour.loading
         ended = hour.seconds / loading.cycle_seconds
-        listed = hour.seconds / min(loading.cycle_seconds, constants.list_seconds)
+        # Files are listed before each load and after it.
+        listed = hour.seconds / min(loading.cycle_seconds, constants.list_seconds) + ended
         since = min(loading.cycle_seconds, constants.list_seconds) + ingestion.wait_seconds + LISTED_AHEAD_SECONDS
         lists += listed * _count_lists(ingestion.invocations * HOUR, 1 + since / HOUR)
-        # The look after a load takes the place of the next one.
+        # Of the two looks of a load the second takes the place of the next one.
         every = loading.cycle_seconds if loading.cycle_seconds < math.inf else constants.look_seconds
-        looks += hour.seconds / every * math.ceil(every / constants.look_seconds - 1e-9)
+        looks += hour.seconds / every * math.ceil(every / constants.look_seconds - 1e-9) + ended
         loads += ended
         files += ingestion.invocations * hour.seconds
     # Of each look: HEAD, the latest backfill, the watermark, and each file once.
