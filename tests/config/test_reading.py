@@ -287,6 +287,35 @@ def test_a_mistake_is_told_with_its_place(said: str, instead: str, told: str) ->
     assert all(problem.place and problem.message and problem.remedy for problem in error.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("join_at = 0", "join_at: out of range. Choose from"),
+        ("join_at = 1.01", "join_at: out of range. Choose from"),
+        ("join_at = nan", "join_at: out of range. Choose from"),
+        ('join_at = "half"', "join_at"),
+        ("loads_at_once = 0", "loads_at_once: out of range. Choose from 1 to"),
+        ("loads_at_once = 1000", "loads_at_once: out of range. Choose from 1 to"),
+        ("loads_at_once = 2.5", "loads_at_once"),
+    ],
+)
+def test_how_a_warehouse_is_shared_has_bounds(setting: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(GOOD.replace("[redshift]", f"[redshift]\n{setting}", 1), {})
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(("setting", "here", "there"), [("join_at", 0.5, 0.1), ("loads_at_once", 3, 10)])
+def test_pipelines_of_one_warehouse_share_it_in_one_way(setting: str, here: float, there: float) -> None:
+    text = GOOD.replace('[pipelines.redshift]\ndatabase = "other"', f"[pipelines.redshift]\n{setting} = {here}")
+    with pytest.raises(ConfigError) as error:
+        parse_config(text, {})
+    told = f"pipelines[1].redshift.{setting}: {here} here and {there} at pipelines[0], in the same warehouse"
+    assert told in str(error.value)
+    # Another warehouse may be shared in another way.
+    assert parse_config(text.replace("[pipelines.redshift]", '[pipelines.redshift]\nworkgroup = "other"'), {})
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     text = GOOD
     chosen = [BAD[0], BAD[4], BAD[15], BAD[24], BAD[37]]
