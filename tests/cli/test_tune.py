@@ -56,6 +56,47 @@ def test_tune_answers_in_every_form(measured: Path, tmp_path: Path) -> None:
     assert [current[name] for name in names] == [512, 100, 0, 10]
 
 
+def write_two_pipelines(tmp_path: Path) -> Path:
+    text = (ROOT / "examples/orders.toml").read_text()
+    at = text.index("[[pipelines]]")
+    other = re.sub(r'(?m)^(name|target|table) = "([a-z.]*)orders"', r'\1 = "\2others"', text[at:], count=3)
+    config = tmp_path / "two.toml"
+    config.write_text(text + "\n" + other)
+    return config
+
+
+def test_the_warehouse_of_two_pipelines_is_awake_less_than_twice_as_long(measured: Path, tmp_path: Path) -> None:
+    config, page = write_two_pipelines(tmp_path), tmp_path / "report.html"
+    options = ("cost", "--rate", "10/s", "--measured", measured, "-p", "orders", "--config", config)
+    alone = json.loads(call(*options, "--json").stdout)["warehouse"]
+    both = json.loads(call(*options, "--beside", "others=1/s", "--json").stdout)["warehouse"]
+    assert both["pipelines"] == ["orders", "others"]
+    assert sum(both["minutes_by_hour"]) < 1.1 * sum(alone["minutes_by_hour"])
+    shown = call(*options, "--beside", "others=1/s").stdout
+    assert re.search(r"for 2 pipelines: awake \d+ minutes a day .* \|[▁▂▃▄▅▆▇█ ]{24}\|", shown)
+    tuned = ("tune", *options[1:], "--beside", "others=1/s", "--html", page)
+    assert call(*tuned).returncode == 0
+    assert "With the current settings, for orders, others:" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ("nobody=1/s", "--beside: 'nobody' loads into no warehouse of orders. Write it like orders=10/s"),
+        ("orders=1/s", "--beside: 'orders' loads into no warehouse of orders"),
+        ("others", "--beside: '' is not a rate"),
+        ("others=many", "--beside: 'many' is not a rate"),
+    ],
+)
+def test_what_is_beside_is_a_pipeline_of_the_warehouse_with_its_rate(
+    measured: Path, tmp_path: Path, beside: str, told: str
+) -> None:
+    config = write_two_pipelines(tmp_path)
+    done = call("cost", "--measured", measured, "-p", "orders", "--config", config, "--rate", "1/s", "--beside", beside)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
 @pytest.fixture
 def log_group(moto_url: str) -> Iterator[str]:
     """A function's log on CloudWatch, with JSON reports as `template.yaml` asks for: slow ones of days ago first."""

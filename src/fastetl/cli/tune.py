@@ -26,6 +26,10 @@ source_options = (
     pipeline_option,
     click.option("--rate", default="", metavar="RATE", help="Changes on the average: like 500/s, 10/m or 2e6/d."),
     click.option(
+        "--beside", multiple=True, metavar="NAME=RATE",
+        help="Another pipeline of the same warehouse and its rate; may be given again and again.",
+    ),
+    click.option(
         "--profile", type=click.Choice(["flat", "day", "nightly"]), default="flat", show_default=True,
         help="How the rate changes over the hours of a day.",
     ),
@@ -138,7 +142,8 @@ def tune(
         except tuner.NothingKeepsUpError as error:
             raise ConfigError((Problem("tune", str(error), "Ask for less, or change what is in the way"),)) from None
         current = tuner.predict(_pick(saved, settings.compression), settings, workload, book)
-        told = tuner.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration)
+        awake = source.predict_awake(_pick(saved, settings.compression), workload, book)
+        told = tuner.build_answer(source.pipeline, saved, workload, goal, current, proposals, book, calibration, awake)
         if reporting:
             reporting.write(tuner.build_page(told))
     if as_json:

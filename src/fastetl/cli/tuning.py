@@ -49,6 +49,7 @@ class Asked:
         config: Path,
         pipeline: str,
         rate: str,
+        beside: tuple[str, ...],
         profile: str,
         shards: int,
         event: Path | None,
@@ -65,12 +66,15 @@ class Asked:
         self.event, self.table, self.measured = event, table, measured
         if shape:
             self.text, self.root = tune.write_shape(shape), Path()
-            (self.pipeline,) = parse_config(self.text, {**os.environ, **tune.STAND_INS}).pipelines
+            others = parse_config(self.text, {**os.environ, **tune.STAND_INS}).pipelines
+            (self.pipeline,) = others
         else:
-            self.pipeline = choose_pipeline(read_config(config, offline=True), pipeline)
+            read = read_config(config, offline=True)
+            self.pipeline, others = choose_pipeline(read, pipeline), read.pipelines
             self.text, self.root = read_text(config), config.parent
         self.rate = _parse_rate(rate or _ask_for_rate())
         self._hours, self._shards = PROFILES[profile], shards
+        self._beside = dict(_parse_beside(each, self.pipeline, others) for each in beside)
         self.book = tune.read_book(prices)
         if architecture:
             self.book = msgspec.structs.replace(self.book, architecture=architecture)
@@ -87,6 +91,39 @@ class Asked:
         shards = max(1, math.ceil(units / self.book.constants.shard_writes_per_second))
         return msgspec.structs.replace(workload, shards=shards)
 
+    def predict_awake(self, measured: tune.Measured, workload: tune.Workload, book: tune.Book) -> tune.Awake:
+        """Predict when the warehouse is awake: with this pipeline, and with those beside, whose changes are like its.
+
+        Args:
+            measured: of this pipeline.
+            workload: of this pipeline.
+            book: of prices and constants.
+        """
+        settings = self.current_settings
+        members = [tune.build_member(self.pipeline.name, measured, settings, workload, book)]
+        for name, (other, rate) in self._beside.items():
+            load = other.load
+            loading = msgspec.structs.replace(
+                settings, max_bytes=load.max_bytes, max_age_seconds=load.max_age_seconds, max_files=load.max_files
+            )
+            beside = msgspec.structs.replace(workload, rate=rate, shards=1)
+            members.append(tune.build_member(name, measured, loading, beside, book))
+        return tune.predict_awake(members, self.pipeline.redshift, book)
+
+
+def _parse_beside(text: str, pipeline: Pipeline, others: Sequence[Pipeline]) -> tuple[str, tuple[Pipeline, float]]:
+    name, _, rate = text.partition("=")
+    sharing = {
+        each.name: each
+        for each in others
+        if each.name != pipeline.name and each.redshift.warehouse == pipeline.redshift.warehouse
+    }
+    if name not in sharing:
+        named = ", ".join(sorted(sharing)) or "there is none"
+        remedy = f"Write it like orders=10/s, with a pipeline of the same warehouse: {named}"
+        raise ConfigError((Problem("--beside", f"{name!r} loads into no warehouse of {pipeline.name}", remedy),))
+    return name, (sharing[name], _parse_rate(rate, "--beside"))
+
 
 def _ask_for_rate() -> str:
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -96,7 +133,7 @@ def _ask_for_rate() -> str:
     return ASSUMED_RATE
 
 
-def _parse_rate(rate: str) -> float:
+def _parse_rate(rate: str, option: str = "--rate") -> float:
     number, _, unit = rate.partition("/")
     try:
         found = float(number) / _UNITS[unit or "s"]
@@ -104,7 +141,7 @@ def _parse_rate(rate: str) -> float:
         found = math.nan
     if 0 < found < math.inf:
         return found
-    raise ConfigError((Problem("--rate", f"{rate!r} is not a rate", "Write it like 500/s, 10/m or 2e6/d"),))
+    raise ConfigError((Problem(option, f"{rate!r} is not a rate", "Write it like 500/s, 10/m or 2e6/d"),))
 
 
 def parse_freshness(text: str) -> float:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from fastetl.tune.answer import Answer, build_answer, current_settings
+from fastetl.tune.awake import Awake, build_member, predict_awake, write_hours
 from fastetl.tune.calibrate import LEAST_INVOCATIONS, LOG_FILTER, Calibration, build_calibration, read_invocations
 from fastetl.tune.measure import STAND_INS, Bench, measure_pipeline, with_compression
 from fastetl.tune.model import Measured, Workload
@@ -26,6 +27,7 @@ __all__ = [
     "SHAPES",
     "STAND_INS",
     "Answer",
+    "Awake",
     "Bench",
     "Book",
     "Calibration",
@@ -39,6 +41,7 @@ __all__ = [
     "Workload",
     "build_answer",
     "build_calibration",
+    "build_member",
     "build_page",
     "current_settings",
     "describe",
@@ -46,6 +49,7 @@ __all__ = [
     "make_up_items",
     "measure_pipeline",
     "predict",
+    "predict_awake",
     "read_book",
     "read_invocations",
     "read_records",
@@ -54,6 +58,7 @@ __all__ = [
     "show_answer",
     "show_money",
     "with_compression",
+    "write_hours",
     "write_saved",
     "write_shape",
 ]

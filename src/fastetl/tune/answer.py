@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fastetl.tune.awake import Awake
 from fastetl.tune.calibrate import Calibration
 from fastetl.tune.model import MIB, Measured, Settings, Workload, duration
 from fastetl.tune.prediction import Prediction
@@ -54,6 +55,8 @@ class Answer(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     """What limits the answer, in words."""
     calibration: Calibration | None = None
+    awake: Awake | None = None
+    """Of the warehouse, with the current settings and the pipelines beside."""
 
     @property
     def rows(self) -> dict[str, Prediction]:
@@ -104,6 +107,7 @@ def build_answer(
     proposals: Proposals,
     book: Book,
     calibration: Calibration | None,
+    awake: Awake | None = None,
 ) -> Answer:
     """Put what was measured, predicted and proposed together.
 
@@ -116,6 +120,7 @@ def build_answer(
         proposals: of the search.
         book: of prices and constants.
         calibration: by a real log; None without one.
+        awake: when the warehouse is awake, with the current settings.
     """
     measured = saved.measured
     return Answer(
@@ -136,6 +141,7 @@ def build_answer(
         prices_of=f"{book.region}, {book.priced_on}",
         notes=tuple(_notes(pipeline, saved, goal, current, proposals, calibration, book)),
         calibration=calibration,
+        awake=awake,
     )
 
 

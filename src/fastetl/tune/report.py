@@ -67,6 +67,7 @@ def build_page(answer: Answer) -> str:
 <h2>What freshness costs</h2>
 <p>Each bar is the cheapest setting of its freshness: seconds until 99 of 100 changes are in the warehouse, and dollars
 per million changes.</p>{_frontier_bars(answer)}
+{_awake_bars(answer)}
 <h2>The balanced setting</h2><pre>{escape(answer.configuration)}</pre><pre>{escape(answer.parameters)}</pre>
 <p><a href="{escape(answer.power_tuning_url)}">Cost and duration by memory, on AWS Lambda Power Tuning's page</a></p>
 {_calibration(answer)}
@@ -176,6 +177,21 @@ def _frontier_bars(answer: Answer) -> str:
         width = f'<span class="{kind}" style="width:{dollars / most:.2%}"></span>'
         lines.append((f"{seconds:,.0f} s: ${dollars:,.3f}" + f" ({names})" * bool(names), width))
     return _bars(lines)
+
+
+def _awake_bars(answer: Answer) -> str:
+    """Draw for each hour of the day how long the warehouse is awake."""
+    if not (awake := answer.awake):
+        return ""
+    said = (
+        f"With the current settings, for {', '.join(awake.pipelines)}: {awake.minutes:,.0f} minutes a day in "
+        f"{awake.wake_ups:,} times, for {awake.loads:,} loads; ${awake.dollars_per_day:,.2f} a day."
+    )
+    lines = [
+        (f"{hour:02d}:00, {minutes:,.0f} min", f'<span class="chosen" style="width:{min(1, minutes / 60):.2%}"></span>')
+        for hour, minutes in enumerate(awake.minutes_by_hour)
+    ]
+    return f"<h2>When the warehouse is awake</h2><p>{escape(said)}</p>{_bars(lines)}"
 
 
 def _bars(lines: Iterable[tuple[str, str]]) -> str:
