@@ -12,12 +12,12 @@ import pytest
 from fastetl import keys
 from fastetl.aws import Mapping, Shard, Stream
 from fastetl.errors import SourceError, StaleStepError
-from fastetl.load import Watch
+from fastetl.load import Loader, Watch
 from fastetl.load.batches import build_batch
 from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, LIST_MS
 from fastetl.load.watch import LOOK_SECONDS
-from fastetl.model import Backfill, FileItem, Watermark
-from tests.plant import Plant
+from fastetl.model import Backfill, Batch, FileItem, Watermark
+from tests.plant import Change, Plant
 
 LABEL = "2026-01-01T00:00:00.000"
 ARN = f"arn:aws:dynamodb:us-east-1:1:table/orders/stream/{LABEL}"
@@ -148,6 +148,18 @@ async def test_before_a_load_it_tells_what_will_be_loaded_with_it(looked: Looked
     assert (kept.complete_up_to, kept.held_by) == (up_to(at), "files that wait for their load")
     looked.streams.error = SourceError("describe_stream: AccessDenied")
     assert await looked.watch.foresee(batch) == 0
+
+
+async def test_a_load_tells_the_warehouse_what_was_foreseen(looked: Looked) -> None:
+    async def foresee(_batch: Batch) -> int:
+        return START * 1000
+
+    plant = looked.plant
+    loader = Loader(msgspec.structs.replace(plant.deployment(), warehouse=plant.loading), foresee)
+    await plant.put(Change(1, 1))
+    await plant.run(loader)
+    ((complete_up_to,),) = await plant.sql('SELECT "complete_up_to" FROM "public"."orders_complete"')
+    assert complete_up_to.startswith("2026-01-01 00:00:00")
 
 
 async def read_nothing(_files: Any, file_ids: Any) -> dict[str, FileItem]:

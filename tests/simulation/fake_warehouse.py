@@ -647,9 +647,6 @@ class Transaction:
     def _schema(self, sql: str) -> None:
         """Schemas, views and grants hold nothing."""
 
-    def _watermark(self, sql: str) -> None:
-        self._insert(_table(sql, "INSERT INTO"), [{"complete_up_to": _literals(sql)[0]}])
-
     _current = _history = _complete = _drop_current = _drop_history = _grant = _schema
 
 
@@ -664,7 +661,6 @@ _WRITING = {
     "load_files": "INSERT INTO",
     "loads": "INSERT INTO",
     "source": "UPDATE",
-    "watermark": "INSERT INTO",
     "merge": "MERGE INTO",
     "former_columns": "UPDATE",
     "tombstones": "UPDATE",

@@ -40,7 +40,7 @@ def test_what_grows_is_sorted_by_the_time_that_questions_name() -> None:
         for statement in tables_sql(PIPELINE)
         for name, sorted_by in re.findall(r'"flights(_[a-z_]+)" \(.*\) SORTKEY \("([a-z_]+)"\)', statement.sql)
     }
-    assert created == {**GROWING, "_watermarks": "told_at", "_log": "_changed_at"}
+    assert created == {**GROWING, "_log": "_changed_at"}
 
 
 def test_a_question_about_many_files_fits_a_statement() -> None:

@@ -179,7 +179,7 @@ def test_steps_keep_the_order_of_the_protocol() -> None:
     assert steps == [
         "lock", "bump", "gate_row", "gate_batch", "gate_fence", "stage_files", "copy_files", "gate_files", "stage",
         "copy", "count", "stamps", "log", "stage_winners", "winners", "merge", "drop_winners", "load_files", "loads",
-        "watermark", "drop_staged", "drop_files",
+        "drop_staged", "drop_files",
     ]  # fmt: skip
 
 

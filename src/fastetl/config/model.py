@@ -24,8 +24,8 @@ Output = Literal["mirror", "log"]
 """`mirror`: the current rows. `log`: every change."""
 
 
-BESIDE = ("_gate", "_loads", "_load_files", "_fences", "_resyncs", "_epochs", "_watermarks", "_complete")
-"""What the names of every pipeline's own tables, and of its view of the last one, add to the target's."""
+BESIDE = ("_gate", "_loads", "_load_files", "_fences", "_resyncs", "_epochs", "_complete")
+"""What the names of every pipeline's own tables, and of the view of its loads, add to the target's."""
 BESIDE_OUTPUTS: dict[Output, tuple[str, ...]] = {"mirror": ("", "_current"), "log": ("_log", "_history")}
 """What the names of an output's tables and views add to the target's."""
 ALL = "_all"

@@ -90,7 +90,6 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
         *_record(pipeline, load),
         *_record_source(pipeline, load),
-        *_record_watermark(pipeline, load),
         *drops,
     ]
     return build_statements(f"{load.batch_id}/{load.attempt}", steps)
@@ -304,14 +303,6 @@ def _gate_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     return [("gate_source", refuse("another source", f"{gate} WHERE {other}"))]
 
 
-def _record_watermark(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    if not load.complete_up_to:
-        return []
-    moment = quote_literal(f"{datetime.fromtimestamp(load.complete_up_to / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}")
-    into = f'{quote_table(pipeline, "_watermarks")} ("complete_up_to", "told_at")'
-    return [("watermark", f"INSERT INTO {into} SELECT CAST({moment} AS TIMESTAMP), GETDATE()")]
-
-
 def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     if not load.source:
         return []
@@ -388,6 +379,8 @@ def _load_targets(pipeline: Pipeline, load: Load) -> tuple[list[tuple[str, str]]
 
 def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     batch = quote_literal(load.batch_id)
+    known = f"{datetime.fromtimestamp(load.complete_up_to / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
+    complete_up_to = f"CAST({quote_literal(known) if load.complete_up_to else 'NULL'} AS TIMESTAMP)"
     totals = f'SELECT COUNT(*) AS "files", SUM("row_count") AS "row_count" FROM {FILES}'
     return [
         (
@@ -398,8 +391,8 @@ def _record(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
         (
             "loads",
             f"INSERT INTO {quote_table(pipeline, '_loads')}"
-            ' ("batch_id", "attempt", "manifest_checksum", "files", "row_count", "loaded_at")'
+            ' ("batch_id", "attempt", "manifest_checksum", "files", "row_count", "loaded_at", "complete_up_to")'
             f" SELECT {batch}, {load.attempt:d}, {quote_literal(load.manifest_checksum)},"
-            f' "files", "row_count", GETDATE() FROM ({totals}) AS "totals"',
+            f' "files", "row_count", GETDATE(), {complete_up_to} FROM ({totals}) AS "totals"',
         ),
     ]

@@ -49,11 +49,12 @@ BOOKKEEPING = (
         (("n", COUNT), ("owner", OWNER), ("source", SOURCE), ("source_epoch", COUNT)),
         ("SELECT", "UPDATE"),
     ),
+    # `complete_up_to`: every change that the table made before is loaded by this load or an earlier one, where known.
     Bookkeeping(
         "_loads",
         (
             ("batch_id", BATCH_ID), ("attempt", COUNT), ("manifest_checksum", BATCH_ID),
-            ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT),
+            ("files", COUNT), ("row_count", COUNT), ("loaded_at", MOMENT), ("complete_up_to", MOMENT),
         ),
         ("SELECT", "INSERT"),
         "loaded_at",
@@ -76,8 +77,6 @@ BOOKKEEPING = (
         (("epoch", COUNT), ("floor", BATCH_ID), ("starts_at", MOMENT), ("kind", BATCH_ID)),
         ("SELECT",),
     ),
-    # A row for each load: when it is committed, every change that the table made before is loaded.
-    Bookkeeping("_watermarks", (("complete_up_to", MOMENT), ("told_at", MOMENT)), ("INSERT",), "told_at"),
 )  # fmt: skip
 
 
@@ -262,7 +261,7 @@ def view_columns(pipeline: Pipeline, name: str) -> list[str]:
         name: one of `view_names`.
     """
     if name == "_complete":
-        return ["complete_up_to", "told_at"]
+        return ["complete_up_to", "loaded_at"]
     more = ["_valid_from", "_valid_to"] if name == "_history" else []
     return [*(column for column, _ in pipeline.layout.columns), *more]
 
@@ -294,7 +293,7 @@ def _view(pipeline: Pipeline, name: str) -> str:
 
 def _complete_query(pipeline: Pipeline) -> str:
     latest = ", ".join(f"MAX({name}) AS {name}" for name in map(quote_identifier, view_columns(pipeline, "_complete")))
-    return f"SELECT {latest} FROM {quote_table(pipeline, '_watermarks')}"
+    return f"SELECT {latest} FROM {quote_table(pipeline, '_loads')}"
 
 
 def _mirror_query(pipeline: Pipeline, name: str) -> str:

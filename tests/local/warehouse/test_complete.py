@@ -36,10 +36,10 @@ async def test_the_view_has_what_the_latest_loads_knew(warehouse: Warehouse, s3:
     for number, moment in enumerate((NOON, NOON + 61_500, 0)):
         batch = Batch(pipeline, s3, [[(f"k{number}", number, "INSERT")]])
         await run(warehouse, batch.load_sql(1, complete_up_to=moment))
-    ((complete_up_to, told_at),) = await read(warehouse)
+    ((complete_up_to, loaded_at),) = await read(warehouse)
     # What is not known at a load is not told by it: all before the moment of another one stays loaded.
     assert complete_up_to.startswith("2026-03-01 12:01:01.5")
-    assert told_at
+    assert loaded_at
 
 
 async def test_what_is_rolled_back_tells_nothing(warehouse: Warehouse, s3: Any) -> None:
@@ -65,7 +65,7 @@ async def test_dbt_finds_how_fresh_a_source_is(warehouse: Warehouse, s3: Any) ->
 
 
 async def read(warehouse: Warehouse) -> list[tuple[Any, ...]]:
-    return await warehouse.rows("SELECT complete_up_to, told_at FROM public.orders_complete")
+    return await warehouse.rows("SELECT complete_up_to, loaded_at FROM public.orders_complete")
 
 
 async def run(warehouse: Warehouse, sqls: list[str]) -> None:
