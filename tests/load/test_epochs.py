@@ -10,6 +10,7 @@ import pytest
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.errors import LedgerError, WarehouseError
 from fastetl.ingest.ingester import Ingest
+from fastetl.load import epochs
 from fastetl.load.epochs import Epochs
 from fastetl.operate import Operator, Reconciler
 from fastetl.versions import EpochStart
@@ -155,11 +156,11 @@ async def test_a_change_that_is_stamped_too_early_pauses_until_a_resync(make_pla
 
 async def test_late_older_changes_load_and_change_nothing(make_plant: Any) -> None:
     plant: Plant = await make_plant()
-    epochs = Epochs(plant.deployment())
-    head, start = await epochs.announce(await plant.ledger.batches.head("orders"), T0)
+    kept = Epochs(plant.deployment())
+    head, start = await kept.announce(await plant.ledger.batches.head("orders"), T0)
     assert start == EpochStart(1, T0)
     await plant.ledger.batches.change_head(head, epochs=(start,))
-    await epochs.confirm(1, "backfill")
+    await kept.confirm(1, "backfill")
     await plant.put(Change(1, 10, note="new", second=60, epoch=1))
     await plant.put(Change(1, 11, note="old", second=59, epoch=0))
     assert (await plant.run())[-1] == "loaded"
@@ -183,24 +184,73 @@ async def test_a_warehouse_that_has_lost_its_epochs_pauses_and_is_given_them(mak
 
 async def test_two_commands_never_begin_one_epoch(make_plant: Any) -> None:
     plant: Plant = await make_plant()
-    epochs, head = Epochs(plant.deployment()), await plant.ledger.batches.head("orders")
-    _, first = await epochs.announce(head, T0)
-    _, second = await epochs.announce(head, T0 + 1)
+    kept, head = Epochs(plant.deployment()), await plant.ledger.batches.head("orders")
+    _, first = await kept.announce(head, T0)
+    _, second = await kept.announce(head, T0 + 1)
     assert (first, second) == (EpochStart(1, T0), EpochStart(2, T0 + 1))
-    kept = await epochs._write(head, EpochStart(1, T0 + 2))
-    assert [each.start for each in kept] == [first, second]
+    there = await kept._write(head, EpochStart(1, T0 + 2))
+    assert [each.start for each in there] == [first, second]
 
 
-@pytest.mark.parametrize(("passed", "known"), [(-1, ()), (0, (EpochStart(1, T0),))])
-async def test_what_was_only_announced_may_be_in_force_after_its_t0(
-    make_plant: Any, passed: int, known: tuple[EpochStart, ...]
-) -> None:
-    """HEAD was lost before it was confirmed: nobody knows whether changes carry it."""
+@pytest.mark.parametrize("passed", [-1, 0, 1000])
+async def test_what_was_only_announced_is_in_force_for_nobody(make_plant: Any, passed: int) -> None:
+    """Given to HEAD after its T0 it would be in force in the past, for changes that were read without it."""
     plant: Plant = await make_plant()
     await Epochs(plant.deployment()).announce(await plant.ledger.batches.head("orders"), T0)
-    await lose(plant, "HEAD")
     plant.now = T0 + passed
-    assert (await Epochs(plant.deployment()).head()).epochs == known
+    assert (await Epochs(plant.deployment()).restore()).epochs == ()
+    await lose(plant, "HEAD")
+    assert (await Epochs(plant.deployment()).head()).epochs == ()
+
+
+async def test_an_epoch_that_changes_carry_is_in_force_whoever_lost_it(make_plant: Any) -> None:
+    """The command that began it died before it was confirmed, and HEAD is set back afterwards."""
+    plant: Plant = await make_plant()
+    before = await plant.ledger.batches.head("orders")
+    head, start = await Epochs(plant.deployment()).announce(before, T0)
+    assert start is not None
+    await plant.ledger.batches.change_head(head, epochs=(start,))
+    plant.now = T0 + 100
+    assert await ingest(plant, 1, "first") == "0001"
+    assert "loaded" in await plant.run()
+    assert await plant.sql('SELECT "kind" FROM "public"."orders_epochs"') == [("announced",)]
+    await plant.ledger.batches.change_head(await plant.ledger.batches.head("orders"), epochs=before.epochs)
+    assert await ingest(plant, 2, "too early") == "0000"
+    await refused(plant)
+    assert "stamps" in (await plant.ledger.batches.head("orders")).paused
+    assert (await Epochs(plant.deployment()).restore()).epochs == (start,)
+
+
+async def test_a_pause_tells_its_latest_reason_and_an_operators_pause_its_own(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    owner = plant.deployment().owner
+    await stamp_too_early(plant)
+    await plant.execute('UPDATE "public"."orders_gate" SET "owner" = \'another\'')
+    await refused(plant)
+    first = await plant.ledger.batches.head("orders")
+    assert "another stack" in first.paused
+    await plant.execute(f'UPDATE "public"."orders_gate" SET "owner" = \'{owner}\'')
+    plant.now += 4000
+    await plant.run(until=lambda step: "stamps" in step.paused)
+    second = await plant.ledger.batches.head("orders")
+    assert "stamps" in second.paused
+    assert second.probe_at == first.probe_at
+    await plant.run(until=lambda step: step.action == "submitted")
+    await Operator(plant.deployment()).pause("maintenance")
+    await plant.run(until=lambda step: "stamps" in step.paused)
+    assert (await plant.ledger.batches.head("orders")).paused == "maintenance"
+
+
+async def test_a_command_waits_for_a_busy_warehouse_and_a_coordinator_asks_again_later(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant: Plant = await make_plant()
+    start = await begin(plant)
+    monkeypatch.setattr(epochs, "ASK_LIMIT_SECONDS", 0)
+    assert (await Epochs(plant.deployment()).restore()).epochs == (start,)
+    await lose(plant, "HEAD")
+    with pytest.raises(WarehouseError, match="has not told"):
+        await Epochs(plant.deployment()).head()
 
 
 async def test_before_the_first_tables_there_are_no_epochs_and_without_theirs_nothing_is_known(make_plant: Any) -> None:

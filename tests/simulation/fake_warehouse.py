@@ -306,11 +306,12 @@ class Transaction:
     def _stamps(self, sql: str) -> Answer:
         kept = self._rows(re.search(rf'INNER JOIN {_TABLE} AS "epochs"', sql)[1])
         since = max((row["epoch"] for row in kept if row["kind"] == "resync"), default=0)
+        carried = self._carried(sql)
         wrong = [
             row
             for row in self._rows('"fastetl_staged"')
             for each in kept
-            if each["kind"] != "announced" and each["epoch"] >= since
+            if (each["kind"] != "announced" or each["epoch"] == carried) and each["epoch"] >= since
             # A row of a child table has no time: no comparison with NULL is true.
             if row["_changed_at"] is not None
             and row["_changed_at"] >= each["starts_at"]
@@ -323,8 +324,15 @@ class Transaction:
     # --- epochs --------------------------------------------------------------------------------------------------
 
     def _epochs(self, sql: str) -> Answer:
-        kept = sorted(self._rows(_table(sql, "FROM")), key=lambda row: row["epoch"])
-        return [(row["epoch"], row["starts_at"], row["kind"]) for row in kept]
+        kept = sorted(self._rows(re.findall(rf"FROM {_TABLE}", sql)[-1]), key=lambda row: row["epoch"])
+        carried = self._carried(sql)
+        kinds = ["backfill" if row["kind"] == "announced" and row["epoch"] == carried else row["kind"] for row in kept]
+        return [(row["epoch"], row["starts_at"], kind) for row, kind in zip(kept, kinds, strict=True)]
+
+    def _carried(self, sql: str) -> int:
+        """The latest epoch that a loaded change carries, where the statement asks for it."""
+        gate = re.search(rf'SELECT MAX\("source_epoch"\) FROM {_TABLE}', sql)
+        return max((row["source_epoch"] for row in self._rows(gate[1])), default=0) if gate else 0
 
     def _epochs_known(self, sql: str) -> None:
         epochs = _table(sql, "INSERT INTO")

@@ -30,7 +30,7 @@ from fastetl.sql import (
 from fastetl.versions import EpochStart
 
 ASK_LIMIT_SECONDS = 30
-"""For the warehouse's answer; a coordinator that gets none asks again when it next wakes."""
+"""For the warehouse's answer where HEAD is to be made; a coordinator that gets none asks again when it next wakes."""
 
 _MISSING = re.compile(r"\b(relation|schema|table)\b.*does not exist", re.IGNORECASE | re.DOTALL)
 """How Redshift says that a table, or its schema, is not there; where the table may not be seen it says otherwise."""
@@ -56,7 +56,6 @@ class Epochs:
         self._owner = deployment.owner
         self._ledger = deployment.ledger
         self._warehouse = deployment.warehouse
-        self._clock = deployment.clock
         self._new_name = deployment.new_name
 
     async def head(self) -> Head:
@@ -79,8 +78,8 @@ class Epochs:
             WarehouseError: they could not be read or written; the target may belong to another stack.
             StaleStepError: another process has just changed HEAD.
         """
-        head = await self._adopt(await self._ledger.batches.head(self._pipeline.name))
-        there = {kept.start.epoch for kept in await self._read()}
+        head = await self._adopt(await self._ledger.batches.head(self._pipeline.name), waits=True)
+        there = {kept.start.epoch for kept in await self._read(waits=True)}
         if any(start.epoch not in there for start in head.epochs):
             await self._write(head)
         return head
@@ -96,10 +95,10 @@ class Epochs:
             HEAD as it was read, with the epochs that only the warehouse had, and the new one; None in place of that
             where another process has taken its number.
         """
-        last = max((kept.start.epoch for kept in await self._read()), default=0)
+        last = max((kept.start.epoch for kept in await self._read(waits=True)), default=0)
         new = EpochStart(max([last, *(start.epoch for start in head.epochs)]) + 1, starts_at)
         kept = await self._write(head, new)
-        known = _merge(head.epochs, kept, self._clock())
+        known = _merge(head.epochs, kept)
         is_written = any(each.start == new for each in kept)
         return msgspec.structs.replace(head, epochs=known), new if is_written else None
 
@@ -112,9 +111,9 @@ class Epochs:
         """
         await self._run(confirm_epoch_sql(self._pipeline, self._owner, epoch, kind))
 
-    async def _adopt(self, head: Head | None) -> Head:
-        kept = await self._read()
-        epochs = _merge(head.epochs if head else (), kept, self._clock())
+    async def _adopt(self, head: Head | None, *, waits: bool = False) -> Head:
+        kept = await self._read(waits=waits)
+        epochs = _merge(head.epochs if head else (), kept)
         if head is None:
             name = self._pipeline.name
             return await self._ledger.batches.create_head(name, self._new_name(), stack=self._owner, epochs=epochs)
@@ -122,9 +121,9 @@ class Epochs:
             return head
         return await self._ledger.batches.change_head(head, epochs=epochs, stack=self._owner)
 
-    async def _read(self) -> list[KeptEpoch]:
+    async def _read(self, *, waits: bool) -> list[KeptEpoch]:
         try:
-            return await self._ask(epochs_sql(self._pipeline))
+            return await self._ask(epochs_sql(self._pipeline), waits=waits)
         except WarehouseError as error:
             if not _MISSING.search(str(error)) or await self._has_gate():
                 raise
@@ -143,14 +142,14 @@ class Epochs:
     async def _write(self, head: Head, new: EpochStart | None = None) -> list[KeptEpoch]:
         return await self._ask(write_epochs_sql(self._pipeline, self._owner, head.epochs, new), waits=True)
 
-    async def _ask(self, sql: tuple[Statement, ...], *, waits: bool = False) -> list[KeptEpoch]:
+    async def _ask(self, sql: tuple[Statement, ...], *, waits: bool) -> list[KeptEpoch]:
         """Run statements, and read the epochs that the last of them gives."""
         statement_id = await self._run(sql, waits=waits)
         rows = await self._warehouse.rows(statement_id, len(sql) - 1)
         return [_parse(*row) for row in rows]
 
     async def _run(self, sql: tuple[Statement, ...], *, waits: bool = True) -> str:
-        """Run statements; those that lock the gate wait for a load that is under way."""
+        """Run statements; with `waits` as long as the warehouse is busy, as a command does."""
         name, token = f"fastetl/epochs/{self._pipeline.name}", ("epochs", self._new_name())
         try:
             async with asyncio.timeout(None if waits else ASK_LIMIT_SECONDS):
@@ -166,19 +165,13 @@ class Epochs:
         return statement_id
 
 
-def _merge(known: Iterable[EpochStart], kept: Iterable[KeptEpoch], now: float) -> tuple[EpochStart, ...]:
-    """Add the warehouse's epochs to HEAD's.
+def _merge(known: Iterable[EpochStart], kept: Iterable[KeptEpoch]) -> tuple[EpochStart, ...]:
+    """Add the warehouse's epochs to HEAD's, but for one that is only announced: no change carries it.
 
-    One that is only announced was begun by nobody, but for the latest: whoever announced it may have died, and HEAD
-    been lost, before it was confirmed. Before its T0 no change carries it.
+    Given to HEAD after its T0, it would be in force in the past: what was read before that, and what of the same time
+    is read again, would be of two epochs.
     """
-    kept = list(kept)
-    latest = max((each.start.epoch for each in kept), default=0)
-    begun = {
-        each.start.epoch: each.start
-        for each in kept
-        if each.kind != "announced" or (each.start.epoch == latest and each.start.starts_at <= now)
-    }
+    begun = {each.start.epoch: each.start for each in kept if each.kind != "announced"}
     merged = begun | {start.epoch: start for start in known}
     return tuple(merged[epoch] for epoch in sorted(merged))
 

@@ -76,7 +76,7 @@ class Steps:
             StaleStepError: another coordinator took it first.
             LedgerError, StorageError, WarehouseError: it is not done, or half done; repeating it completes it.
         """
-        if decision.pause and not head.paused:
+        if decision.pause:
             head = await self._pause(head, decision.pause)
         if decision.action == "open":
             return await self._open(head, decision.files)
@@ -133,7 +133,7 @@ class Steps:
         try:
             statement_id = await self._warehouse.submit(self._planner.resolve(batch), name=name, token=(name,))
         except WarehouseError as error:
-            if not error.transient and not head.paused:
+            if not error.transient:
                 await self._pause(head, str(error))
             return Step("waiting", batch)
         batch = await self._ledger.batches.advance(batch, statement_id=statement_id, submitted_at=self._now(), **kept)
@@ -153,8 +153,7 @@ class Steps:
             if is_transient(error):
                 raise
             reason = f"files are in an archive, and cannot be asked for: {error}"
-            if not head.paused:
-                await self._pause(head, reason)
+            await self._pause(head, reason)
             again = self._now() + RESTORE_POLL_SECONDS * 1000
             return Step("waiting", await self._ledger.batches.advance(batch, not_before=again), paused=reason)
         restoring = batch.restoring or not all(readable)
@@ -246,7 +245,10 @@ class Steps:
         return Step("split", batch)
 
     async def _pause(self, head: Head, reason: str) -> Head:
-        probe_at = self._now() + FIRST_DELAY_SECONDS * 1000
+        """Pause the pipeline, or tell a new reason of its pause; an operator's pause stays what it is."""
+        if head.paused_by == "operator" or head.paused == reason[:500]:
+            return head
+        probe_at = head.probe_at if head.paused else self._now() + FIRST_DELAY_SECONDS * 1000
         return await self._ledger.batches.change_head(head, paused=reason[:500], paused_by="fastetl", probe_at=probe_at)
 
     def _now(self) -> int:

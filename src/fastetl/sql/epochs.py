@@ -16,8 +16,8 @@ from fastetl.sql.text import BATCH_ID, MOMENT, Statement, build_statements, quot
 from fastetl.versions import EpochStart, epoch_floor
 
 EpochKind = Literal["announced", "backfill", "resync"]
-"""`announced`: its row is written, and perhaps no HEAD has it. `resync`: what was created before it and is stamped with
-too early an epoch is in the resync's export."""
+"""`announced`: its row is written, and no HEAD has it, unless a change that was loaded carries it. `resync`: what was
+created before it and is stamped with too early an epoch is in the resync's export."""
 
 _COLUMNS = '"epoch", "floor", "starts_at", "kind"'
 
@@ -101,12 +101,13 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
         staged: the temporary table with the changes, quoted.
         latest: the number of the latest epoch that HEAD knows; 0 where it knows none.
     """
-    epochs = quote_table(pipeline, "_epochs")
+    epochs, gate = quote_table(pipeline, "_epochs"), quote_table(pipeline, "_gate")
     resync = f'SELECT COALESCE(MAX("epoch"), 0) FROM {epochs} WHERE "kind" = \'resync\''
     rows = (
         f'SELECT "epochs"."epoch" FROM {staged} AS "staged" INNER JOIN {epochs} AS "epochs"'
         ' ON "staged"."_changed_at" >= "epochs"."starts_at" AND "staged"."_version" < "epochs"."floor"'
-        f' WHERE "epochs"."kind" <> \'announced\' AND "epochs"."epoch" >= ({resync})'
+        f' WHERE ("epochs"."kind" <> \'announced\' OR "epochs"."epoch" = ({_carried(gate)}))'
+        f' AND "epochs"."epoch" >= ({resync})'
     )
     if latest:
         there = f'SELECT COALESCE(MAX("epoch"), 0) AS "latest" FROM {epochs}'
@@ -116,7 +117,14 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
 
 def _select(pipeline: Pipeline) -> str:
     starts_at = 'CAST("starts_at" AS VARCHAR(32)) AS "starts_at"'
-    return f'SELECT "epoch", {starts_at}, "kind" FROM {quote_table(pipeline, "_epochs")} ORDER BY "epoch"'
+    is_carried = f'"kind" = \'announced\' AND "epoch" = ({_carried(quote_table(pipeline, "_gate"))})'
+    kind = f'CASE WHEN {is_carried} THEN \'backfill\' ELSE "kind" END AS "kind"'
+    return f'SELECT "epoch", {starts_at}, {kind} FROM {quote_table(pipeline, "_epochs")} ORDER BY "epoch"'
+
+
+def _carried(gate: str) -> str:
+    """Build the query for the latest epoch that a loaded change carries: it was in a HEAD, whoever lost that HEAD."""
+    return f'SELECT MAX("source_epoch") FROM {gate}'
 
 
 def _values(start: EpochStart, kind: EpochKind) -> str:
