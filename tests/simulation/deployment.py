@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastetl.config.model import Config, Pipeline
     from fastetl.load.steps import Step
+    from tests.simulation.fake_dynamodb import FakeDynamoDB
     from tests.simulation.world import World
 
 CLOCKS_APART_SECONDS = 600
@@ -35,8 +36,10 @@ LAMBDA_SECONDS = 280
 class Stack:
     """One stack. Lambda environments serve one invocation after the other, as long as none of these dies or fails."""
 
-    def __init__(self, world: World, config: Config) -> None:
+    def __init__(self, world: World, config: Config, dynamodb: FakeDynamoDB) -> None:
         self.config = config
+        self.dynamodb = dynamodb
+        """Its ledger."""
         self._world = world
         self._idle: dict[str, list[Ingest]] = defaultdict(list)
         self._skews = (0.0, 0.0)
@@ -122,7 +125,7 @@ class Stack:
         pipeline = self.deployed(pipeline)
         clients = {
             "s3": world.network.client(world.s3),
-            "dynamodb": world.network.client(world.dynamodb),
+            "dynamodb": world.network.client(self.dynamodb),
             "redshift-data": world.network.client(world.data_api),
         }
 
@@ -133,7 +136,7 @@ class Stack:
 
     def ledger(self) -> Ledger:
         """Open the ledger."""
-        return Ledger(self._world.network.client(self._world.dynamodb), self.config.ledger_table)
+        return Ledger(self._world.network.client(self.dynamodb), self.config.ledger_table)
 
     def _clock(self) -> Callable[[], float]:
         skew = self._world.random.uniform(-1, 1) * self._world.scenario.skew_seconds

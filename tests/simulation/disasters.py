@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.targets import split_pipeline
+from fastetl.operate.ownership import take_over
 from fastetl.sql.text import quote_table
 from tests.simulation.fake_warehouse import SqlError, Transaction
 from tests.simulation.gap import Gap, insist
 from tests.simulation.scenario import HOUR
+from tests.simulation.source import build_event
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from fastetl.config import Pipeline
+    from tests.simulation.deployment import Stack
     from tests.simulation.world import World
+
+FORGOTTEN = 0.6
+"""Share of the stacks that are deployed again while the former one goes on."""
 
 
 class Disasters:
@@ -30,6 +37,7 @@ class Disasters:
         """Whether the infrastructure is broken just now."""
         self._world = world
         self._under_way: list[asyncio.Task[None]] = []
+        self._forgotten: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Start those that the scenario names."""
@@ -45,9 +53,9 @@ class Disasters:
             planned.append(self._break_surroundings())
         if scenario.gate_held_seconds:
             planned.append(self._hold_gate())
-        if scenario.epoch and not (scenario.ledger_restored or scenario.redeployed or scenario.head_lost):
+        if scenario.epoch:
             planned.append(self._begin_epoch())
-        elif scenario.has_gap:
+        if scenario.has_gap:
             planned.append(Gap(self._world).run())
         if scenario.column:
             planned.append(self._change_columns())
@@ -76,8 +84,33 @@ class Disasters:
 
     async def _redeploy(self) -> None:
         await self._sometime()
-        self._world.sometimes("stack deployed again")
+        world = self._world
+        world.sometimes("stack deployed again")
+        former = world.deploy_again()
         self._start_over({})
+        if world.random.random() < FORGOTTEN:
+            self._forgotten = world.loop.background(self._run_forgotten(former))
+        await asyncio.sleep(world.random.uniform(0, HOUR))
+        for pipeline in world.deployment.config.pipelines:
+            with contextlib.suppress(msgspec.ValidationError):  # of a neighbour that is broken
+                await insist(world, partial(take_over, world.deployment.of(pipeline, world.loop.time)))
+                world.sometimes("target taken over")
+        world.invariants.former = former.dynamodb.items.keys()
+
+    async def _run_forgotten(self, former: Stack) -> None:
+        """Let the former stack go on reading the streams and loading, as if nobody had stopped it."""
+        world = self._world
+        while not world.calm:
+            await asyncio.sleep(world.random.uniform(10, world.scenario.tick_seconds))
+            source = world.random.choice(world.sources)
+            shard = world.random.choice(source.shards)
+            if batch := shard.changes[-world.scenario.max_batch :]:
+                events = frozenset(change.event_id for change in batch)
+                # The new stack may never cut a file like this one.
+                world.invariants.unsure[events] = frozenset(c.event_id for c in batch if not c.reject)
+                await world.run_process("forgotten ingest", former.ingest(build_event(batch)))
+            await world.run_process("forgotten coordinator", former.coordinate(source.pipeline))
+            world.sometimes("two stacks at once")
 
     def _start_over(self, backup: dict[str, dict[str, object]]) -> None:
         """Another ledger under running processes; the streams are read again from where they begin."""
@@ -121,10 +154,13 @@ class Disasters:
         world = self._world
         await self._sometime(0.5)
         for pipeline in world.deployment.config.pipelines:
-            backfiller = Backfiller(world.deployment.of(pipeline, world.loop.time))
             with contextlib.suppress(msgspec.ValidationError):  # of a neighbour that is broken
-                await insist(world, backfiller.begin_epoch)
+                await insist(world, partial(self._begin_epoch_of, pipeline))
                 world.sometimes("epoch begun")
+
+    async def _begin_epoch_of(self, pipeline: Pipeline) -> None:
+        """Begin an epoch as the stack of now, which may have been deployed again."""
+        await Backfiller(self._world.deployment.of(pipeline, self._world.loop.time)).begin_epoch()
 
     async def _change_columns(self) -> None:
         """Take a column out of the configuration, and perhaps put it back later."""

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import random
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,32 +18,37 @@ from fastetl.backfill.backfiller import Backfiller
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export, write_files, write_summary
-from fastetl.enrich.enricher import Enricher
-from fastetl.errors import FastetlError
+from fastetl.enrich import make_enricher
+from fastetl.errors import ExportError, FastetlError
 from fastetl.ingest.store import FileStore
+from fastetl.load.epochs import Epochs
+from fastetl.operate import Operator
+from fastetl.versions import first_change
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeVar
 
+    from fastetl.aws.deployment import Deployment
+    from fastetl.backfill.backfiller import Unfinished
     from fastetl.model import Backfill
     from tests.simulation.source import SourceTable
     from tests.simulation.world import World
 
     T = TypeVar("T")
 
-FOLDER = "exports/AWSDynamoDB/1"
-
 FINISH_SECONDS = 14 * 24 * HOUR
 """Within which everything that a resync waits for must be loaded, whatever goes wrong meanwhile."""
 
 
-async def insist(world: World, step: Callable[[], Awaitable[T]]) -> T:
-    """Start again what failed, as an operator does."""
+async def insist(world: World, step: Callable[[], Awaitable[T]], *, unless: type[FastetlError] | tuple[()] = ()) -> T:
+    """Start again what failed, as an operator does, but for an error that the caller expects."""
     while True:
         try:
             return await step()
+        except unless:
+            raise
         except FastetlError:
             world.sometimes("command started again")
             await asyncio.sleep(world.random.uniform(1, 300))
@@ -67,33 +73,82 @@ class Gap:
         lost = self._source.trim()
         world.sometimes("changes trimmed", lost)
         await asyncio.sleep(self._chance.uniform(0, 1800))
-        backfiller = self._backfiller()
+        resync = Resync(world, self._source, "gap", self._chance)
+        await resync.run()
+        if self._chance.random() < 0.3:
+            await resync.carry_over()
+        if self._chance.random() < 0.5:
+            # Some of it had been kept at the on-failure destination.
+            world.sometimes("lost changes replayed after a resync")
+            await world.deliver(lost[: self._chance.randint(1, len(lost))])
+
+
+class Resync:
+    """One resync of one table, as an operator runs it: started again, from wherever it has stopped."""
+
+    def __init__(self, world: World, source: SourceTable, name: str, chance: random.Random) -> None:
+        self._world = world
+        self._source = source
+        self._chance = chance
+        self._name = name
+        self._exports = 0
+
+    @property
+    def _folder(self) -> str:
+        return f"exports/{self._source.pipeline.name}/{self._name}/AWSDynamoDB/{self._exports}"
+
+    @property
+    def _location(self) -> str:
+        return f"s3://{self._world.deployment.config.bucket}/{self._folder}"
+
+    async def run(self) -> None:
+        """Resync; another command may begin an epoch just before the export, and then another export is taken."""
+        try:
+            await self._run_once()
+        except ExportError:
+            self._world.sometimes("export taken again")
+            await self.run()
+
+    async def _run_once(self) -> None:
+        """Begin an epoch, export the table, and carry the export over."""
+        world = self._world
+        self._exports += 1
         await self._arrive(1)
-        await backfiller.wait_for(await insist(world, backfiller.begin_epoch))
-        export = self._export()
+        start = await insist(world, lambda: self._backfiller().begin_epoch())
+        await self._backfiller().wait_for(start)
+        self._export()
         await self._arrive(3)
-        folder = ExportFolder(world.network.client(world.s3), f"s3://{world.deployment.config.bucket}/{FOLDER}")
-        read, files = await insist(world, folder.read)
-        assert read.items == export.items
-        backfill = await insist(
-            world, lambda: backfiller.open(f"s3://{world.deployment.config.bucket}/{FOLDER}", read, files, resync=True)
-        )
-        await asyncio.gather(*(self._convert(backfill, file) for file in files))
-        world.sometimes("resync converted")
         waits_since = world.loop.time()
-        while left := await insist(world, lambda: backfiller.finish(backfill)):
+        while left := await self.carry_over():
             world.sometimes("resync waits for loads")
             if world.loop.time() - waits_since > FINISH_SECONDS:
                 world.invariants.violated("I7", f"a resync still waits after {FINISH_SECONDS / HOUR:.0f} hours: {left}")
                 return
             await asyncio.sleep(300)
         world.sometimes("resync finished")
-        if self._chance.random() < 0.3:
-            await insist(world, lambda: backfiller.finish(backfill))
-        if self._chance.random() < 0.5:
-            # Some of it had been kept at the on-failure destination.
-            world.sometimes("lost changes replayed after a resync")
-            await world.deliver(lost[: self._chance.randint(1, len(lost))])
+
+    async def carry_over(self) -> Unfinished:
+        """Do what is left to do; give what is left then. A ledger that was set back is rebuilt first."""
+        world, pipeline = self._world, self._source.pipeline
+        await insist(world, lambda: Epochs(self._deployment()).restore())
+        folder = ExportFolder(world.network.client(world.s3), self._location)
+        read, files = await insist(world, folder.read)
+        opening = partial(self._open, read, files)
+        backfill = await insist(world, opening, unless=ExportError)
+        left = await insist(world, lambda: self._backfiller().left(backfill, files))
+        await asyncio.gather(*(self._convert(backfill, file) for file in left))
+        world.sometimes("resync converted", left)
+        unfinished = await insist(world, lambda: self._backfiller().finish(backfill))
+        if unfinished.quarantined:
+            operator = Operator(self._deployment())
+            for file in await insist(world, operator.quarantined):
+                if file.version_min < first_change(backfill.epoch):
+                    await insist(world, partial(operator.drop, file.file_id))
+                    world.sometimes(f"file dropped for a resync of {pipeline.name[:1]}")
+        return unfinished
+
+    async def _open(self, export: Export, files: list[DataFile]) -> Backfill:
+        return await self._backfiller().open(self._location, export, files, resync=True)
 
     async def _arrive(self, count: int) -> None:
         """Let changes arrive just now, in environments that may have read of the epochs a moment ago."""
@@ -101,9 +156,12 @@ class Gap:
             self._world.arrive(self._source, healthy=True)
             await asyncio.sleep(self._chance.uniform(0, 8))
 
+    def _deployment(self) -> Deployment:
+        """The deployment of now: the stack may have been deployed again."""
+        return self._world.deployment.of(self._source.pipeline, self._world.loop.time)
+
     def _backfiller(self) -> Backfiller:
-        world = self._world
-        return Backfiller(world.deployment.of(self._source.pipeline, world.loop.time))
+        return Backfiller(self._deployment())
 
     def _export(self) -> Export:
         """What DynamoDB writes: the table as it is now."""
@@ -113,13 +171,13 @@ class Gap:
         files = []
         for number, part in enumerate((items[:cut], items[cut:])):
             body = gzip.compress(b"".join(b'{"Item":%s}\n' % orjson.dumps(item) for item in part), mtime=0)
-            key = f"{FOLDER}/data/{number}.json.gz"
+            key = f"{self._folder}/data/{number}.json.gz"
             world.s3.put_object(Bucket=world.deployment.config.bucket, Key=key, Body=body)
             files.append(DataFile(key, len(part), base64.b64encode(hashlib.md5(body).digest()).decode()))
         arn = f"arn:aws:dynamodb:us-east-1:1:table/{self._source.pipeline.table}"
-        export = Export("1", arn, "full", int(world.loop.time()), len(items), f"{FOLDER}/manifest-files.json")
+        export = Export("1", arn, "full", int(world.loop.time()), len(items), f"{self._folder}/manifest-files.json")
         for name, content in (("manifest-files", write_files(files)), ("manifest-summary", write_summary(export))):
-            world.s3.put_object(Bucket=world.deployment.config.bucket, Key=f"{FOLDER}/{name}.json", Body=content)
+            world.s3.put_object(Bucket=world.deployment.config.bucket, Key=f"{self._folder}/{name}.json", Body=content)
         return export
 
     async def _convert(self, backfill: Backfill, file: DataFile) -> None:
@@ -141,6 +199,6 @@ class Gap:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "data")
             await folder.fetch(file, path)
-            converter = Converter(pipeline, files, Enricher(pipeline))
+            converter = Converter(pipeline, files, make_enricher(pipeline))
             converted = await converter.convert(export, file, path, head.epochs, backfill.split_bytes)
         await ledger.backfills.put_converted(backfill, converted)

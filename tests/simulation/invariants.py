@@ -13,7 +13,7 @@ from fastetl.config import FileFormat
 from fastetl.sql.text import quote_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from fastetl.config.model import Pipeline
     from tests.simulation.expressions import Item
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.fake_warehouse import FakeWarehouse
     from tests.simulation.source import Change, SourceTable
 
-_ENDS = {"PENDING": {"PENDING", "LOADED", "QUARANTINED"}, "QUARANTINED": {"QUARANTINED", "PENDING"}}
+_ENDS = {"PENDING": {"PENDING", "LOADED", "QUARANTINED"}, "QUARANTINED": {"QUARANTINED", "PENDING", "DROPPED"}}
 """Where a file's state may go; what is not named here stays as it is."""
 
 
@@ -41,6 +41,11 @@ class Invariants:
         whatever the columns are just then: it may lack their files."""
         self.sources: dict[str, SourceTable] = {}
         """What is carried, by the pipeline's name."""
+        self.former: Collection[str] = ()
+        """Keys of the ledger of a stack whose target another one has taken over; empty before."""
+        self.items: Callable[[], Collection[str]] = tuple
+        """Gives the keys of the ledger."""
+        self._loads: set[str] = set()
         self._seen_events: dict[str, frozenset[str]] = {}
         self.may_lack_quantity = False
         """Whether the column `quantity` has left the configuration, if only for some time."""
@@ -90,9 +95,18 @@ class Invariants:
                     self._once(part, "", "_key", "I4")
             if pipeline.parts and pipeline.name in self.sources and not self.sources[pipeline.name].has_gap:
                 self._check_warehouse(self.sources[pipeline.name])
+            self._check_owner(pipeline)
         for table, times in warehouse.conflicts.items():
             if not table.endswith('_gate"'):
                 self.violated("I0", f"{times} transactions of different batches met in table {table}")
+
+    def _check_owner(self, pipeline: Pipeline) -> None:
+        """A stack that no longer owns the target commits nothing."""
+        loads = {row["batch_id"] for row in self._rows(pipeline.name, "_loads")}
+        for batch_id in loads - self._loads:
+            if f"B#{batch_id}" in self.former and f"B#{batch_id}" not in self.items():
+                self.violated("I11", f"batch {batch_id} of a former owner was loaded into {pipeline.target}")
+        self._loads |= loads
 
     def _once(self, pipeline: Pipeline, suffix: str, column: str, invariant: str) -> None:
         values = [row[column] for row in self._warehouse.rows(quote_table(pipeline, suffix))]
@@ -195,7 +209,7 @@ class Invariants:
             if "log" in part.outputs:
                 self._check_log(part, loaded, exported)
             if part.rows_of:
-                self._check_children(part, loaded)
+                self._check_children(part, _list_lines(source, part, loaded))
             elif not source.has_gap:
                 self._check_mirror(part, loaded)
         if source.has_gap:
@@ -208,24 +222,23 @@ class Invariants:
             self.violated("I4", f"the log of {pipeline.name} has {len(logged)} events of {len(loaded)} loaded ones")
 
     def _check_mended(self, source: SourceTable) -> None:
-        """After a resync the mirror is the table, although changes were lost."""
-        expected = {f"S={item['id']['S']};": item["payload"]["S"] for item in source.items()}
-        rows = self._rows(source.pipeline.name, "")
-        found = {row["_key"]: row["payload"] for row in rows if row["_deleted"] != "true"}
-        wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-        if wrong:
-            key = wrong[0]
-            name = source.pipeline.name
-            self.violated("I4", f"row {key} of {name} is {found.get(key)!r} after a resync, not {expected.get(key)!r}")
+        """After a resync each mirror is the table, or the items of its kind, although changes were lost."""
+        for part in source.pipeline.targets:
+            if part.rows_of:
+                continue
+            items = [item for item in source.items() if not part.when or item["kind"]["S"] == part.name]
+            expected = {f"S={item['id']['S']};": item["payload"]["S"] for item in items}
+            rows = self._warehouse.rows(quote_table(part))
+            found = {row["_key"]: row["payload"] for row in rows if row["_deleted"] != "true"}
+            for key in expected.keys() | found.keys():
+                if expected.get(key) != found.get(key):
+                    is_now = f"{found.get(key)!r} after a resync, not {expected.get(key)!r}"
+                    self.violated("I4", f"row {key} of {part.name} is {is_now}")
+                    return
 
-    def _check_children(self, child: Pipeline, loaded: list[Change]) -> None:
+    def _check_children(self, child: Pipeline, lines: dict[str, tuple[str, ...]]) -> None:
         """A child table has the elements of the winning versions, and no others."""
-        expected = sorted(
-            (key, str(position), line)
-            for key, change in _find_newest(loaded).items()
-            if change.kind == child.parent
-            for position, line in enumerate(change.lines)
-        )
+        expected = sorted((key, str(at), line) for key, texts in lines.items() for at, line in enumerate(texts))
         rows = self._warehouse.rows(quote_table(child))
         found = sorted((row["_key"], row["_position"], row["text"]) for row in rows)
         if found != expected:
@@ -280,6 +293,14 @@ class Invariants:
 
 def _file_id(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
+
+
+def _list_lines(source: SourceTable, child: Pipeline, loaded: list[Change]) -> dict[str, tuple[str, ...]]:
+    """List what the items of a child table's parent have, by key: as they are now after a resync, else as loaded."""
+    if not source.has_gap:
+        return {key: change.lines for key, change in _find_newest(loaded).items() if change.kind == child.parent}
+    items = [item for item in source.items() if item["kind"]["S"] == child.parent]
+    return {f"S={item['id']['S']};": tuple(line["M"]["text"]["S"] for line in item["lines"]["L"]) for item in items}
 
 
 def _find_newest(loaded: list[Change]) -> dict[str, Change]:

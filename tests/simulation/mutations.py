@@ -41,6 +41,7 @@ from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import batches, decide, failures, steps
+from fastetl.load.epochs import Epochs
 from fastetl.load.plan import Planner
 from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
@@ -445,6 +446,15 @@ def moved_items_leave_no_tombstone() -> AbstractContextManager[Any]:
     return patch.object(Pipeline, "keys_decide", property(lambda _: True))
 
 
+def no_epochs_recovered() -> AbstractContextManager[Any]:
+    """HEAD is made as if no epoch had ever begun."""
+
+    async def read(_self: Epochs, **_: Any) -> list[Any]:
+        return []
+
+    return patch.object(Epochs, "_read", read)
+
+
 class Guard(msgspec.Struct, frozen=True):
     """A guard, switched off by `without`, and the invariants of which one is violated then."""
 
@@ -492,7 +502,10 @@ MUTATIONS: dict[str, Guard] = {
     "no probe beside suspects": _shows("I7", no_probe),
     "nothing deleted by a resync": _shows("I4", without_tombstones),
     "a resync that does not wait": _shows("I4", impatient_resync),
-    "an export taken at once": _shows("I7", export_at_once),
+    "an export taken at once": _shows("I10", export_at_once),
+    "changes stamped too early are loaded": _shows("I4", without_steps("stamps")),
+    "HEAD made without epochs": _shows("I10", no_epochs_recovered),
+    "a former owner loads on": _shows("I11", without_steps("gate_row")),
     "former columns stay": _shows("I4", without_steps("former_columns")),
     "a broken pipeline stops its neighbour": _shows("errors", neighbour_stopped),
 }

@@ -69,15 +69,14 @@ class Scenario(msgspec.Struct, frozen=True):
 
     @property
     def has_gap(self) -> bool:
-        """Whether there is one: not where the export would hold what no warehouse takes, or the ledger is lost."""
+        """Whether there is one: see README.md, "What does not happen together"."""
         spoilt = self.unloadable or self.rejects or self.lost_objects or self.corrupt_objects
-        lost = self.ledger_restored or self.redeployed or self.head_lost or self.epoch
-        return self.gap and not spoilt and not lost
+        return self.gap and not spoilt and not self.ledger_restored and not self.redeployed
 
     @property
     def breaks_neighbour(self) -> bool:
         """Whether the second pipeline breaks: where there is one, and no resync that waits for it."""
-        return self.neighbour and self.pipelines > 1 and not self.has_gap
+        return self.neighbour and self.pipelines > 1 and not self.has_gap and not self.redeployed
 
 
 def draw_scenario(seed: int) -> Scenario:

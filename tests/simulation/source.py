@@ -107,6 +107,11 @@ class SourceTable:
         """The table as it is now."""
         return list(self._items.values())
 
+    def heal(self, now: float) -> None:
+        """Write something healthy into every item."""
+        for number in list(self._items):
+            self.write(now, healthy=True, number=number, delete=False)
+
     def split_shard(self) -> None:
         """Close a shard; what follows for its keys is in a child, which may well be read first."""
         old = self._random.choice(self._open)

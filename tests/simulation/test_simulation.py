@@ -23,7 +23,8 @@ REACHED = {
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",
     "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished",
     "resync waits for loads", "lost changes replayed after a resync", "conversion begun again", "backfill killed",
-    "column left", "column returned", "neighbour broken", "broken pipeline beside another",
+    "column left", "column returned", "neighbour broken", "broken pipeline beside another", "target taken over",
+    "two stacks at once", "changes stamped too early",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from tests.simulation.fake_warehouse import FakeWarehouse, SqlError, Transaction
 from tests.simulation.faults import FaultPlan, Network
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import Ended, Process, SimulatedLoop
+from tests.simulation.mending import Mending
 from tests.simulation.scenario import HOUR, Scenario, draw_scenario
 from tests.simulation.source import Change, Shard, SourceTable, build_event
 
@@ -51,6 +52,8 @@ POLL_SECONDS = 10.0
 """Between two questions of an operator's command that waits for the warehouse, which may take hours."""
 
 LAMBDA_SECONDS = 300
+MOST_DOUBLINGS = 5
+"""Of the time between attempts to deliver a batch that fails: some minutes at last."""
 CALM_TICK_SECONDS = 0.25 * HOUR
 """Between the schedule's wake-ups once the faults are over: completion events wake coordinators as well."""
 
@@ -127,7 +130,8 @@ class World:
         self.invariants = Invariants(pipelines, self.s3, self.warehouse, BUCKET)
         self.dynamodb.watch = self.invariants.watch_item
         self.warehouse.watch = self.invariants.watch_commit
-        self.deployment = Stack(self, Config(BUCKET, "ledger", tuple(pipelines)))
+        self.invariants.items = lambda: self.dynamodb.items
+        self.deployment = Stack(self, Config(BUCKET, "ledger", tuple(pipelines)), self.dynamodb)
         self.disasters = Disasters(self)
         self.sources = [
             SourceTable(
@@ -149,14 +153,9 @@ class World:
         self._coordinating: Counter[str] = Counter()
 
     def _build_services(self) -> None:
-        scenario, source = self.scenario, self.random
+        scenario = self.scenario
         self.s3 = FakeS3(self.loop.time)
-        self.dynamodb = FakeDynamoDB(
-            self.loop.time,
-            lag=lambda: source.random() * scenario.index_lag_seconds,
-            page_items=scenario.page_items,
-            unprocessed=lambda keys: source.randrange(keys) if not self.calm and source.random() < 0.1 else 0,
-        )
+        self.dynamodb = self._build_ledger()
         self.warehouse = FakeWarehouse(
             self.s3,
             self.loop.time,
@@ -172,6 +171,25 @@ class World:
             result_seconds=scenario.result_seconds,
             on_event=self._on_event,
         )
+
+    def _build_ledger(self) -> FakeDynamoDB:
+        scenario, source = self.scenario, self.random
+        return FakeDynamoDB(
+            self.loop.time,
+            lag=lambda: source.random() * scenario.index_lag_seconds,
+            page_items=scenario.page_items,
+            unprocessed=lambda keys: source.randrange(keys) if not self.calm and source.random() < 0.1 else 0,
+        )
+
+    def deploy_again(self) -> Stack:
+        """Deploy the stack again, with a ledger of its own, for the same target; give the former stack."""
+        former = self.deployment
+        self.dynamodb = self._build_ledger()
+        self.dynamodb.watch = self.invariants.watch_item
+        former.dynamodb.watch = lambda _was, _is: None
+        config = msgspec.structs.replace(former.config, ledger_table="another-ledger")
+        self.deployment = Stack(self, config, self.dynamodb)
+        return former
 
     def sometimes(self, what: str, happened: object = True) -> None:
         """Count that a path was reached."""
@@ -237,6 +255,7 @@ class World:
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
         self._calm_since = begins
+        self.loop.background(Mending(self).watch())
         while not self.invariants.violations:
             if self._at_rest():
                 return
@@ -320,13 +339,16 @@ class World:
                 self.loop.background(self._read_shard(shard))
 
     async def _read_shard(self, shard: Shard) -> None:
+        failed = 0
         while not shard.drained:
-            await asyncio.sleep(self.random.uniform(0.1, 20))
+            # The event source waits ever longer for what goes on failing.
+            await asyncio.sleep(self.random.uniform(0.1, 20) * 2 ** min(failed, MOST_DOUBLINGS))
             if self.scenario.ordered_shards and shard.parent and not shard.parent.drained:
                 continue
             begins = shard.position
             batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
             ended = await self.deliver(batch)
+            failed = 0 if ended.ok else failed + 1
             if not ended.ok:
                 # The next attempt may be cut differently.
                 continue

@@ -13,7 +13,7 @@ import msgspec
 from fastetl.config import ALL
 from fastetl.errors import WarehouseError
 from fastetl.identifiers import fold
-from fastetl.load import Epochs
+from fastetl.operate import ownership
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.schema import compare
 from fastetl.sql import (
@@ -23,7 +23,6 @@ from fastetl.sql import (
     read_grants_sql,
     replace_view_sql,
     tables_sql,
-    take_over_sql,
     view_columns,
     view_names,
     view_sql,
@@ -65,8 +64,8 @@ class SchemaWriter:
         self._pipeline = deployment.pipeline
         self._warehouse = deployment.warehouse
         self._new_name = deployment.new_name
+        self._deployment = deployment
         self._owner = deployment.owner
-        self._epochs = Epochs(deployment)
         self._catalog = Catalog(deployment)
         self._done = Applied(self._pipeline.name)
 
@@ -96,11 +95,8 @@ class SchemaWriter:
         owners = await self._catalog.owners()
         others = ", ".join(sorted(owners - {"", self._owner}))
         if take_over and owners != {self._owner}:
-            sql = take_over_sql(self._pipeline, self._owner)
-            await self._warehouse.run(sql, name=self._name(), token=self._token())
+            await ownership.take_over(self._deployment)
             self._done.changes.append(f"{self._owner} owns the target" + f" in place of {others}" * bool(others))
-            # The former owner may have begun one since HEAD was made.
-            await self._epochs.restore()
         elif others:
             what = f"the target belongs to {others}, and loads of {self._owner} are refused"
             remedy = "Stop that stack, and run `fastetl ddl --apply --take-over`, or name another target"

@@ -1,0 +1,63 @@
+"""What an operator does once the faults are over: a pipeline that has paused for want of epochs is resynced."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from fastetl.sql.text import quote_table
+from tests.simulation.gap import Resync
+from tests.simulation.scenario import HOUR
+
+if TYPE_CHECKING:
+    from tests.simulation.source import SourceTable
+    from tests.simulation.world import World
+
+LOOKS_SECONDS = 0.5 * HOUR
+"""Between two looks at the pipelines."""
+
+
+class Mending:
+    """An operator who looks at every pipeline from time to time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = random.Random(f"mending of {world.seed}")
+        self._done = 0
+
+    async def watch(self) -> None:
+        """Look, and mend, to the end."""
+        while True:
+            for source in self._world.sources:
+                if self._is_refused(source):
+                    await self._resync(source)
+            await asyncio.sleep(LOOKS_SECONDS)
+
+    def _is_refused(self, source: SourceTable) -> bool:
+        """Whether loads of a pipeline pause, since changes are stamped too early."""
+        head = self._world.dynamodb.items.get(f"P#{source.pipeline.name}")
+        return bool(head) and head["paused"]["S"].startswith("stamps: ")
+
+    def _lost_while_beginning(self, source: SourceTable) -> bool:
+        """Whether HEAD was lost between being given an epoch and its confirmation, so that nobody knew of it."""
+        rows = self._world.warehouse.rows
+        carried = {row["source_epoch"] for row in rows(quote_table(source.pipeline, "_gate"))}
+        epochs = rows(quote_table(source.pipeline, "_epochs"))
+        is_lost = any(row["kind"] == "announced" and row["epoch"] in carried for row in epochs)
+        self._world.sometimes("HEAD lost while an epoch began", is_lost)
+        return is_lost
+
+    async def _resync(self, source: SourceTable) -> None:
+        world = self._world
+        world.sometimes("changes stamped too early")
+        replaced = world.scenario.ledger_restored or world.scenario.redeployed
+        if not replaced and not self._lost_while_beginning(source):
+            what = f"{source.pipeline.name} stamped changes too early; no ledger was set back or replaced"
+            world.invariants.violated("I10", what)
+        # The application mends what the warehouse or the columns refuse: an export of it would be refused as well.
+        source.heal(world.loop.time())
+        source.has_gap = True
+        world.read(source)
+        self._done += 1
+        await Resync(world, source, f"mending-{self._done}", self._chance).run()
