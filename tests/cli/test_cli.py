@@ -228,7 +228,7 @@ def test_an_answer_that_cannot_be_written_is_told(folder: Path) -> None:
 @pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
 def test_demo(warehouse: str) -> None:
     done = run("demo", "--flights", "400", "--warehouse", warehouse, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert summary["mirror_equals_source"]
     assert summary["log_has_each_event_once"]
