@@ -219,7 +219,7 @@ async def epoch_begins(bench: Bench) -> bool:
         await asyncio.sleep(5)
         last = bench.write(number=0, delete=False)
         await ingest.ingest(build_event([last]))
-    await settle(bench.new_loader())
+    await loaded_within(bench, DAY)
     return [row["_event_id"] for row in bench.rows("")] == [last.event_id]
 
 
