@@ -35,6 +35,8 @@ class Disasters:
     def __init__(self, world: World) -> None:
         self.broken = False
         """Whether the infrastructure is broken just now."""
+        self.lost_beginning: set[str] = set()
+        """Pipelines whose HEAD was lost between an epoch and its confirmation, so that nobody knew of it."""
         self._world = world
         self._under_way: list[asyncio.Task[None]] = []
         self._forgotten: asyncio.Task[None] | None = None
@@ -130,8 +132,13 @@ class Disasters:
         await self._sometime()
         world = self._world
         name = world.random.choice(world.deployment.config.pipelines).name
-        if world.dynamodb.items.pop(f"P#{name}", None):
+        if head := world.dynamodb.items.pop(f"P#{name}", None):
             world.sometimes("HEAD lost")
+            known = {int(epoch["M"]["epoch"]["N"]) for epoch in head["epochs"]["L"]}
+            kept = world.warehouse.rows(quote_table(world.deployment.config.pipeline(name), "_epochs"))
+            if known & {row["epoch"] for row in kept if row["kind"] == "announced"}:
+                self.lost_beginning.add(name)
+                world.sometimes("HEAD lost while an epoch began")
 
     async def _break_surroundings(self) -> None:
         await self._sometime()

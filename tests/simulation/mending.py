@@ -6,7 +6,6 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from fastetl.sql.text import quote_table
 from tests.simulation.gap import Resync
 from tests.simulation.scenario import HOUR
 
@@ -39,20 +38,11 @@ class Mending:
         head = self._world.dynamodb.items.get(f"P#{source.pipeline.name}")
         return bool(head) and head["paused"]["S"].startswith("stamps: ")
 
-    def _lost_while_beginning(self, source: SourceTable) -> bool:
-        """Whether HEAD was lost between being given an epoch and its confirmation, so that nobody knew of it."""
-        rows = self._world.warehouse.rows
-        carried = {row["source_epoch"] for row in rows(quote_table(source.pipeline, "_gate"))}
-        epochs = rows(quote_table(source.pipeline, "_epochs"))
-        is_lost = any(row["kind"] == "announced" and row["epoch"] in carried for row in epochs)
-        self._world.sometimes("HEAD lost while an epoch began", is_lost)
-        return is_lost
-
     async def _resync(self, source: SourceTable) -> None:
         world = self._world
         world.sometimes("changes stamped too early")
         replaced = world.scenario.ledger_restored or world.scenario.redeployed
-        if not replaced and not self._lost_while_beginning(source):
+        if not replaced and source.pipeline.name not in world.disasters.lost_beginning:
             what = f"{source.pipeline.name} stamped changes too early; no ledger was set back or replaced"
             world.invariants.violated("I10", what)
         # The application mends what the warehouse or the columns refuse: an export of it would be refused as well.
