@@ -1,4 +1,4 @@
-//! Drives the pass with events and lines that are made up and broken, and looks at every row that comes of them.
+//! Drives the pass with events, lines of exports and lists of elements that are made up and broken, and looks at every row that comes of them.
 //!
 //!     fuzz EXECUTIONS SEED
 //!
@@ -10,7 +10,7 @@ const builtin = @import("builtin");
 const arenas = @import("src/arena.zig");
 const checks = @import("tests/check.zig");
 const csv_checks = @import("tests/csv.zig");
-const decode = @import("src/decode.zig").decode;
+const decoding = @import("src/decode.zig");
 const events = @import("tests/events.zig");
 const lines = @import("src/lines.zig");
 const pass_of = @import("src/pass.zig");
@@ -59,6 +59,8 @@ pub fn main(init: std.process.Init.Minimal) !void {
     if (debug.deinit() == .leak) return error.Leak;
 }
 
+const Kind = enum { event, export_lines, elements };
+
 const Fuzzer = struct {
     gpa: std.mem.Allocator,
     random: std.Random.Xoshiro256,
@@ -102,23 +104,33 @@ const Fuzzer = struct {
             .seconds = plans.bytesOf("1767225600"),
             .incremental = @intFromBool(incremental),
         };
-        const is_event = random.uintLessThan(u8, 3) > 0;
-        if (is_event) events.addEvent(&writer, random, both) else events.addLines(&writer, random, incremental, both);
+        const kind = random.enumValue(Kind);
+        switch (kind) {
+            .event => events.addEvent(&writer, random, both),
+            .export_lines => events.addLines(&writer, random, incremental, both),
+            .elements => events.addElements(&writer, random),
+        }
         if (random.uintLessThan(u8, 3) == 0) events.damage(&writer, random);
         // Of just its size, so that whatever reads behind its end is seen.
         const bytes = try f.gpa.dupe(u8, writer.buffer[0..writer.used]);
         defer f.gpa.free(bytes);
         trying = bytes;
-        if (try f.run(number, bytes, if (is_event) null else &source)) return;
+        if (try f.run(number, bytes, kind, &source)) return;
         const length = scanner.compact(bytes, f.compacted) catch return;
-        _ = try f.run(number, f.compacted[0..length], null);
+        _ = try f.run(number, f.compacted[0..length], .event, &source);
     }
 
-    fn run(f: *Fuzzer, number: usize, bytes: []const u8, source: ?*const lines.Export) !bool {
-        const rows = try decode(f.gpa, &f.spare, f.plans[number], bytes, events.arn, &starts, source);
+    fn run(f: *Fuzzer, number: usize, bytes: []const u8, kind: Kind, source: *const lines.Export) !bool {
+        const plan = f.plans[number];
+        const rows = switch (kind) {
+            .event => try decoding.decode(f.gpa, &f.spare, plan, bytes, events.arn, &starts, null),
+            .export_lines => try decoding.decode(f.gpa, &f.spare, plan, bytes, events.arn, &starts, source),
+            .elements => try decoding.decodeElements(f.gpa, &f.spare, plan, bytes),
+        };
         const is_good = rows.result.status == .good;
         if (is_good) {
-            const hash = checks.check(rows) catch |failure| {
+            const found = if (kind == .elements) checks.checkElements(rows) else checks.check(rows);
+            const hash = found catch |failure| {
                 std.debug.print("{t}; bytes: {f}\n", .{ failure, std.zig.fmtString(bytes) });
                 return failure;
             };

@@ -88,6 +88,7 @@ fn readElement(p: *Pass, spare: *arenas.Spare, ignored: *Ignored, place: Place) 
     if (!p.in.take("{\"M\":")) return error.Odd;
     try items.read(p, .{});
     try p.in.close();
+    try items.putExtra(p);
     p.putNulls();
     for ([_]pass_of.System{ .key, .version, .changed_at, .deleted }) |column| p.table.putNull(@backingInt(column));
     switch (place) {

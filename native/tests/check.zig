@@ -8,12 +8,35 @@ const Rows = rows_of.Rows;
 
 pub const Error = error{ Counts, Order, Views, Utf8, Nulls, Ids, Kept } || std.mem.Allocator.Error;
 
-/// Looks at rows that are good, hands them out, and takes them back. Gives a hash of all their texts.
+/// Looks at rows of records that are good, hands them out, and takes them back. Gives a hash of all their texts.
 pub fn check(rows: *Rows) Error!u64 {
-    var hash = std.hash.Wyhash.init(rows.result.rows);
     const result = rows.result;
     if (result.rows + result.left_count != result.received) return error.Counts;
     try checkOrder(rows);
+    return checkArrays(rows);
+}
+
+/// Does the same for rows of elements, of which a line has any number.
+pub fn checkElements(rows: *Rows) Error!u64 {
+    if (rows.positions.items.len != rows.result.rows or rows.left.items.len != rows.result.left_count) return error.Counts;
+    var left: usize = 0;
+    var before: u32 = 0;
+    for (rows.positions.items) |position| {
+        if (position < before or position >= rows.result.received) return error.Order;
+        before = position;
+        while (left < rows.left.items.len and rows.left.items[left].position < position) left += 1;
+        // Of a line that is left no element is taken.
+        if (left < rows.left.items.len and rows.left.items[left].position == position) return error.Order;
+    }
+    for (rows.left.items) |place| {
+        if (place.position >= rows.result.received or place.start > place.end or place.end > rows.event.len) return error.Order;
+    }
+    return checkArrays(rows);
+}
+
+fn checkArrays(rows: *Rows) Error!u64 {
+    const result = rows.result;
+    var hash = std.hash.Wyhash.init(result.rows);
     if (std.mem.count(u8, rows.ids.items, "\n") != result.rows and rows.ids.items.len > 0) return error.Ids;
     var array: arrow.Array = undefined;
     var schema: arrow.Schema = undefined;

@@ -150,6 +150,29 @@ pub fn addLines(w: *Writer, random: Random, incremental: bool, both_keys: bool) 
     }
 }
 
+/// Makes up lists and maps, a line each, whose elements are items.
+pub fn addElements(w: *Writer, random: Random) void {
+    for (0..random.uintLessThan(usize, 4)) |_| {
+        const is_list = random.boolean();
+        w.add(if (is_list) "{\"L\":[" else "{\"M\":{");
+        for (0..random.uintLessThan(usize, 5)) |number| {
+            if (number > 0) w.add(",");
+            if (!is_list) {
+                if (random.uintLessThan(u8, 10) == 0) w.add(pick(random, names)) else w.print("\"n{d}\"", .{number});
+                w.add(":");
+            }
+            if (random.uintLessThan(u8, 40) == 0) {
+                w.add(pick(random, values));
+                continue;
+            }
+            w.add("{\"M\":");
+            addItem(w, random, number);
+            w.add("}");
+        }
+        w.add(if (is_list) "]}\n" else "}}\n");
+    }
+}
+
 /// Breaks some bytes: changes, cuts, puts in, doubles.
 pub fn damage(w: *Writer, random: Random) void {
     for (0..1 + random.uintLessThan(usize, 3)) |_| {
