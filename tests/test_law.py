@@ -276,6 +276,12 @@ EVENTS = st.builds(
 )  # fmt: skip
 
 
+def test_the_name_of_a_table_is_no_stream_of_it() -> None:
+    config = configure(*POLICIES[0])
+    assert config.reads(ARN)
+    assert not config.reads("orders")
+
+
 def as_event(records: list[Any], spelling: str) -> Any:
     if spelling == "dict":
         return {"Records": records}

@@ -229,7 +229,8 @@ class Pipeline(msgspec.Struct, frozen=True):
             return event_source_arn == self.stream_arn
         if self.stream_arn:
             return event_source_arn.partition("/stream/")[0] == self.table_arn
-        return event_source_arn.rpartition(":table/")[2].partition("/")[0] == self.table
+        _, is_of_a_table, rest = event_source_arn.rpartition(":table/")
+        return bool(is_of_a_table) and rest.partition("/")[0] == self.table
 
     @property
     def relations(self) -> tuple[str, ...]:
