@@ -46,7 +46,8 @@ from fastetl.load.plan import Planner
 from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
-from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
+from fastetl.sql.load import load_sql, resolve_sql
+from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.text import Statement, quote_table
 
 Mutation = Callable[[], AbstractContextManager[Any]]

@@ -14,7 +14,7 @@ from fastetl.config.model import Pipeline
 from fastetl.local.warehouse.data_api import WarehouseServer
 from fastetl.local.warehouse.duckdb_engine import DuckDBEngine
 from fastetl.local.warehouse.postgres_engine import PostgresEngine
-from fastetl.sql.load import tombstone_sql
+from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import quote_table
 from tests.local.conftest import s3  # noqa: F401 - a fixture

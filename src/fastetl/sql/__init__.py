@@ -15,16 +15,9 @@ from fastetl.sql.grants import (
     user_sql,
     view_readers_sql,
 )
-from fastetl.sql.load import (
-    ASKED_AT_ONCE,
-    copy_probe_sql,
-    find_since,
-    load_errors_sql,
-    load_sql,
-    loaded_files_sql,
-    resolve_sql,
-    tombstone_sql,
-)
+from fastetl.sql.load import copy_probe_sql, load_sql, resolve_sql
+from fastetl.sql.questions import ASKED_AT_ONCE, find_since, load_errors_sql, loaded_files_sql
+from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.sizes import find_size_problems
 from fastetl.sql.staging import Load
 from fastetl.sql.tables import (

@@ -6,7 +6,6 @@ One attempt to load a batch is one transaction, `load_sql`; finding out how an a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from fastetl.config import Pipeline
@@ -14,7 +13,8 @@ from fastetl.model import Layout
 from fastetl.sql.epochs import refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.group import load_group
-from fastetl.sql.mirror import append_to_log, key_columns, merge_into_mirror
+from fastetl.sql.mirror import append_to_log, merge_into_mirror
+from fastetl.sql.questions import is_since
 from fastetl.sql.staging import FILES, STAGED, Load, see_all
 from fastetl.sql.text import (
     COUNT,
@@ -23,22 +23,14 @@ from fastetl.sql.text import (
     build_statements,
     define_columns,
     list_names,
-    quote_identifier,
     quote_literal,
     quote_table,
 )
-from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 
 COPY_NULL = r"\N"
 """COPY's own marker, where NULL AS is left out (Redshift Database Developer Guide, "Data conversion parameters"). It is
 not written into SQL: a literal escapes what follows a backslash, so that COPY might look for an N."""
 
-SLACK_SECONDS = 24 * 3600
-"""By how much DynamoDB's clock and GETDATE may differ: GETDATE gives the time of the session's time zone (Redshift
-Database Developer Guide, GETDATE), which may be another user default than UTC."""
-
-ASKED_AT_ONCE = 2000
-"""Files in one question: their ids take 72 KB of the 100 KB that a statement may have."""
 
 _COMPRESSION = {"gzip": " GZIP", "zstd": " ZSTD", "none": ""}
 
@@ -71,7 +63,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
             "gate_files",
             refuse(
                 "file loaded before",
-                f"{quote_table(pipeline, '_load_files')} WHERE {_since('loaded_at', load.since)}"
+                f"{quote_table(pipeline, '_load_files')} WHERE {is_since('loaded_at', load.since)}"
                 f' AND "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
         ),
@@ -140,148 +132,11 @@ def resolve_sql(
             (
                 "verdict_files",
                 f'SELECT "file_id", "batch_id" FROM {quote_table(pipeline, "_load_files")}'
-                f' WHERE {_since("loaded_at", since)} AND "file_id" IN (SELECT "file_id" FROM {FILES})',
+                f' WHERE {is_since("loaded_at", since)} AND "file_id" IN (SELECT "file_id" FROM {FILES})',
             ),
             ("drop_files", f"DROP TABLE {FILES}"),
         ]
     return build_statements(f"{batch_id}/{attempt}", steps)
-
-
-def tombstone_sql(
-    pipeline: Pipeline,
-    owner: str,
-    epoch: int,
-    exported_at: int,
-    former_columns: tuple[tuple[str, tuple[str, ...]], ...] = (),
-) -> tuple[Statement, ...]:
-    """Build the transaction that deletes rows of older epochs, which an epoch's full export no longer has.
-
-    Args:
-        pipeline: with a mirror.
-        owner: as this stack names itself.
-        epoch: the export's.
-        exported_at: Unix seconds of the state that the export holds.
-        former_columns: by target, columns of its mirror that loads no longer write.
-    """
-    former = dict(former_columns)
-    deletes = (
-        step
-        for part in pipeline.targets
-        if "mirror" in part.outputs and not part.rows_of
-        for step in _delete_unseen(pipeline, part, epoch, exported_at, former.get(part.name, ()))
-    )
-    steps = [
-        *gate_steps(pipeline, owner),
-        *deletes,
-        (
-            "resyncs",
-            f'INSERT INTO {quote_table(pipeline, "_resyncs")} ("epoch", "floor", "resynced_at")'
-            f" SELECT {epoch:d}, {quote_literal(epoch_floor(epoch))}, GETDATE()",
-        ),
-    ]
-    return build_statements(f"{pipeline.name}/{epoch}", steps)
-
-
-def _delete_unseen(
-    pipeline: Pipeline, part: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...]
-) -> list[tuple[str, str]]:
-    mirror, names = quote_table(part), [name for name, _ in part.layout.columns]
-    moment = datetime.fromtimestamp(exported_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    gone = f'"_version" < {quote_literal(epoch_floor(epoch))} AND NOT "_deleted"'
-    tombstone = {
-        "_version": quote_literal(build_version(epoch, EXPORT_LABEL, "0")),
-        "_op": "'REMOVE'",
-        "_event_id": f'{quote_literal(f"resync:{epoch:d}:")} || MD5("_key")',
-        "_changed_at": f"CAST({quote_literal(moment)} AS TIMESTAMP)",
-        "_deleted": "TRUE",
-    }
-    kept = {"_key", "_file", *(column.name for column in key_columns(part))}
-    if "REMOVE" in part.kept_deletes:
-        kept.update(names)
-    types = dict(part.layout.columns)
-    forgotten = tombstone | {name: f"CAST(NULL AS {types[name]})" for name in names if name not in {*tombstone, *kept}}
-    logged = ", ".join(tombstone.get(name, quote_identifier(name)) for name in names)
-    emptied = forgotten | dict.fromkeys(former_columns, "NULL")
-    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in emptied.items())
-    into_log = (
-        f"INSERT INTO {quote_table(part, '_log')} ({list_names(names)}) SELECT {logged} FROM {mirror} WHERE {gone}"
-    )
-    children = [
-        (
-            "elements_gone",
-            _delete_elements(part, child, f'"_key" IN (SELECT "_key" FROM {mirror} WHERE {gone})', tombstone),
-        )
-        for child in pipeline.children(part.name)
-    ]
-    return [
-        *([("log", into_log)] if "log" in part.outputs else []),
-        *children,
-        ("tombstones", f"UPDATE {mirror} SET {changes} WHERE {gone}"),
-    ]
-
-
-def _delete_elements(part: Pipeline, child: Pipeline, where: str, tombstone: Mapping[str, str]) -> str:
-    """Build the statement that does with a child table's rows what becomes of their items' rows."""
-    if "REMOVE" not in part.kept_deletes:
-        return f"DELETE FROM {quote_table(child)} WHERE {where}"
-    changes = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in tombstone.items())
-    return f"UPDATE {quote_table(child)} SET {changes} WHERE {where}"
-
-
-def load_errors_sql(query_id: int, data_url: str, since: datetime) -> tuple[Statement, ...]:
-    """Build the statement that asks which files a failed COPY blames.
-
-    Rows are found by the query's id, or by the pipeline's files and the time: on a provisioned cluster the Data API and
-    SYS_LOAD_ERROR_DETAIL number queries differently. Source of the columns: Amazon Redshift Database Developer Guide,
-    "SYS_LOAD_ERROR_DETAIL". The message may quote a value: it goes into the ledger, and into no log.
-
-    Args:
-        query_id: the Data API's, of the COPY.
-        data_url: what the addresses of the pipeline's files begin with.
-        since: when the attempt began, or a little earlier; UTC, as the view's `start_time`.
-    """
-    begins = f'LEFT("file_name", {len(data_url):d}) = {quote_literal(data_url)}'
-    moment = quote_literal(since.strftime("%Y-%m-%d %H:%M:%S"))
-    sql = (
-        'SELECT DISTINCT TRIM("file_name") AS "file_name", "line_number", TRIM("column_name") AS "column_name",'
-        ' "error_code", TRIM("error_message") AS "error_message"'
-        f' FROM "sys_load_error_detail" WHERE "query_id" = {query_id:d}'
-        f' OR ("start_time" >= CAST({moment} AS TIMESTAMP) AND {begins}) ORDER BY 1, 2'
-    )
-    return build_statements(str(query_id), [("load_errors", sql)])
-
-
-def find_since(changed_min: str, now_ms: int) -> str:
-    """Tell the time before which files with changes of some age were not loaded: a load follows its changes.
-
-    Args:
-        changed_min: ISO 8601, UTC: the first change in any of the files.
-        now_ms: Unix milliseconds. A change that says it is of the future tells nothing of when it was loaded.
-
-    Returns:
-        ISO 8601, UTC, whole seconds: `SLACK_SECONDS` before the first change; 1970 where that tells nothing.
-    """
-    changed = datetime.fromisoformat(changed_min).replace(tzinfo=UTC).timestamp()
-    is_told = changed <= now_ms / 1000 + SLACK_SECONDS
-    return datetime.fromtimestamp(max(0.0, changed - SLACK_SECONDS) if is_told else 0, UTC).strftime(
-        "%Y-%m-%d %H:%M:%S"
-    )
-
-
-def loaded_files_sql(pipeline: Pipeline, file_ids: Iterable[str], since: str) -> tuple[Statement, ...]:
-    """Build the statement that asks which of some files the warehouse has loaded.
-
-    Args:
-        pipeline: its bookkeeping tables are read.
-        file_ids: at most `ASKED_AT_ONCE`.
-        since: ISO 8601, UTC: before this time none of them was loaded.
-    """
-    asked = ", ".join(quote_literal(file_id) for file_id in file_ids)
-    sql = (
-        f'SELECT "file_id", "batch_id", "row_count" FROM {quote_table(pipeline, "_load_files")}'
-        f' WHERE {_since("loaded_at", since)} AND "file_id" IN ({asked})'
-    )
-    return build_statements(pipeline.name, [("loaded_files", sql)])
 
 
 def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
@@ -312,12 +167,7 @@ def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 
 
 def _is_batch(batch_id: str, when: str, since: str) -> str:
-    return f'"batch_id" = {quote_literal(batch_id)} AND {_since(when, since)}'
-
-
-def _since(when: str, since: str) -> str:
-    # Bookkeeping grows for years: without a bound on its sort key, each load would read all of it.
-    return f'"{when}" >= CAST({quote_literal(since)} AS TIMESTAMP)'
+    return f'"batch_id" = {quote_literal(batch_id)} AND {is_since(when, since)}'
 
 
 def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ from fastetl.config import Config, Pipeline
 from fastetl.errors import Problem
 from fastetl.limits import MAX_SQL_BYTES
 from fastetl.sql.grants import load_grants_sql, load_privileges, privileges_sql, read_grants_sql
-from fastetl.sql.load import load_sql, resolve_sql, tombstone_sql
+from fastetl.sql.load import load_sql, resolve_sql
+from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.staging import Load
 from fastetl.sql.tables import ddl_sql
 from fastetl.sql.text import Statement
