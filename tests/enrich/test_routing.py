@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastetl.columns import build_json
 from fastetl.config import Condition, name_question
-from fastetl.enrich.routing import find_rows
+from fastetl.enrich.conditions import find_rows
 
 PIECES = st.sampled_from(
     ["ORDER", "#", "*", ".", "\\", '"', "\n", "é", "1", " ", "-", "&", "~", "[", "(", "$", "^", "😀"]
