@@ -33,6 +33,9 @@ from tests.simulation.world import BEGINS, BUCKET, INDEX_BUCKETS, build_pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+MOST_WAKE_UPS = 2000
+"""Until everything has come to rest: whoever waits longer waits for ever."""
+
 
 class Bench:
     """One pipeline that loads whatever waits, and everything around it."""
@@ -109,8 +112,10 @@ class Bench:
 
 async def settle(loader: Loader, *, until: str = "") -> None:
     """Wake a loader up until it has taken the action `until`, or until there is nothing to do; pass over delays."""
-    quiet = 0
+    quiet = wake_ups = 0
     while quiet < 3:
+        wake_ups += 1
+        assert wake_ups <= MOST_WAKE_UPS, "it never comes to rest"
         step = await loader.wake_up()
         if step.action == until:
             return
