@@ -15,8 +15,9 @@ from fastetl.aws import SourceTable
 from fastetl.decode.general import build_key, parse_key
 from fastetl.enrich import make_enricher
 from fastetl.enrich.enricher import Enricher
-from fastetl.errors import ConfigError
+from fastetl.errors import ConfigError, SourceError
 from fastetl.ingest.ingester import Ingest
+from fastetl.load import FormerColumns
 from fastetl.operate.verify import RowComparer, RowDifference, Verified
 from fastetl.sql import BUCKETS, verify
 from tests.config.test_targets import WITH_LINES
@@ -137,6 +138,27 @@ async def test_rows_changed_by_hand_are_found_and_only_they_and_repaired(
     after = {key: (version, note) for key, version, note in await compared.rows()}
     assert {key for key, version, note in before if after[key] != (version, note)} == {"N=1;", "N=2;", "N=3;", "N=7;"}
     assert await compared.plant.sql('SELECT COUNT(*) FROM "public"."orders_log"') == log
+    assert await objects(compared.plant) == []
+
+
+async def test_nothing_stays_on_s3_of_a_comparison_or_a_repair_that_is_broken_off(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await compared.write(1)
+    await compared.plant.run()
+    await compared.plant.execute('DELETE FROM "public"."orders" WHERE "id" = 1')
+    found = await compared.verify()
+
+    async def stop(*_: object) -> None:
+        assert await objects(compared.plant)
+        raise SourceError("broken off")
+
+    with pytest.raises(SourceError):
+        await (await compared.comparer()).verify(throttle=stop)
+    assert await objects(compared.plant) == []
+    monkeypatch.setattr(FormerColumns, "find", stop)
+    with pytest.raises(SourceError):
+        await (await compared.comparer()).repair(found)
     assert await objects(compared.plant) == []
 
 

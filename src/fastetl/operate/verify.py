@@ -8,39 +8,31 @@ is loaded, and the item is at the end what it was at that reading.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
-import polars as pl
 
 from fastetl.aws import gather
 from fastetl.backfill import Backfiller
-from fastetl.decode import Decoder, parse_key
+from fastetl.decode import parse_key
 from fastetl.errors import ConfigError, Problem
-from fastetl.ingest import encode_frames, refine
 from fastetl.load import FormerColumns
+from fastetl.operate.staged_rows import RowMaker, StagedRows
 from fastetl.sql import BUCKETS, compare_sql, list_compared, repair_sql
-from fastetl.versions import EXPORT_LABEL, EpochStart
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from fastetl.aws import Deployment, Item
     from fastetl.config import Pipeline
     from fastetl.ingest import Enricher
 
-CHUNK_ITEMS = 2_000
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Of the table, roughly, that one reader reads."""
 
 READERS = 8
 MAX_SEGMENTS = 100_000
 """DynamoDB allows a million (API reference, Scan, `TotalSegments`)."""
-OBJECT_BYTES = 64 * 1024 * 1024
-"""Of CSV, compressed, in one staged object at most."""
-
 ROUNDS = 5
 """How often what differs is looked at again, while the item goes on changing."""
 
@@ -118,12 +110,11 @@ class RowComparer:
         """
         self._deployment = deployment
         self._pipeline = deployment.pipeline
-        self._decoder = Decoder(msgspec.structs.replace(deployment.pipeline, source="stream"))
-        self._enricher = enricher
+        self._maker = RowMaker(deployment, enricher)
         self._settle_seconds = settle_seconds
         self._sleep = sleep
         self._run = deployment.new_name()
-        self._staged = 0
+        self._stages = 0
         self._waited_for = "watermark"
 
     async def estimate(self) -> Estimate:
@@ -147,21 +138,21 @@ class RowComparer:
             problem = f"pipeline {self._pipeline.name} has no mirror to compare with"
             raise ConfigError((Problem("outputs", problem, 'Add "mirror", or verify another pipeline'),))
         below = max(1, round(share * BUCKETS))
-        staged = _Staged()
         units = 0.0
         table = await self._deployment.source.describe()
         arn, segments = table.arn, max(1, min(MAX_SEGMENTS, table.bytes // SEGMENT_BYTES))
+        async with self._new_stage() as staged:
 
-        async def read(segment: int) -> None:
-            nonlocal units
-            async for items, used in self._deployment.source.scan(segment, segments):
-                units += used
-                await self._stage(staged, arn, items, below=below)
-                if throttle:
-                    await throttle(used)
+            async def read(segment: int) -> None:
+                nonlocal units
+                async for items, used in self._deployment.source.scan(segment, segments):
+                    units += used
+                    await staged.put_items(arn, items, below=below)
+                    if throttle:
+                        await throttle(used)
 
-        await gather(read, range(segments), at_once=READERS)
-        found = await self._compare(staged, below=below)
+            await gather(read, range(segments), at_once=READERS)
+            found = await self._compare(staged, below=below)
         differing = dict.fromkeys(each.key for each in found)
         candidates = list(differing)[:MAX_DIFFERENCES]
         differences, undecided = await self._settle(arn, candidates)
@@ -190,14 +181,13 @@ class RowComparer:
         arn = (await self._deployment.source.describe()).arn
         read_at = int(self._deployment.clock())
         found = await self._read(list(dict.fromkeys(each.key for each in verified.differences)))
-        staged = _Staged()
-        await self._stage_found(staged, arn, found, epoch=start, read_at=read_at)
-        if staged.objects:
-            former = await FormerColumns(self._deployment).find()
-            url, owner = await self._write_manifest(staged), self._deployment.owner
-            sql = repair_sql(self._pipeline, owner, self._pipeline.layout, url, former)
-            await self._deployment.warehouse.run(sql, name=f"fastetl/repair/{self._pipeline.name}", token=(self._run,))
-            await self._forget(staged)
+        async with self._new_stage() as staged:
+            await staged.put_found(arn, found, epoch=start, read_at=read_at)
+            if url := await staged.write_manifest():
+                former, owner = await FormerColumns(self._deployment).find(), self._deployment.owner
+                sql = repair_sql(self._pipeline, owner, self._pipeline.layout, url, former)
+                name = f"fastetl/repair/{self._pipeline.name}"
+                await self._deployment.warehouse.run(sql, name=name, token=(self._run,))
         return msgspec.structs.replace(verified, repaired=staged.rows + staged.gone)
 
     # --- what differs, and goes on differing ---------------------------------------------------------------------
@@ -211,9 +201,9 @@ class RowComparer:
             read_at = self._deployment.clock()
             before = await self._read(keys)
             await self._wait_until_loaded(read_at)
-            staged = _Staged()
-            await self._stage_found(staged, arn, before, read_at=int(read_at))
-            still = await self._compare(staged, below=None)
+            async with self._new_stage() as staged:
+                await staged.put_found(arn, before, read_at=int(read_at))
+                still = await self._compare(staged, below=None)
             after = await self._read(list(dict.fromkeys(each.key for each in still)))
             differences += [each for each in still if before[each.key] == after[each.key]]
             keys = [key for key, item in after.items() if before[key] != item]
@@ -244,76 +234,25 @@ class RowComparer:
         files = [file async for file in self._deployment.ledger.files.scan(self._pipeline.name, "PENDING")]
         return any(file.created <= until_ms for file in files)
 
-    # --- rows for the warehouse ----------------------------------------------------------------------------------
+    # --- what the warehouse says ---------------------------------------------------------------------------------
 
-    async def _stage(self, staged: _Staged, arn: str, items: Sequence[Item], *, below: int) -> None:
-        for first in range(0, len(items), CHUNK_ITEMS):
-            records = [self._record(arn, item, item) for item in items[first : first + CHUNK_ITEMS]]
-            frame = self._build_rows(staged, records, ())
-            # What a filter leaves out is no row of the table.
-            frame = frame.filter(pl.col("_deleted").ne_missing("true"))
-            if below < BUCKETS:
-                frame = frame.filter(_is_below(frame["_key"], below))
-            await self._put(staged, frame)
+    def _new_stage(self) -> StagedRows:
+        self._stages += 1
+        folder = f"{self._deployment.config.prefix}check/{self._pipeline.name}-{self._run}/{self._stages:d}"
+        return StagedRows(self._maker, self._deployment, folder)
 
-    async def _stage_found(
-        self, staged: _Staged, arn: str, found: dict[str, Item | None], *, read_at: int, epoch: EpochStart | None = None
-    ) -> None:
-        records = [self._record(arn, parse_key(key, self._pipeline.keys), item, read_at) for key, item in found.items()]
-        for first in range(0, len(records), CHUNK_ITEMS):
-            frame = self._build_rows(staged, records[first : first + CHUNK_ITEMS], (epoch,) if epoch else ())
-            await self._put(staged, frame)
-
-    def _record(self, arn: str, keyed: Item, item: Item | None, read_at: int = 0) -> dict[str, Any]:
-        """Make the record that an export of the table would become."""
-        keys = {name: keyed[name] for name in self._pipeline.keys}
-        name = hashlib.blake2b(orjson.dumps([self._run, keys]), digest_size=16).hexdigest()
-        image = {"NewImage": item} if item is not None else {}
-        body = {"Keys": keys, **image, "SequenceNumber": "0", "ApproximateCreationDateTime": read_at}
-        op = "INSERT" if item is not None else "REMOVE"
-        return {"eventID": name, "eventName": op, "dynamodb": body, "eventSourceARN": f"{arn}/verify/{EXPORT_LABEL}"}
-
-    def _build_rows(
-        self, staged: _Staged, records: Sequence[dict[str, Any]], epochs: tuple[EpochStart, ...]
-    ) -> pl.DataFrame:
-        event = orjson.dumps({"Records": records})
-        changes = self._decoder.decode(event, epochs)
-        refined = refine(
-            changes, self._enricher, self._pipeline.layout, lambda at: self._decoder.write_records(event, at)
-        ).changes
-        staged.unfit += len(refined.rejects)
-        return refined.frame
-
-    async def _put(self, staged: _Staged, frame: pl.DataFrame) -> None:
-        if frame.is_empty():
-            return
-        self._staged += 1
-        folder = f"{self._deployment.config.prefix}check/{self._pipeline.name}-{self._run}"
-        key = f"{folder}/{self._staged:06d}"
-        body = b"".join(encode_frames([frame], self._pipeline.layout, OBJECT_BYTES))
-        await self._deployment.bucket.replace(key, body)
-        staged.objects.append((key, len(body)))
-        gone = int((frame["_deleted"] == "true").sum())
-        children = list(self._pipeline.layout.children)
-        elements = int(frame["_target"].is_in(children).sum()) if children else 0
-        staged.rows += frame.height - gone - elements
-        staged.gone += gone
-
-    async def _compare(self, staged: _Staged, *, below: int | None) -> list[RowDifference]:
-        if not staged.objects and below is None:
+    async def _compare(self, staged: StagedRows, *, below: int | None) -> list[RowDifference]:
+        url = await staged.write_manifest()
+        if not url and below is None:
             return []
-        url = await self._write_manifest(staged) if staged.objects else ""
         found: dict[tuple[str, str, str], RowDifference] = {}
-        try:
-            for number, parts in enumerate(list_compared(self._pipeline)):
-                async for part, key, what, columns in self._differing(parts, url, below, number):
-                    target = part.name if part.part_of else ""
-                    before = found[key, what, target].columns if (key, what, target) in found else ()
-                    # Several elements of one item may differ.
-                    every = dict.fromkeys((*before, *_name_columns(part, columns)))
-                    found[key, what, target] = RowDifference(key, what, tuple(every), target)
-        finally:
-            await self._forget(staged)
+        for number, parts in enumerate(list_compared(self._pipeline)):
+            async for part, key, what, columns in self._differing(parts, url, below, number):
+                target = part.name if part.part_of else ""
+                before = found[key, what, target].columns if (key, what, target) in found else ()
+                # Several elements of one item may differ.
+                every = dict.fromkeys((*before, *_name_columns(part, columns)))
+                found[key, what, target] = RowDifference(key, what, tuple(every), target)
         return list(found.values())
 
     async def _differing(
@@ -322,7 +261,7 @@ class RowComparer:
         """Compare the rows of some targets in one transaction: give target, key, what, and positions of columns."""
         by_name = {part.name: part for part in parts}
         sql = compare_sql(self._pipeline, parts, self._pipeline.layout, url, below=below)
-        token = (self._run, self._staged, number)
+        token = (self._run, self._stages, number)
         warehouse, name = self._deployment.warehouse, f"fastetl/verify/{self._pipeline.name}"
         statement_id = await warehouse.run(sql, name=name, token=token)
         for index, each in enumerate(sql):
@@ -330,36 +269,6 @@ class RowComparer:
                 part = by_name[each.step.partition("@")[2] or self._pipeline.name]
                 for key, what, columns in await warehouse.rows(statement_id, index):
                     yield part, key, what, columns
-
-    async def _write_manifest(self, staged: _Staged) -> str:
-        bucket = self._deployment.config.bucket
-        entries = [
-            {"url": f"s3://{bucket}/{key}", "mandatory": True, "meta": {"content_length": size}}
-            for key, size in staged.objects
-        ]
-        key = f"{staged.objects[0][0]}.manifest"
-        await self._deployment.bucket.replace(key, orjson.dumps({"entries": entries}))
-        staged.manifest = key
-        return f"s3://{bucket}/{key}"
-
-    async def _forget(self, staged: _Staged) -> None:
-        keys = [key for key, _ in staged.objects] + ([staged.manifest] if staged.manifest else [])
-        await gather(self._deployment.bucket.delete, keys)
-
-
-class _Staged:
-    """What is on S3 for one comparison."""
-
-    def __init__(self) -> None:
-        self.objects: list[tuple[str, int]] = []
-        self.manifest = ""
-        self.rows = 0
-        self.gone = 0
-        self.unfit = 0
-
-
-def _is_below(keys: Iterable[str], below: int) -> list[bool]:
-    return [int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:4], 16) < below for key in keys]
 
 
 def _name_columns(part: Pipeline, positions: str) -> tuple[str, ...]:
