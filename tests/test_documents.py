@@ -22,7 +22,9 @@ from fastetl.enrich.enricher import Enricher
 from fastetl.lambdas.environment import CONFIG_VARIABLE, TRACING_VARIABLE
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("tests/*/*.md")]
+)
 EXAMPLE = ROOT / "examples" / "orders.toml"
 
 
