@@ -63,6 +63,8 @@ pub const Writer = struct {
     stream: *Stream,
     delimiter: u8,
     null_marker: []const u8,
+    /// The marker, or how it begins, and zeros.
+    null_chunk: [chunk]u8 = @splat(0),
     columns: []Column,
     array: arrow.Array,
     row: usize = 0,
@@ -83,6 +85,8 @@ pub const Writer = struct {
             .columns = try gpa.alloc(Column, count),
             .array = nothing,
         };
+        const beginning = marker[0..@min(marker.len, chunk)];
+        @memcpy(writer.null_chunk[0..beginning.len], beginning);
         return writer;
     }
 
@@ -139,12 +143,12 @@ pub const Writer = struct {
     inline fn writeRow(w: *const Writer, out: []u8, start: usize) Failure!?usize {
         var at = start;
         for (w.columns) |*column| {
-            const view = column.view(w.row);
-            if (out.len - at < worst(@max(view.length, w.null_marker.len)) + margin) return null;
             if (column.isNull(w.row)) {
-                @memcpy(out[at..][0..w.null_marker.len], w.null_marker);
-                at += w.null_marker.len;
+                if (out.len - at < w.null_marker.len + margin) return null;
+                at = w.writeNull(out, at);
             } else {
+                const view = column.view(w.row);
+                if (out.len - at < worst(view.length) + margin) return null;
                 at = if (view.length <= tables.max_inline) w.writeShort(out, at, view) else w.writeLong(out, at, try column.text(view));
             }
             out[at] = w.delimiter;
@@ -152,6 +156,13 @@ pub const Writer = struct {
         }
         out[at - 1] = '\n';
         return at;
+    }
+
+    inline fn writeNull(w: *const Writer, out: []u8, at: usize) usize {
+        const marker = w.null_marker;
+        // A whole chunk is one instruction; what is behind the marker is written over.
+        if (marker.len <= chunk) out[at..][0..chunk].* = w.null_chunk else @memcpy(out[at..][0..marker.len], marker);
+        return at + marker.len;
     }
 
     inline fn writeShort(w: *const Writer, out: []u8, at: usize, view: tables.View) usize {
