@@ -16,7 +16,7 @@ const Plan = plans.Plan;
 const Rows = rows_of.Rows;
 
 /// Rises when what is called changes, so that an object of another version is not taken for this one.
-pub const version = 4;
+pub const version = 5;
 
 /// All memory: what is small comes from its slabs, what is large is mapped.
 const gpa = std.heap.smp_allocator;

@@ -1,5 +1,5 @@
 //! Lists and maps that items hold, a line each as the event spells them, as rows of their elements. Of a row, `_event_id` is the element's
-//! position or name, `_op` tells which of both (`L`, `M`), and its place among the received is the line's.
+//! position in a list and `_op` its name in a map, the other NULL, and its place among the received is the line's.
 const std = @import("std");
 const items = @import("items.zig");
 const pass_of = @import("pass.zig");
@@ -9,7 +9,6 @@ const arenas = @import("arena.zig");
 const Fault = @import("scanner.zig").Fault;
 const Pass = pass_of.Pass;
 const Text = @import("scanner.zig").Text;
-const literal = tables.literal;
 
 /// Of a map's name; `fastetl.config.targets` has it as well.
 const max_name_bytes = 1024;
@@ -97,12 +96,12 @@ fn readElement(p: *Pass, spare: *arenas.Spare, ignored: *Ignored, place: Place) 
             const written = std.fmt.bufPrint(&digits, "{d}", .{position}) catch return error.Odd;
             if (written.len > tables.max_inline) return error.Odd;
             p.putSystem(.event_id, tables.viewOf(&digits, 0, written.len, tables.in_event));
-            p.putSystem(.op, literal("L"));
+            p.table.putNull(@backingInt(pass_of.System.op));
         },
         .name => |name| {
             if (std.mem.eql(u8, p.in.slice(name), p.plan.null_marker)) return error.Odd;
-            p.putSystem(.event_id, tables.viewOf(p.in.bytes, name.start, name.len(), tables.in_event));
-            p.putSystem(.op, literal("M"));
+            p.putSystem(.op, tables.viewOf(p.in.bytes, name.start, name.len(), tables.in_event));
+            p.table.putNull(@backingInt(pass_of.System.event_id));
         },
     }
     try p.positions.append(p.gpa, p.received);

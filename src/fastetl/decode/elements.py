@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fastetl.config import Pipeline
     from fastetl.decode.native import NativePass
 
-_NONE = pl.Series([None], dtype=pl.String)
 _SYSTEM = [name for name, _ in SYSTEM_COLUMNS]
 Row = tuple[int | str | None, ...]
 """Whose element it is, its position, its name, and the child's columns."""
@@ -45,8 +44,8 @@ class Elements(msgspec.Struct, frozen=True):
     """The elements of some items' lists."""
 
     items: pl.Series
-    """Whose element each row of the frame is: the item's place among those given."""
-    frame: pl.DataFrame
+    """Whose element each row is: the item's place among those given."""
+    columns: list[pl.Series]
     """A row for each element: `_position` or `_name`, and the child's columns, as the text that COPY reads."""
     unfit: tuple[UnfitElement, ...]
     """One for each item of which an element does not fit; it has no rows."""
@@ -92,37 +91,33 @@ class ElementDecoder:
         texts = lists.to_list()
         if self._native and texts:
             try:
-                items, frame, left, ignored = self._decode_native(self._native, texts)
+                items, columns, left, ignored = self._decode_native(self._native, texts)
             except FastetlError:
                 raise
             except UNEXPECTED:  # whatever it is, the reference takes the lists
                 pass
             else:
                 if not left:
-                    return Elements(items, frame, (), {}, ignored)
+                    return Elements(items, columns, (), {}, ignored)
                 lists_left = {number: texts[number] for number in left}
-                return self._read_left(lists_left, read_whose, ignored, items, frame)
+                return self._read_left(lists_left, read_whose, ignored, items, columns)
         return self._read_left(dict(enumerate(texts)), read_whose, {}, *self._build([]))
 
     def _decode_native(
         self, native: NativePass, texts: list[str]
-    ) -> tuple[pl.Series, pl.DataFrame, Iterable[int], dict[str, int]]:
+    ) -> tuple[pl.Series, list[pl.Series], Iterable[int], dict[str, int]]:
         """Decode what the native pass takes; give its rows, the lists that it leaves, and what it ignored."""
         found = native.decode_elements("\n".join(texts).encode())
         if not found.rows:
             return *self._build([]), found.left, found.ignored
         whole = found.frame([*_SYSTEM, *self._names], "")
-        places, is_listed = whole["_event_id"], whole["_op"] == "L"
-        none = _NONE.new_from_index(0, found.rows)
-        position, name = places, none
-        if not is_listed.all():
-            position, name = places.zip_with(is_listed, none), places.zip_with(~is_listed, none)
-        columns = [position.alias("_position"), name.alias("_name"), *(whole[each] for each in self._names)]
-        return pl.Series(found.positions, dtype=pl.UInt32), pl.DataFrame(columns), found.left, found.ignored
+        place = [whole["_event_id"].alias("_position"), whole["_op"].alias("_name")]
+        columns = [*place, *(whole[each] for each in self._names)]
+        return pl.Series(found.positions, dtype=pl.UInt32), columns, found.left, found.ignored
 
     def _read_left(
         self, left: dict[int, str], read_whose: Callable[[int], tuple[str, bool]], ignored: dict[str, int],
-        items: pl.Series, frame: pl.DataFrame,
+        items: pl.Series, columns: list[pl.Series],
     ) -> Elements:  # fmt: skip
         """Read the lists that are left, and put their elements among those that are there."""
         tally, unfit = Tally(ignored), []
@@ -133,19 +128,17 @@ class ElementDecoder:
                 rows += [(number, *row) for row in self._reference.read(text, whose, tally)]
             except RejectedError as error:
                 unfit.append(UnfitElement(number, error.column, error.reason, error.detail))
-        own_items, own_frame = self._build(rows)
+        own_items, own_columns = self._build(rows)
         every = pl.concat([items, own_items])
         order = every.arg_sort()
-        whole = pl.concat([frame, own_frame])[order]
-        return Elements(every.gather(order), whole, tuple(unfit), tally.misfits, tally.ignored)
+        whole = [pl.concat(each)[order] for each in zip(columns, own_columns, strict=True)]
+        return Elements(every[order], whole, tuple(unfit), tally.misfits, tally.ignored)
 
-    def _build(self, rows: list[Row]) -> tuple[pl.Series, pl.DataFrame]:
+    def _build(self, rows: list[Row]) -> tuple[pl.Series, list[pl.Series]]:
         names = [name for name, _ in ELEMENT_COLUMNS] + self._names
-        columns = list(zip(*rows, strict=True)) or [()] * (1 + len(names))
-        frame = pl.DataFrame(
-            [pl.Series(name, values, dtype=pl.String) for name, values in zip(names, columns[1:], strict=True)]
-        )
-        return pl.Series(columns[0], dtype=pl.UInt32), frame
+        items, *values = zip(*rows, strict=True) if rows else [()] * (1 + len(names))
+        columns = [pl.Series(name, each, dtype=pl.String) for name, each in zip(names, values, strict=True)]
+        return pl.Series(items, dtype=pl.UInt32), columns
 
 
 class _Reference:

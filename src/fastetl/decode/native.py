@@ -206,7 +206,7 @@ class NativePass:
     def decode_elements(self, text: bytes) -> NativeRows:
         """Read lists and maps, a line each as an event spells them, into rows of their elements.
 
-        Of a row, `_event_id` is the element's position or name, and `_op` tells which: `L` or `M`.
+        Of a row, `_event_id` is the element's position in a list and `_op` its name in a map; the other is null.
 
         Raises:
             MemoryError: there is no more.

@@ -22,7 +22,7 @@ from ctypes import (
 from functools import cache
 from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 """The version of the functions that the shared object offers; `native/src/calls.zig` has the same number."""
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
