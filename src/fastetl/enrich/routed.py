@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-ROW = "row"
-"""The column with the number of a row's change among all."""
+ROW = "_row"
+"""The column with the number of a row's change among all; no column of a user begins with `_`."""
 
 TARGET = "_target"
 """The column with the name of a row's target."""

@@ -19,6 +19,7 @@ from fastetl.decode import RejectedError, build_extra
 from fastetl.enrich.child_rows import ChildRows
 from fastetl.enrich.conditions import build_kinds, find_rows
 from fastetl.enrich.enricher import Enriched, Enricher, RejectedRow
+from fastetl.enrich.places import Places
 from fastetl.enrich.routed import ROW, TARGET, Routed
 from fastetl.errors import ConfigError, Problem
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 
 _SYSTEM = [name for name, _ in SYSTEM_COLUMNS]
+
+_ROUTE = "_route"
+"""The column with the number of a row's target."""
 
 
 class Router:
@@ -69,13 +73,11 @@ class Router:
             ]
             located = locate_columns(pipeline, part)
             self._targets.append(_Target(part, located, places[part.name], environ, children))
-        self._routes = [
-            (part.when, pl.Series(TARGET, [part.name])) for part in reversed(pipeline.parts) if not part.rows_of
-        ]
-        self._idle = [target for target in self._targets if target.enricher.is_idle]
-        self._busy = [target for target in self._targets if not target.enricher.is_idle]
-        self._placed = _place(self._idle, whole=len(self._idle) == len(self._targets))
-        self._placed_in_part = _place(self._idle, whole=False)
+        self._names = pl.Series(TARGET, [target.name for target in self._targets], dtype=pl.String)
+        taking = [part.when for part in pipeline.parts if not part.rows_of]
+        self._routes = [(when, _number(place)) for place, when in reversed(list(enumerate(taking)))]
+        self._busy = [not target.enricher.is_idle for target in self._targets]
+        self._places = Places([target.decoded for target in self._targets])
         self.open(references or {})
 
     @property
@@ -122,22 +124,26 @@ class Router:
             MisfitError: a value of an element does not fit a column whose policy is `fail`.
         """
         work = Routed()
-        targets = self._find_targets(frame)
-        rows = frame.hstack([pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(ROW), targets])
-        if is_split := targets.null_count() > 0:
+        routes = self._find_routes(frame)
+        numbers = pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(ROW)
+        rows = frame.hstack([numbers, routes, self._names[routes]])
+        if routes.null_count():
             rows = self._settle_unrouted(rows, work)
         pieces: list[pl.DataFrame] = []
-        if self._busy:
-            for target in self._busy:
-                pieces += target.take(rows.filter(pl.col(TARGET) == target.name), work)
-            rows = rows.filter(~pl.col(TARGET).is_in([target.name for target in self._busy]).fill_null(value=False))
-        own = rows.select(ROW, *_SYSTEM, TARGET, *(self._placed_in_part if is_split else self._placed))
-        for target in self._idle:
+        if any(self._busy):
+            for number in (number for number, is_busy in enumerate(self._busy) if is_busy):
+                pieces += self._targets[number].take(rows.filter(rows[_ROUTE] == number), work)
+            is_busy = pl.Series(self._busy)[rows[_ROUTE]]
+            rows = rows.filter(~is_busy.fill_null(value=False))
+        system = [rows[name] for name in (ROW, *_SYSTEM, TARGET)]
+        own = pl.DataFrame([*system, *self._places.fill(rows, rows[_ROUTE])])
+        numbers = pl.int_range(rows.height, dtype=pl.UInt32, eager=True)
+        for number, target in enumerate(self._targets):
             if target.is_rest:
-                self._count(rows.filter((pl.col(TARGET) == target.name) & (pl.col("_deleted") == "false")), work)
+                self._count(rows.filter((rows[_ROUTE] == number) & (rows["_deleted"] == "false")), work)
                 own = self._add_extra(own, target, work, write_records)
-            if target.children:
-                pieces += target.take_elements(rows, work)
+            if target.children and not self._busy[number]:
+                pieces += target.take_elements(rows, numbers.filter(rows[_ROUTE] == number), work)
         whole = pl.concat([own, *pieces], how="diagonal") if pieces else own
         if work.unfit:
             whole = whole.filter(~pl.col(ROW).is_in(list(work.unfit)))
@@ -146,17 +152,17 @@ class Router:
             whole = whole.with_columns(missing)
         return work.finish(whole[self._columns], whole[ROW])
 
-    def _find_targets(self, frame: pl.DataFrame) -> pl.Series:
-        """Name the target that takes each row, null where none does."""
-        # Column by column: a query of Polars takes longer than all of this.
-        targets = pl.Series(TARGET, [None], dtype=pl.String).new_from_index(0, frame.height)
-        for conditions, name in self._routes:
-            own = name.new_from_index(0, frame.height)
+    def _find_routes(self, frame: pl.DataFrame) -> pl.Series:
+        """Give the number of the target that takes each row, null where none does."""
+        # Column by column and by numbers: a query, or a choice between texts, takes longer than all of this.
+        routes = _number(None).new_from_index(0, frame.height)
+        for conditions, number in self._routes:
             if conditions:
                 first, *others = (find_rows(frame, condition) for condition in conditions)
-                own = own.zip_with(functools.reduce(operator.and_, others, first), targets)
-            targets = own
-        return targets
+                routes = number.zip_with(functools.reduce(operator.and_, others, first), routes)
+            else:
+                routes = number.new_from_index(0, frame.height)
+        return routes
 
     def _settle_unrouted(self, rows: pl.DataFrame, work: Routed) -> pl.DataFrame:
         """Count the items that no target takes, and reject them where that is asked for; deletions stay everywhere."""
@@ -221,17 +227,23 @@ class _Target:
         own = own.with_columns(rows[ROW])
         if not self.children:
             return [own]
-        lists = rows.select(TARGET, *(child.decoded for child in self.children))
-        return [own, *self.take_elements(own.select(ROW, *_SYSTEM).hstack(lists), work)]
+        rows = own.select(ROW, *_SYSTEM).hstack(rows.select(*(child.decoded for child in self.children)))
+        return [own, *self.take_elements(rows, pl.int_range(rows.height, dtype=pl.UInt32, eager=True), work)]
 
-    def take_elements(self, rows: pl.DataFrame, work: Routed) -> list[pl.DataFrame]:
-        """Give the elements of the lists that the target's items among some rows have, for each child table."""
+    def take_elements(self, rows: pl.DataFrame, places: pl.Series, work: Routed) -> list[pl.DataFrame]:
+        """Give the elements of the lists that items have, for each child table.
+
+        Args:
+            rows: with their lists.
+            places: of the target's own among them.
+            work: what happens is added to it.
+        """
         # What an item that is deleted held counts where it stays in the mirror.
-        stays = rows["_deleted"] == "false"
+        stays = rows["_deleted"][places] == "false"
         if self._kept_deletes:
-            stays |= rows["_op"].is_in(self._kept_deletes)
-        stays &= rows[TARGET] == self.name
-        return [child.take(rows, stays & rows[child.decoded].is_not_null(), work) for child in self.children]
+            stays |= rows["_op"][places].is_in(self._kept_deletes)
+        places = places.filter(stays)
+        return [child.take(rows, places, work) for child in self.children]
 
 
 def make_enricher(
@@ -250,23 +262,5 @@ def make_enricher(
     return (Router if pipeline.parts else Enricher)(pipeline, environ, references)
 
 
-def _place(targets: Sequence[_Target], *, whole: bool) -> list[pl.Expr]:
-    """Build the columns of the file from the decoded ones, for targets without enrichments.
-
-    Args:
-        targets: that have no enrichments.
-        whole: whether every row is of one of them, so that what all have at one place needs no look at the target.
-    """
-    sources: dict[str, dict[str, list[str]]] = {}
-    for target in targets:
-        for place, decoded in target.decoded.items():
-            sources.setdefault(place, {}).setdefault(decoded, []).append(target.name)
-    placed = []
-    for place, by_decoded in sources.items():
-        (first, names), *_ = by_decoded.items()
-        if whole and len(names) == len(targets):
-            placed.append(pl.col(first).alias(place))
-            continue
-        values = [pl.when(pl.col(TARGET).is_in(names)).then(pl.col(decoded)) for decoded, names in by_decoded.items()]
-        placed.append(pl.coalesce(values).alias(place) if len(values) > 1 else values[0].otherwise(None).alias(place))
-    return placed
+def _number(place: int | None) -> pl.Series:
+    return pl.Series(_ROUTE, [place], dtype=pl.UInt16)
