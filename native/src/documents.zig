@@ -39,17 +39,35 @@ pub fn write(p: *Pass, out: *Arena, depth: u32) Fault!void {
     return error.Odd;
 }
 
+const few_members = 16;
+
+/// A map's member: where its name stands, in the event or in `spare`, and where what is written of it does.
+pub const Member = struct {
+    /// The name's first bytes, by which most names differ.
+    prefix: u64,
+    name: u32,
+    name_end: u32,
+    in_spare: bool,
+    start: u32,
+    end: u32 = 0,
+};
+
+/// DynamoDB gives a map's members in any order, and the same map is to be the same text: they are sorted by name.
 fn writeMap(p: *Pass, out: *Arena, depth: u32) Fault!void {
-    const first = p.map_names.items.len;
+    const first = p.members.items.len;
+    const mark = p.spare.used;
+    var is_sorted = true;
     try out.writeByte('{');
     if (!p.in.take("}")) while (true) {
         if (!p.in.take("\"")) return error.Broken;
-        const name = try p.in.string();
-        try noteName(p, first, name);
-        try writeText(p, out, name);
+        const member = try readName(p, out);
+        if (p.members.items.len > first) is_sorted = is_sorted and isBefore(p, p.members.getLast(), member);
+        const place = p.members.items.len;
+        try p.members.append(p.gpa, member);
         if (!p.in.take(":")) return error.Broken;
         try out.writeByte(':');
         try write(p, out, depth + 2);
+        p.members.items[place].end = @intCast(out.used);
         if (p.in.take(",")) {
             try out.writeByte(',');
             continue;
@@ -57,10 +75,68 @@ fn writeMap(p: *Pass, out: *Arena, depth: u32) Fault!void {
         if (p.in.take("}")) break;
         return error.Broken;
     };
+    if (!is_sorted) try sortMembers(p, out, p.members.items[first..]);
     try out.writeByte('}');
-    try checkNames(p, first);
-    p.map_names.shrinkRetainingCapacity(first);
+    p.members.shrinkRetainingCapacity(first);
+    p.spare.used = mark;
     return p.in.close();
+}
+
+fn readName(p: *Pass, out: *Arena) Fault!Member {
+    const string = try p.in.string();
+    var from, var to, var bytes = .{ string.start, string.end, p.in.bytes };
+    if (string.escaped) {
+        from = p.spare.used;
+        _ = try p.plainText(string);
+        to = p.spare.used;
+        try p.spare.reserve(8);
+        bytes = p.spare.raw.bytes;
+    }
+    const start = out.used;
+    try writeText(p, out, string);
+    return .{
+        .prefix = prefixOf(bytes, from, to - from),
+        .name = @intCast(from),
+        .name_end = @intCast(to),
+        .in_spare = string.escaped,
+        .start = @intCast(start),
+    };
+}
+
+/// The first bytes of a name, as a number that sorts as they do. Behind a name in an event there is always more.
+inline fn prefixOf(bytes: []const u8, start: usize, length: usize) u64 {
+    if (length == 0 or start + 8 > bytes.len) return 0;
+    const unused: u6 = @intCast(64 - 8 * @as(usize, @min(length, 8)));
+    return std.mem.readInt(u64, bytes[start..][0..8], .big) >> unused << unused;
+}
+
+/// Brings what is written of a map's members into the order of their names; of two with one name JSON's readers take the last.
+fn sortMembers(p: *Pass, out: *Arena, members: []Member) Fault!void {
+    const begin = members[0].start;
+    const copy = p.spare.used;
+    try p.spare.write(out.since(begin));
+    // Most maps are small, and the general sort has more to do before it begins.
+    if (members.len <= few_members)
+        std.sort.insertion(Member, members, p, isBefore)
+    else
+        std.mem.sortUnstable(Member, members, p, isBefore);
+    out.used = begin;
+    for (members, 0..) |member, place| {
+        if (place > 0) {
+            if (!isBefore(p, members[place - 1], member)) return error.Odd;
+            try out.writeByte(',');
+        }
+        try out.write(p.spare.raw.bytes[copy + member.start - begin .. copy + member.end - begin]);
+    }
+}
+
+fn isBefore(p: *const Pass, a: Member, b: Member) bool {
+    return if (a.prefix != b.prefix) a.prefix < b.prefix else std.mem.lessThan(u8, nameOf(p, a), nameOf(p, b));
+}
+
+fn nameOf(p: *const Pass, member: Member) []const u8 {
+    const bytes = if (member.in_spare) p.spare.written() else p.in.bytes;
+    return bytes[member.name..member.name_end];
 }
 
 fn writeList(p: *Pass, out: *Arena, depth: u32) Fault!void {
@@ -76,35 +152,6 @@ fn writeList(p: *Pass, out: *Arena, depth: u32) Fault!void {
     };
     try out.writeByte(']');
     return p.in.close();
-}
-
-/// Names up to here are compared as they come; more are sorted first.
-const few_names = 16;
-
-/// Writes down the name of a map's member: of two that are the same, JSON's readers take the last.
-fn noteName(p: *Pass, first: usize, name: Text) Fault!void {
-    const mark = p.spare.used;
-    const number = toNumber(p, try p.plainText(name));
-    p.spare.used = mark;
-    const others = p.map_names.items[first..];
-    if (others.len < few_names) for (others) |other| if (other == number) return error.Odd;
-    try p.map_names.append(p.gpa, number);
-}
-
-fn checkNames(p: *Pass, first: usize) Fault!void {
-    const those = p.map_names.items[first..];
-    if (those.len <= few_names) return;
-    std.mem.sortUnstable(u64, those, {}, std.sort.asc(u64));
-    for (those[0 .. those.len - 1], those[1..]) |one, next| if (one == next) return error.Odd;
-}
-
-/// A short name itself, a hash of a longer one: two that are not the same may have one number, but rarely, and are left then.
-fn toNumber(p: *const Pass, name: []const u8) u64 {
-    if (name.len > 7) return std.hash.Wyhash.hash(p.plan.attributes.seed, name) | 1 << 63;
-    var bytes: [8]u8 = @splat(0);
-    @memcpy(bytes[0..name.len], name);
-    bytes[7] = @intCast(name.len);
-    return @bitCast(bytes);
 }
 
 /// Writes a string's text; one without escapes as it is.

@@ -31,6 +31,7 @@ pub const KeyPart = struct { tag: u8 = 0, string: Text = .{ .start = 0, .end = 0
 pub const Extra = struct { name: u32, start: usize, end: usize };
 
 pub const Element = @import("sets.zig").Element;
+pub const Member = @import("documents.zig").Member;
 
 pub const Pass = struct {
     gpa: Allocator,
@@ -61,8 +62,8 @@ pub const Pass = struct {
     /// Undeclared attributes of the record, by the number of their names.
     ignored: std.ArrayList(u32) = .empty,
     extras: std.ArrayList(Extra) = .empty,
-    /// The names of the maps that are being written, as numbers.
-    map_names: std.ArrayList(u64) = .empty,
+    /// The members of the maps that are being written.
+    members: std.ArrayList(Member) = .empty,
     elements: std.ArrayList(Element) = .empty,
 
     // What records that come together share.
@@ -103,7 +104,7 @@ pub const Pass = struct {
         p.gpa.free(p.turns);
         p.ignored.deinit(p.gpa);
         p.extras.deinit(p.gpa);
-        p.map_names.deinit(p.gpa);
+        p.members.deinit(p.gpa);
         p.elements.deinit(p.gpa);
         p.left.deinit(p.gpa);
         p.positions.deinit(p.gpa);
@@ -122,7 +123,7 @@ pub const Pass = struct {
         p.keys = @splat(.{});
         p.ignored.clearRetainingCapacity();
         p.extras.clearRetainingCapacity();
-        p.map_names.clearRetainingCapacity();
+        p.members.clearRetainingCapacity();
         p.elements.clearRetainingCapacity();
         p.spare.used = 0;
         p.extra.used = 0;

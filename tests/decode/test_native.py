@@ -14,6 +14,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fastetl.columns import RULES, Column, RedshiftType, make_example
@@ -134,6 +136,37 @@ def test_any_name_works_declared_or_not(name: str, ensure_ascii: bool) -> None:
     if len(name) < 65_535:  # names inside SUPER are texts, and as long as those at most
         assert json.loads(extra.frame["_extra"][2]) == {name: "value 2", f"{name}2": 1}
         assert extra.decoded_native == 3
+
+
+MEMBERS = st.dictionaries(
+    st.sampled_from([name for name in NAMES if len(name) < 1_000])
+    | st.sampled_from(["alike by", "alike by aa", "alike by ab", "alike by b"])
+    | st.text(st.sampled_from("ab\u00e9\n\U0001f600"), max_size=12),
+    st.integers(0, 9).map(lambda number: {"N": str(number)}),
+    max_size=30,
+)
+
+
+@given(MEMBERS, MEMBERS, st.randoms(use_true_random=False), st.booleans())
+def test_a_map_is_one_text_whatever_order_it_comes_in(
+    members: dict[str, Any], inner: dict[str, Any], chance: random.Random, ensure_ascii: bool
+) -> None:
+    members |= {"inner": {"M": inner}, "list": {"L": [{"M": inner}]}}
+
+    def shuffle(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: shuffle(value[name]) for name in chance.sample(sorted(value), len(value))}
+        return [shuffle(each) for each in value] if isinstance(value, list) else value
+
+    records = [make_record(number, {"map": {"M": shuffle(members)}}) for number in range(3)]
+    event = json.dumps({"Records": records}, separators=(",", ":"), ensure_ascii=ensure_ascii).encode()
+    pipeline = make_pipeline(ID, column("map", "SUPER"))
+    changes, reference = Decoder(pipeline).decode(event), Decoder(pipeline, is_native=False).decode(event)
+    assert_frame_equal(changes.frame, reference.frame)
+    assert changes.decoded_native == 3
+    (text,) = set(changes.frame["map"])
+    assert list(json.loads(text)) == sorted(members)
+    assert list(json.loads(text)["list"][0]) == sorted(inner)
 
 
 def test_names_that_differ_by_case_are_two() -> None:

@@ -88,6 +88,20 @@ def build_pipeline(chance: random.Random) -> Pipeline:
     )  # fmt: skip
 
 
+MEMBERS = [
+    "", "a", "a\0", "alike by eight", "alike by eight, and more", "alike by", "alike", "Alike", 'q"uote',
+    "back\\slash", "\u00e9", "\u6771\u4eac", "\U0001f600", "tab\t", *(f"number {number}" for number in range(20)),
+]  # fmt: skip
+
+
+def build_map(chance: random.Random) -> dict[str, Any]:
+    """Make up a map whose members come in any order, with maps in it."""
+    names = chance.sample(MEMBERS, chance.choice([0, 1, 2, 2, 3, 5, len(MEMBERS)]))
+    return {
+        "M": {name: build_map(chance) if chance.random() < 0.1 else {"N": f"{chance.random():.2f}"} for name in names}
+    }
+
+
 TEXTS = ["", "short", "longer than a view", "caf\u00e9 \u6771\u4eac", 'with "quotes" \\ and\nlines']
 
 
@@ -106,7 +120,7 @@ def build_item(chance: random.Random) -> dict[str, Any]:
         "day": {"S": f"20{chance.randrange(100):02d}-02-28"}, "at": {"S": "2026-01-31T23:59:59"},
         "zoned": {"S": "2026-01-31T23:59:59.120+01:30"}, "opens": {"S": "09:30"},
         "closes": {"S": chance.choice(["18:00:00.5Z", "23:59:59+05:30"])},
-        "any": {"M": {"a": {"N": "1.50"}, "b": {"L": [{"S": "x"}]}}},
+        "any": build_map(chance),
         'q"uo\\te\u0001': {"S": "hostile"}, "\U0001f600": {"N": "1"},
         "since_day": {"N": str(86400 * chance.randrange(20000))},
         "since": {"N": str(chance.randrange(2**31))}, "since_ms": {"N": str(chance.randrange(2**41))},

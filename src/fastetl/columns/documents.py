@@ -31,7 +31,9 @@ _PLAIN_NUMERAL = re.compile(r"0|-?[1-9][0-9]*|-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9]")
 
 
 def build_json(tag: str, content: Any) -> str:
-    """Give any value as JSON for SUPER: sets as sorted arrays, binary as base64, numbers with all their digits.
+    """Give any value as JSON for SUPER: maps sorted by name, sets as sorted arrays, binary as base64, all digits.
+
+    DynamoDB gives a map's members and a set's elements in any order, and the same value is to be the same text.
 
     Args:
         tag: the value's DynamoDB type: `S`, `N`, `M` and so on.
@@ -40,7 +42,7 @@ def build_json(tag: str, content: Any) -> str:
     Raises:
         UnfitError: SUPER cannot hold it.
     """
-    return orjson.dumps(_json({tag: content})).decode()
+    return orjson.dumps(_json({tag: content}), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def check_json(_tag: str, text: str) -> str:

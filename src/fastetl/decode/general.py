@@ -203,7 +203,7 @@ def _write_document(attributes: dict[str, Any]) -> str | None:
     if not attributes:
         return None
     try:
-        return build_json("M", dict(sorted(attributes.items())))
+        return build_json("M", attributes)
     except UnfitError as error:
         raise RejectedError("", error.reason, f"{error.detail}; {_find_culprit(attributes)}") from None
 
