@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.aws import SourceTable
+from fastetl.columns import Column, RedshiftType
 from fastetl.decode.general import build_key, parse_key
 from fastetl.enrich import make_enricher
 from fastetl.enrich.enricher import Enricher
@@ -27,6 +29,10 @@ from tests.plant import Plant
 ARN = "arn:aws:dynamodb:us-east-1:1:table/orders/stream/2026-01-01T00:00:00.000"
 
 
+Note = str | dict[str, Any] | None
+"""A text, a value with its type, or nothing."""
+
+
 class Compared:
     """A table, its mirror, and somebody who compares the two."""
 
@@ -39,19 +45,19 @@ class Compared:
         self.number = 0
         self.on_sleep: Callable[[], Any] | None = None
 
-    async def write(self, number: int, *, amount: str = "1", note: str | None = "x", delete: bool = False) -> None:
+    async def write(self, number: int, *, amount: str = "1", note: Note = "x", delete: bool = False) -> None:
         """Change an item, and let the stream bring the change; it waits for its load."""
         await self.item(number, amount=amount, note=note, delete=delete)
         await self.bring(number, amount=amount, note=note, delete=delete)
 
-    async def item(self, number: int, *, amount: str = "1", note: str | None = "x", delete: bool = False) -> None:
+    async def item(self, number: int, *, amount: str = "1", note: Note = "x", delete: bool = False) -> None:
         key = {"id": {"N": str(number)}}
         if delete:
             await self.client.delete_item(TableName=self.table, Key=key)
             return
         await self.client.put_item(TableName=self.table, Item=key | image(amount, note))
 
-    async def bring(self, number: int, *, amount: str = "1", note: str | None = "x", delete: bool = False) -> None:
+    async def bring(self, number: int, *, amount: str = "1", note: Note = "x", delete: bool = False) -> None:
         self.number += 1
         key = {"id": {"N": str(number)}}
         body: dict[str, Any] = {
@@ -82,13 +88,19 @@ class Compared:
         return await self.plant.sql('SELECT "_key", "_version", "note" FROM "public"."orders" ORDER BY "_key"')
 
 
-def image(amount: str, note: str | None) -> dict[str, Any]:
-    return {"amount": {"N": amount}} | ({"note": {"S": note}} if note is not None else {})
+def image(amount: str, note: Note) -> dict[str, Any]:
+    value = {"S": note} if isinstance(note, str) else note
+    return {"amount": {"N": amount}} | ({"note": value} if value is not None else {})
 
 
 @pytest.fixture
 async def compared(make_plant: Callable[..., Any]) -> Any:
-    plant: Plant = await make_plant()
+    async with compare(await make_plant()) as compared:
+        yield compared
+
+
+@asynccontextmanager
+async def compare(plant: Plant) -> AsyncIterator[Compared]:
     table = f"verified-{id(plant)}"
     client = plant.ledger.table._client
     await client.create_table(
@@ -258,6 +270,23 @@ async def test_after_a_repair_while_changes_flow_the_mirror_is_the_table(compare
     last = await compared.verify()
     # What stood still is repaired; what changed meanwhile was decided by its change.
     assert (last.differences, last.undecided) == ((), 0)
+
+
+async def test_the_order_of_names_in_a_document_is_no_difference_and_its_length_no_obstacle(make_plant: Any) -> None:
+    columns = (
+        Column("id", ("id",), RedshiftType.parse("BIGINT")), Column("note", ("note",), RedshiftType.parse("SUPER")),
+    )  # fmt: skip
+    async with compare(await make_plant(columns=columns)) as compared:
+        text = "x" * 40_000
+        members: dict[str, Any] = {name: {"M": {"z": {"S": text}, "y": {"SS": ["b", "a"]}}} for name in ("b", "a")}
+        for number in (1, 2):
+            await compared.bring(number, note={"M": members})
+            turned = {"M": {name: {"M": dict(reversed(members[name]["M"].items()))} for name in ("a", "b")}}
+            await compared.item(number, note=turned)
+        await compared.plant.run()
+        assert (await compared.verify()).differences == ()
+        await compared.plant.execute("""UPDATE public.orders SET note = JSON_PARSE('{"a":1}') WHERE id = 1""")
+        assert (await compared.verify()).differences == (RowDifference("N=1;", "differs", ("note",)),)
 
 
 async def test_a_sample_takes_the_same_keys_on_both_sides(compared: Compared) -> None:

@@ -41,6 +41,7 @@ from fastetl.sql import (
     take_over_sql,
     tombstone_sql,
     user_sql,
+    verify,
     view_columns_sql,
     view_names,
     view_readers_sql,
@@ -63,12 +64,14 @@ FUNCTION_PAGES = {
     "HAS_SCHEMA_PRIVILEGE": "HAS_SCHEMA_PRIVILEGE",
     "HAS_TABLE_PRIVILEGE": "HAS_TABLE_PRIVILEGE",
     "JSON_SERIALIZE": "JSON_SERIALIZE function",
+    "JSON_SERIALIZE_TO_VARBYTE": "JSON_SERIALIZE_TO_VARBYTE function",
     "LEAD": "LEAD window function",
     "LEFT": "LEFT and RIGHT functions",
     "MAX": "MAX function",
     "MIN": "MIN function",
     "MD5": "MD5 function",
     "ROW_NUMBER": "ROW_NUMBER window function",
+    "SUBSTRING": "SUBSTRING function",
     "SUM": "SUM function",
     "TO_HEX": "TO_HEX function",
     "TRIM": "TRIM function",
@@ -150,7 +153,10 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     yield Statement("alter", add_column_sql(pipeline, "", "more", RedshiftType.parse("VARCHAR(20)")))
     yield Statement("alter", widen_column_sql(pipeline, "", "more", RedshiftType.parse("VARCHAR(40)")))
     if "mirror" in pipeline.outputs:
-        yield from tombstone_sql(pipeline, OWNER, 1, 0, ((pipeline.name, ("gone",)),))
+        former = ((pipeline.name, ("gone",)),)
+        yield from tombstone_sql(pipeline, OWNER, 1, 0, former)
+        yield from verify.compare_sql(pipeline, (pipeline,), pipeline.layout, url, below=1)
+        yield from verify.repair_sql(pipeline, OWNER, pipeline.layout, url, former)
 
 
 @pytest.fixture(scope="module")

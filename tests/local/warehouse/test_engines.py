@@ -141,6 +141,19 @@ async def test_hostile_text_survives(warehouse: Warehouse, schema: str, s3: Any)
         assert found == [(text, document) for _, text, document in rows]
 
 
+async def test_a_document_is_no_text_where_it_is_longer_than_a_varchar(warehouse: Warehouse, schema: str) -> None:
+    finished(await warehouse.execute(f"CREATE TABLE {schema}.t (i INTEGER, s SUPER)"))
+    fits = "x" * (65_535 - len('""'))
+    for number, text in enumerate((fits, f"{fits}x")):
+        finished(await warehouse.execute(f"INSERT INTO {schema}.t VALUES ({number}, JSON_PARSE('\"{text}\"'))"))
+    serialized = f"SELECT JSON_SERIALIZE(s) FROM {schema}.t WHERE i = "
+    assert await warehouse.rows(f"{serialized}0") == [(f'"{fits}"',)]
+    assert "over 65535 bytes" in (await warehouse.execute(f"{serialized}1"))["Error"]
+    assert await warehouse.rows(
+        f"SELECT i FROM {schema}.t WHERE JSON_SERIALIZE_TO_VARBYTE(s) <> CAST('\"{fits}\"' AS VARBYTE)"
+    ) == [(1,)]
+
+
 async def test_the_column_list_gives_the_order(warehouse: Warehouse, schema: str, s3: Any) -> None:
     finished(await warehouse.execute(f"CREATE TABLE {schema}.t (a INTEGER, b INTEGER, c INTEGER)"))
     assert await copied(warehouse, f'{schema}.t ("C", a)', put_csv(s3, [["1", "2"]])) == 1

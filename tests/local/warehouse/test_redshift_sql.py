@@ -28,9 +28,9 @@ INSERT = "WHEN NOT MATCHED THEN INSERT (k, v) VALUES (w.k, w.v)"
             "CREATE VIEW v AS SELECT 1 AS k|" + FORGET_VIEW,
         ),
         (
-            "SELECT JSON_PARSE(a), JSON_SERIALIZE(b), CAST(c AS SUPER), TO_HEX(d) FROM t",
-            "SELECT CAST(a AS JSON), CAST(b AS TEXT), CAST(c AS JSON), lower(hex(d)) FROM t",
-            "SELECT CAST(a AS JSON), CAST(b AS TEXT), CAST(c AS JSON), encode(d, 'hex') FROM t",
+            "SELECT JSON_PARSE(a), JSON_SERIALIZE_TO_VARBYTE(b), CAST(c AS SUPER), TO_HEX(d) FROM t",
+            "SELECT CAST(a AS JSON), encode(CAST(b AS TEXT)), CAST(c AS JSON), lower(hex(d)) FROM t",
+            "SELECT CAST(a AS JSON), convert_to(CAST(b AS TEXT), 'UTF8'), CAST(c AS JSON), encode(d, 'hex') FROM t",
         ),
         (
             "SELECT GETDATE()",

@@ -6,7 +6,8 @@ What is rewritten, for both engines (`tests/local/warehouse/test_redshift_sql.py
 - DISTSTYLE, DISTKEY, SORTKEY, ENCODE, BACKUP, COLLATE and WITH NO SCHEMA BINDING are dropped;
 - PRIMARY KEY, UNIQUE and REFERENCES are dropped: Redshift does not enforce them;
 - CHAR(n) and VARCHAR(n) columns become text with a check on the length in bytes;
-- SUPER becomes JSON text, VARBYTE the engine's binary type; JSON_PARSE and JSON_SERIALIZE become casts;
+- SUPER becomes JSON text, VARBYTE the engine's binary type; JSON_PARSE becomes a cast, and so does JSON_SERIALIZE,
+  which fails on what is longer than a VARCHAR; JSON_SERIALIZE_TO_VARBYTE gives that text's bytes;
 - TO_HEX becomes the engine's function;
 - GETDATE() is the statement's time in UTC without a zone, SYSDATE the transaction's;
 - each declared type is kept as the column's comment, which COPY reads;
@@ -31,6 +32,7 @@ from sqlglot.errors import SqlglotError
 
 from fastetl.columns import RedshiftType
 from fastetl.identifiers import fold
+from fastetl.limits import MAX_VARCHAR_BYTES
 from fastetl.local.warehouse.catalog import Refusal, effect_of, table_of, translate_grant, translate_identity
 from fastetl.local.warehouse.engine import Dialect, SqlError, Table
 from fastetl.local.warehouse.literals import resolve_escapes
@@ -50,6 +52,21 @@ _TYPES: dict[Dialect, dict[str, str]] = {
     "postgres": {"SUPER": "json", "VARBYTE": "bytea", "CHAR": "varchar", "VARCHAR": "varchar"},
 }
 _BYTES_OF: dict[Dialect, str] = {"duckdb": "strlen", "postgres": "octet_length"}
+_SERIALIZE = (
+    "CASE WHEN {measure}({{0}}) <= {limit} THEN {{0}}"
+    " ELSE CAST(CAST('JSON_SERIALIZE: over {limit} bytes' || LEFT({{0}}, 0) AS INTEGER) AS TEXT) END"
+)
+_SERIALIZED: dict[Dialect, dict[str, str]] = {
+    "duckdb": {
+        "JSON_SERIALIZE": _SERIALIZE.format(measure=_BYTES_OF["duckdb"], limit=MAX_VARCHAR_BYTES),
+        "JSON_SERIALIZE_TO_VARBYTE": "encode({0})",
+    },
+    "postgres": {
+        "JSON_SERIALIZE": _SERIALIZE.format(measure=_BYTES_OF["postgres"], limit=MAX_VARCHAR_BYTES),
+        "JSON_SERIALIZE_TO_VARBYTE": "convert_to({0}, 'UTF8')",
+    },
+}
+"""Amazon Redshift Database Developer Guide, "JSON_SERIALIZE function": an error above the limit of VARCHAR."""
 _STATEMENT_TIME: dict[Dialect, str] = {
     "duckdb": "date_trunc('second', CAST(get_current_timestamp() AS TIMESTAMP))",
     "postgres": "date_trunc('second', statement_timestamp() AT TIME ZONE 'UTC')",
@@ -244,8 +261,9 @@ def _rewrite_node(node: exp.Expr, dialect: Dialect) -> exp.Expr:
     if isinstance(node, exp.LowerHex):
         hexadecimal = {"duckdb": "lower(hex({}))", "postgres": "encode({}, 'hex')"}
         return exp.Var(this=hexadecimal[dialect].format(node.this.sql(dialect)))
-    if isinstance(node, exp.Anonymous) and node.name.upper() == "JSON_SERIALIZE":
-        return exp.cast(node.expressions[0], "text", dialect="postgres")
+    if isinstance(node, exp.Anonymous) and node.name.upper() in _SERIALIZED[dialect]:
+        written = exp.cast(node.expressions[0], "text", dialect="postgres").sql(dialect)
+        return exp.Var(this=_SERIALIZED[dialect][node.name.upper()].format(written))
     return node
 
 
