@@ -140,7 +140,7 @@ async def test_items_of_no_target_are_kept_whole_and_leave_when_a_target_takes_t
     outcome = await load(plant, first, order(3, "O#1", 5), second)
     assert outcome.unrouted == {"type=invoice": 2}
     assert await table(plant, "shop_current", "pk, sk, _extra") == [
-        ("X#1", "s", '{"more":{"b":100,"a":null},"type":"invoice"}'), ("X#2", "s", '{"amount":5,"type":"invoice"}'),
+        ("X#1", "s", '{"more":{"a":null,"b":100},"type":"invoice"}'), ("X#2", "s", '{"amount":5,"type":"invoice"}'),
     ]  # fmt: skip
     await load(plant, person(4, "X#1"), make_record(5, "X#2"))
     assert await table(plant, "shop_current", "pk") == []
