@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fastetl.aws import SourceTable
 from fastetl.columns import Column, RedshiftType
-from fastetl.decode.general import build_key, parse_key
+from fastetl.decode.keys import build_key, parse_key
 from fastetl.enrich import make_enricher
 from fastetl.enrich.enricher import Enricher
 from fastetl.errors import ConfigError, SourceError

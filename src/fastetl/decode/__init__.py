@@ -6,9 +6,11 @@ from fastetl.decode.changes import Changes, count_drift
 from fastetl.decode.decoder import Decoder
 from fastetl.decode.elements import ElementDecoder, Elements
 from fastetl.decode.event import cut_name, parse_record
-from fastetl.decode.general import RejectedError, build_extra, parse_key
+from fastetl.decode.general import build_extra
+from fastetl.decode.keys import parse_key
 from fastetl.decode.left import LineReader
 from fastetl.decode.native import LinesOf, free_rows
+from fastetl.decode.rejected import RejectedError
 from fastetl.decode.shared_object import load_library
 from fastetl.decode.source_arn import parse_source_arn
 from fastetl.decode.window import Delivery, Position, find_position, is_windowed, part_event

@@ -15,9 +15,10 @@ import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, UnfitError, only
 from fastetl.config import ELEMENT_COLUMNS, SCALAR
+from fastetl.decode.column_reader import ColumnReader
 from fastetl.decode.decoder import UNEXPECTED, build_native
 from fastetl.decode.event import Tally, parse_record
-from fastetl.decode.general import ColumnReader, RejectedError
+from fastetl.decode.rejected import RejectedError
 from fastetl.errors import FastetlError
 
 if TYPE_CHECKING:
