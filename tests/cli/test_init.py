@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from examples.single_table import DESIGNS
 
 from fastetl.cli.init import init
-from fastetl.columns import build_json, only
-from fastetl.config import MAX_COLUMNS, Config, Pipeline, parse_config
+from fastetl.config import MAX_COLUMNS, Config, parse_config
+from fastetl.decode import TargetFinder
 
 NAMES = [
     'q"uote', "back\\slash", "tab\t", "line\nfeed", "\x01", "\x7f", "\x85", "\u2028",
@@ -73,16 +73,6 @@ def test_an_attribute_may_be_called_item(tmp_path: Path, line: dict[str, Any], a
     assert {column.path[0] for column in pipeline.columns} == attributes
 
 
-def find_target(pipeline: Pipeline, item: dict[str, Any]) -> str:
-    """Name the target that takes an item."""
-
-    def read(attribute: str) -> str | None:
-        return build_json(*only(item[attribute])) if attribute in item else None
-
-    own = (part for part in pipeline.parts if not part.rows_of)
-    return next((part.name for part in own if all(each.holds(read(each.attribute)) for each in part.when)), "")
-
-
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_items_of_public_designs_are_in_the_right_target(tmp_path: Path, name: str, seed: int) -> None:
@@ -90,7 +80,7 @@ def test_the_items_of_public_designs_are_in_the_right_target(tmp_path: Path, nam
     (pipeline,) = run_init(tmp_path, [item for _, item in pairs], *DESIGNS[name].keys).pipelines
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for kind, item in pairs:
-        found[kind][find_target(pipeline, item)] += 1
+        found[kind][TargetFinder(pipeline).find(item)[0]] += 1
     most = {kind: counts.most_common(1)[0] for kind, counts in found.items()}
     assert len({target for target, _ in most.values()}) == len(most)
     assert sum(times for _, times in most.values()) >= 0.95 * len(pairs)
@@ -125,7 +115,7 @@ def test_a_kind_of_any_name_has_a_target(tmp_path: Path, kind: str) -> None:
              for n in range(20)]  # fmt: skip
     (pipeline,) = run_init(tmp_path, items, "id").pipelines
     assert len(pipeline.parts) == 5
-    assert {find_target(pipeline, item) for item in items} <= {part.name for part in pipeline.parts}
+    assert {TargetFinder(pipeline).find(item)[0] for item in items} <= {part.name for part in pipeline.parts}
 
 
 def test_one_target_may_take_all_kinds(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
-from fastetl.config import Condition, Pipeline, count_statements, parse_config
+from fastetl.config import Condition, Pipeline, count_statements, name_question, parse_config
 from fastetl.config.model import BESIDE
 from fastetl.errors import ConfigError
 from fastetl.limits import MAX_STATEMENTS
@@ -188,7 +188,7 @@ def test_how_many_targets_fit_one_transaction(mirrors: int, logs: int, children:
     ],
 )
 def test_conditions(condition: Condition, json: str | None, holds: bool) -> None:
-    assert condition.holds(json) is holds
+    assert condition.holds({name_question("a"): json}) is holds
 
 
 BAD = [
@@ -197,6 +197,10 @@ BAD = [
     ('when = [{ attribute = "born", present = true }]\n', "", "pipelines[0].targets[1].when: missing"),
     (", present = true", "", "pipelines[0].targets[1].when[0]: say exactly one of"),
     ("present = true", 'present = true, equals = "x"', "pipelines[0].targets[1].when[0]: say exactly one of"),
+    (", present = true", ', sql = "born IS NULL"', "pipelines[0].targets[1].when[0]: sql asks columns"),
+    ('attribute = "born", present = true', 'sql = "died IS NULL"',
+     "pipelines[0].targets[1].when[0]: sql names no column of this target"),
+    ('attribute = "born", present = true', "present = true", "pipelines[0].targets[1].when[0]: the attribute has no"),
     ('begins_with = "O#"', 'begin_with = "O#"', "pipelines[0].targets[0].when[0].begin_with: unknown setting"),
     ('target = "public.people"', 'target = "public.orders"', "public.orders is a table or view of pipelines[0]"),
     ('target = "public.people"', 'target = "public.shop_gate"', "public.shop_gate is a table or view of pipelines[0]"),

@@ -50,6 +50,26 @@ def test_made_up_items_of_several_targets_are_taken_by_them_with_their_lists():
     assert counts == {"customer": 10, "cart": 10, "order": 10, "_rest": 10, "line": 20}
 
 
+def test_made_up_items_fulfil_conditions_in_sql():
+    text = """
+[[pipelines]]
+name = "shop"
+table = "shop"
+keys = ["id"]
+target = "public.shop"
+[[pipelines.targets]]
+name = "large"
+target = "public.large"
+when = [{ sql = "total > 0 AND paid" }]
+columns = [
+    { name = "id", type = "VARCHAR(8)" }, { name = "total", type = "SMALLINT" }, { name = "paid", type = "BOOLEAN" },
+]
+"""
+    (pipeline,) = parse_config(text, STAND_INS).pipelines
+    items = make_up_items(pipeline, 50)
+    assert all(int(item["total"]["N"]) > 0 and item["paid"] == {"BOOL": True} for item in items)
+
+
 def test_events_are_different_with_the_same_records():
     (pipeline, *_) = parse_config((ROOT / "examples/orders.toml").read_text(), STAND_INS).pipelines
     cutter = EventCutter(pipeline, records_of_items(pipeline, make_up_items(pipeline, 3)))

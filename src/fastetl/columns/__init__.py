@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastetl.columns.convert import Converter, build_converter, build_path_converter, build_shortener, make_example
 from fastetl.columns.documents import build_json
+from fastetl.columns.expressions import ask_row, build_expression
 from fastetl.columns.frames import natural_dtype, read_column, write_column
 from fastetl.columns.numbers import round_to_scale
 from fastetl.columns.rule import DOCUMENT, Encoding, Rule, UnfitError
@@ -28,7 +29,9 @@ __all__ = [
     "Rule",
     "TimeFormat",
     "UnfitError",
+    "ask_row",
     "build_converter",
+    "build_expression",
     "build_json",
     "build_path_converter",
     "build_shortener",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastetl.config.conditions import Condition
+from fastetl.config.conditions import Condition, name_asked, name_question
 from fastetl.config.enrichments import Expression, Filter, Function, GeoIp, Lookup, Mask, Options
 from fastetl.config.json_schema import build_schema
 from fastetl.config.model import (
@@ -27,7 +27,7 @@ from fastetl.config.naming import (
 from fastetl.config.reading import ENVIRONMENT, parse_config, parse_usable_config
 from fastetl.config.reading_policies import parse_seconds
 from fastetl.config.storage import NOT_LENGTHENED, Storage
-from fastetl.config.targets import ELEMENT_COLUMNS, REST, SCALAR, locate_columns, name_list, name_question
+from fastetl.config.targets import ELEMENT_COLUMNS, REST, SCALAR, locate_columns, name_list
 from fastetl.config.toml_tables import quote_toml
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "count_statements",
     "find_storage_warnings",
     "locate_columns",
+    "name_asked",
     "name_list",
     "name_question",
     "parse_config",

@@ -102,7 +102,8 @@ def build_schema() -> Schema:
 
 def _describe_target(pipeline: Schema) -> Schema:
     """Describe one of several targets: what it takes, and settings that a pipeline with one target has itself."""
-    condition = _describe(Condition, instead={"one_of": _list_of(SCALAR), "present": {"type": "boolean"}})
+    instead = {"one_of": _list_of(SCALAR), "present": {"type": "boolean"}}
+    condition = _describe(Condition, leave_out={"asks"}, instead=instead)
     condition["properties"]["equals"] = {
         **SCALAR, "description": "The attribute is this text, number or boolean.",
     }  # fmt: skip

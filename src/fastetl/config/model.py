@@ -212,7 +212,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     @property
     def keys_decide(self) -> bool:
         """Whether an item's key alone tells its target, so that no item ever moves from one to another."""
-        return all(condition.attribute in self.keys for part in self.parts for condition in part.when)
+        conditions = [condition for part in self.parts for condition in part.when]
+        return all(question.path[0] in self.keys for condition in conditions for question in condition.questions)
 
     @property
     def table_arn(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from fastetl.columns import RULES, Column, Encoding, Misfit, RedshiftType, TimeFormat
-from fastetl.config.conditions import Condition, find_condition_problem
+from fastetl.config.conditions import Condition, find_asked, find_condition_problem
 from fastetl.config.enrichments import OPTIONS, Filter
 from fastetl.config.model import ALL, BESIDE, BESIDE_OUTPUTS, Deletes, Enrichment, OnError, Output, Pipeline
 from fastetl.config.storage import DistStyle, Storage, parse_sortkey
@@ -60,14 +60,15 @@ def read_parts(tables: list[Table], pipeline: Pipeline) -> list[Pipeline]:
 def _read_own(table: Table, named: Pipeline) -> Pipeline:
     """Read a target that takes items."""
     is_there = "when" in table
-    conditions = tuple(_condition(each) for each in table.tables("when"))
+    said = read_tables(table)
+    conditions = tuple(_condition(each, said["columns"]) for each in table.tables("when"))
     if not is_there:
         remedy = (
             'Say which items it takes, as when = [{ attribute = "type", equals = "order" }]; when = [] takes all that'
             " no target before it takes"
         )
         table.problem(table.at("when"), "missing", remedy)
-    return msgspec.structs.replace(named, when=conditions, **read_tables(table))
+    return msgspec.structs.replace(named, when=conditions, **said)
 
 
 def _read_child(table: Table, named: Pipeline, rows_of: tuple[str, ...], before: list[Pipeline]) -> Pipeline:
@@ -99,19 +100,23 @@ def _read_child(table: Table, named: Pipeline, rows_of: tuple[str, ...], before:
     )
 
 
-def _condition(table: Table) -> Condition:
+def _condition(table: Table, columns: tuple[Column, ...]) -> Condition:
     equals = table.take("equals", str | bool | int, None)
     one_of = table.take("one_of", tuple[str | bool | int, ...], ())
+    sql = table.take("sql", str, "")
     condition = Condition(
-        attribute=table.take("attribute", str),
+        attribute=table.take("attribute", str, ""),
         begins_with=table.take("begins_with", str, ""),
         like=table.take("like", str, ""),
         one_of=(*one_of, *([] if equals is None else [equals])),
         present=table.take("present", bool, None),
+        sql=sql,
+        asks=find_asked(sql, columns),
     )
     table.done()
     if problem := find_condition_problem(condition):
-        table.problem(table.place, problem, 'Write it like { attribute = "type", equals = "order" }')
+        remedy = """Write it like { attribute = "type", equals = "order" } or { sql = "total >= 100" }"""
+        table.problem(table.place, problem, remedy)
     return condition
 
 

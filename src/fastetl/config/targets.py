@@ -4,7 +4,7 @@ Each target is a pipeline of its own as far as columns, enrichments and tables g
 the first target whose conditions hold. Of a record, only its own target's columns count.
 
 - *Decoding.* The pipeline's `columns` are those of all targets, each once: two targets' columns with the same path,
-  type and policy are decoded as one. Before them come the attributes that conditions ask, as JSON.
+  type and policy are decoded as one. Before them comes what conditions ask: attributes as JSON, and columns.
 - *Child tables.* A target may have a row for each element of a list that another target's items hold. The list is
   decoded as the event spells it, and its elements by the child's columns once it is known whose item it is.
 - *Files.* A row has values of one target only, so that columns of one type share places: the file has as many places of
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, Column, RedshiftType
-from fastetl.config.conditions import list_attributes
+from fastetl.config.conditions import list_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,19 +85,11 @@ def find_type_attribute(parts: Sequence[Pipeline], keys: Sequence[str]) -> tuple
     Returns:
         The attribute's name, empty where no condition asks any, and whether it is of the key.
     """
-    asked = Counter(condition.attribute for part in parts for condition in part.when if condition.present is None)
+    conditions = [condition for part in parts for condition in part.when]
+    asked = Counter(each.attribute for each in conditions if each.attribute and each.present is None)
     # An attribute that is compared as a whole names a kind; a key's beginning does only where there is no other.
     best = max(asked, key=lambda name: (name not in keys, asked[name]), default="")
     return best, best in keys
-
-
-def name_question(attribute: str) -> str:
-    """Name the column that holds an attribute for conditions.
-
-    Args:
-        attribute: that a condition asks.
-    """
-    return f"when {attribute}"
 
 
 def name_list(path: Sequence[str]) -> str:
@@ -110,9 +102,8 @@ def name_list(path: Sequence[str]) -> str:
 
 
 def join_columns(parts: Sequence[Pipeline]) -> tuple[Column, ...]:
-    """List the columns that are decoded for all targets: the attributes that conditions ask, then the targets' own."""
-    asked = list_attributes(condition for part in parts for condition in part.when)
-    questions = [Column(name_question(each), (each,), RedshiftType("SUPER"), on_misfit="null") for each in asked]
+    """List the columns that are decoded for all targets: what conditions ask, then the targets' own."""
+    questions = list_questions(condition for part in parts for condition in part.when)
     own: dict[object, Column] = {}
     for part in parts:
         for column in part.columns if not part.rows_of else ():

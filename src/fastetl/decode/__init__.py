@@ -13,6 +13,7 @@ from fastetl.decode.native import LinesOf, free_rows
 from fastetl.decode.rejected import RejectedError
 from fastetl.decode.shared_object import load_library
 from fastetl.decode.source_arn import parse_source_arn
+from fastetl.decode.target_finder import TargetFinder
 from fastetl.decode.window import Delivery, Position, find_position, is_windowed, part_event
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LinesOf",
     "Position",
     "RejectedError",
+    "TargetFinder",
     "build_extra",
     "count_drift",
     "cut_name",

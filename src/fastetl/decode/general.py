@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fastetl.columns import UnfitError, build_json, follow_path
-from fastetl.config import locate_columns, name_list, name_question
+from fastetl.config import locate_columns, name_list
 from fastetl.decode.column_reader import ColumnReader
 from fastetl.decode.envelope import Envelope
 from fastetl.decode.event import LONGEST_NAME, Tally, format_time, parse_record, write_record
 from fastetl.decode.keys import build_key
 from fastetl.decode.rejected import RejectedError
+from fastetl.decode.target_finder import TargetFinder
 from fastetl.model import Reject
 from fastetl.versions import build_version, epoch_at
 
@@ -32,17 +33,12 @@ class GeneralDecoder:
         self._keys = pipeline.keys
         self._columns = [ColumnReader(column, pipeline.file.null_marker) for column in pipeline.columns]
         self._names = [*(column.name for column in pipeline.columns), *map(name_list, pipeline.lists)]
-        asked = {name_question(condition.attribute) for part in pipeline.parts for condition in part.when}
-        self._questions = {
-            column.name: ColumnReader(column, pipeline.file.null_marker)
-            for column in pipeline.columns
-            if column.name in asked
-        }
-        self._targets = [
-            (part.when, _build_readers(pipeline, part), pipeline.children(part.name))
+        self._finder = TargetFinder(pipeline) if pipeline.parts else None
+        self._targets = {
+            part.name: (_build_readers(pipeline, part), pipeline.children(part.name))
             for part in pipeline.parts
             if not part.rows_of
-        ]
+        }
         self._declared = {column.path[0] for column in pipeline.columns} | set(pipeline.keys)
         self._declared |= {path[0] for path in pipeline.lists}
         self._undeclared = pipeline.undeclared
@@ -85,14 +81,12 @@ class GeneralDecoder:
 
     def _read_values(self, image: dict[str, Any], change: Envelope, tally: Tally) -> list[str | None]:
         """Read the declared columns; with several targets, of the first whose conditions hold."""
-        if not self._targets:
+        if not self._finder:
             return [column.read(image, change, tally) for column in self._columns]
-        values = {name: column.read(image, change, tally) for name, column in self._questions.items()}
-        for conditions, columns, children in self._targets:
-            if all(condition.holds(values[name_question(condition.attribute)]) for condition in conditions):
-                values |= {name: column.read(image, change, tally) for name, column in columns.items()}
-                values |= {name_list(child.rows_of): _read_list(child, image, change, tally) for child in children}
-                break
+        target, values = self._finder.find(image)
+        columns, children = self._targets.get(target, ({}, ()))
+        values |= {name: column.read(image, change, tally) for name, column in columns.items()}
+        values |= {name_list(child.rows_of): _read_list(child, image, change, tally) for child in children}
         return [values.get(name) for name in self._names]
 
     def _extra(self, image: dict[str, Any], change: Envelope, tally: Tally) -> tuple[str | None, ...]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
 from fastetl.config import ELEMENT_COLUMNS
-from fastetl.enrich.stage import RAISED, Stage, StageResult
+from fastetl.enrich.stage import RAISED, Stage, StageResult, describe
 from fastetl.enrich.steps import KEEPS, StepContext
 from fastetl.errors import ConfigError, EnrichmentError, Problem
 
@@ -113,7 +113,7 @@ class Enricher:
             try:
                 stages.append(Stage(f"{number}/{enrichment.kind}", enrichment, context))
             except RAISED as error:  # importing a user's module may raise anything
-                problems.append(Problem(self._place(number), _describe(error), "Correct it, or take it out"))
+                problems.append(Problem(self._place(number), describe(error), "Correct it, or take it out"))
             types |= dict(enrichment.outputs)
         if problems:
             raise ConfigError(tuple(problems))
@@ -230,8 +230,3 @@ class _Work:
         for row, failed in sorted(rejects.items()):
             self.rejected.append(RejectedRow(self._rows[row], failed.column, failed.reason, failed.detail))
         self.frame, self._rows = self.frame.filter(keeps), self._rows.filter(keeps)
-
-
-def _describe(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return str(error) if isinstance(error, EnrichmentError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

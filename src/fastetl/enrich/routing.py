@@ -7,8 +7,7 @@ Behind the rows of items are those of the elements of their lists, for each chil
 
 from __future__ import annotations
 
-import functools
-import operator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,7 +16,7 @@ from fastetl.columns import SYSTEM_COLUMNS
 from fastetl.config import REST, Pipeline, locate_columns
 from fastetl.decode import RejectedError, build_extra
 from fastetl.enrich.child_rows import ChildRows
-from fastetl.enrich.conditions import build_kinds, find_rows
+from fastetl.enrich.conditions import ROUTE, Routes, build_kinds
 from fastetl.enrich.enricher import Enriched, Enricher, RejectedRow
 from fastetl.enrich.places import Places
 from fastetl.enrich.routed import ROW, TARGET, Routed
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 
 _SYSTEM = [name for name, _ in SYSTEM_COLUMNS]
-
-_ROUTE = "_route"
-"""The column with the number of a row's target."""
 
 
 class Router:
@@ -65,17 +61,21 @@ class Router:
         layout = pipeline.layout
         self._columns = [name for name, _ in layout.columns]
         places = {name: dict(own) for name, own in layout.targets}
-        self._targets = []
+        self._targets: list[_Target] = []
+        problems: list[Problem] = []
+        with _collect(problems):
+            self._routes = Routes(pipeline)
         for part in (part for part in pipeline.parts if not part.rows_of):
-            children = [
-                ChildRows(child, places[child.name], environ, is_native=is_native)
-                for child in pipeline.children(part.name)
-            ]
-            located = locate_columns(pipeline, part)
-            self._targets.append(_Target(part, located, places[part.name], environ, children))
+            with _collect(problems):
+                children = [
+                    ChildRows(child, places[child.name], environ, is_native=is_native)
+                    for child in pipeline.children(part.name)
+                ]
+                located = locate_columns(pipeline, part)
+                self._targets.append(_Target(part, located, places[part.name], environ, children))
+        if problems:
+            raise ConfigError(tuple(problems))
         self._names = pl.Series(TARGET, [target.name for target in self._targets], dtype=pl.String)
-        taking = [part.when for part in pipeline.parts if not part.rows_of]
-        self._routes = [(when, _number(place)) for place, when in reversed(list(enumerate(taking)))]
         self._busy = [not target.enricher.is_idle for target in self._targets]
         self._places = Places([target.decoded for target in self._targets])
         self.open(references or {})
@@ -98,16 +98,15 @@ class Router:
         """
         problems: list[Problem] = []
         for enricher in self._enrichers:
-            try:
+            with _collect(problems):
                 enricher.open(references)
-            except ConfigError as error:
-                problems += error.problems
         if problems:
             raise ConfigError(tuple(problems))
 
     def try_out(self) -> tuple[Problem, ...]:
-        """Run every enrichment on made-up values, and tell which of them fail or are not row-wise."""
-        return tuple(problem for enricher in self._enrichers for problem in enricher.try_out())
+        """Run conditions and enrichments on made-up values, and tell which of them fail or are not row-wise."""
+        found = (problem for enricher in self._enrichers for problem in enricher.try_out())
+        return (*self._routes.try_out(), *found)
 
     def apply(self, frame: pl.DataFrame, write_records: WriteRecords = lambda _: []) -> Enriched:
         """Give the rows to their targets, and enrich them.
@@ -124,7 +123,7 @@ class Router:
             MisfitError: a value of an element does not fit a column whose policy is `fail`.
         """
         work = Routed()
-        routes = self._find_routes(frame)
+        routes = self._routes.find(frame)
         numbers = pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(ROW)
         rows = frame.hstack([numbers, routes, self._names[routes]])
         if routes.null_count():
@@ -132,18 +131,18 @@ class Router:
         pieces: list[pl.DataFrame] = []
         if any(self._busy):
             for number in (number for number, is_busy in enumerate(self._busy) if is_busy):
-                pieces += self._targets[number].take(rows.filter(rows[_ROUTE] == number), work)
-            is_busy = pl.Series(self._busy)[rows[_ROUTE]]
+                pieces += self._targets[number].take(rows.filter(rows[ROUTE] == number), work)
+            is_busy = pl.Series(self._busy)[rows[ROUTE]]
             rows = rows.filter(~is_busy.fill_null(value=False))
         system = [rows[name] for name in (ROW, *_SYSTEM, TARGET)]
-        own = pl.DataFrame([*system, *self._places.fill(rows, rows[_ROUTE])])
+        own = pl.DataFrame([*system, *self._places.fill(rows, rows[ROUTE])])
         numbers = pl.int_range(rows.height, dtype=pl.UInt32, eager=True)
         for number, target in enumerate(self._targets):
             if target.is_rest:
-                self._count(rows.filter((rows[_ROUTE] == number) & (rows["_deleted"] == "false")), work)
+                self._count(rows.filter((rows[ROUTE] == number) & (rows["_deleted"] == "false")), work)
                 own = self._add_extra(own, target, work, write_records)
             if target.children and not self._busy[number]:
-                pieces += target.take_elements(rows, numbers.filter(rows[_ROUTE] == number), work)
+                pieces += target.take_elements(rows, numbers.filter(rows[ROUTE] == number), work)
         whole = pl.concat([own, *pieces], how="diagonal") if pieces else own
         if work.unfit:
             whole = whole.filter(~pl.col(ROW).is_in(list(work.unfit)))
@@ -151,18 +150,6 @@ class Router:
         if missing:
             whole = whole.with_columns(missing)
         return work.finish(whole[self._columns], whole[ROW])
-
-    def _find_routes(self, frame: pl.DataFrame) -> pl.Series:
-        """Give the number of the target that takes each row, null where none does."""
-        # Column by column and by numbers: a query, or a choice between texts, takes longer than all of this.
-        routes = _number(None).new_from_index(0, frame.height)
-        for conditions, number in self._routes:
-            if conditions:
-                first, *others = (find_rows(frame, condition) for condition in conditions)
-                routes = number.zip_with(functools.reduce(operator.and_, others, first), routes)
-            else:
-                routes = number.new_from_index(0, frame.height)
-        return routes
 
     def _settle_unrouted(self, rows: pl.DataFrame, work: Routed) -> pl.DataFrame:
         """Count the items that no target takes, and reject them where that is asked for; deletions stay everywhere."""
@@ -246,6 +233,15 @@ class _Target:
         return [child.take(rows, places, work) for child in self.children]
 
 
+@contextmanager
+def _collect(problems: list[Problem]) -> Iterator[None]:
+    """Add what is wrong with a configuration to other problems, so that all are told at once."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
+
+
 def make_enricher(
     pipeline: Pipeline, environ: Mapping[str, str] | None = None, references: Mapping[str, Path] | None = None
 ) -> Enricher | Router:
@@ -260,7 +256,3 @@ def make_enricher(
         ConfigError: enrichments that cannot work, with their places.
     """
     return (Router if pipeline.parts else Enricher)(pipeline, environ, references)
-
-
-def _number(place: int | None) -> pl.Series:
-    return pl.Series(_ROUTE, [place], dtype=pl.UInt16)

@@ -236,3 +236,9 @@ def _find_source(enrichment: Enrichment) -> Path | None:
         return Path(inspect.getsourcefile(module) or "") if module else None
     except TypeError:  # built in
         return None
+
+
+def describe(error: BaseException) -> str:
+    """Say why something cannot be made ready: what was raised, and the first line of its message."""
+    lines = str(error).splitlines()
+    return str(error) if isinstance(error, EnrichmentError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 import polars as pl
-from polars import selectors
 
-from fastetl.columns import RedshiftType
+from fastetl.columns import RedshiftType, build_expression
 from fastetl.config import Expression, Filter, Function, GeoIp, Lookup, Mask
 from fastetl.errors import EnrichmentError
 
@@ -89,12 +88,9 @@ def _import(function: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
 
 
 def _build_expression(sql: str, output: str) -> tuple[Step, Sequence[str]]:
-    expression = pl.sql_expr(sql).alias(output)
+    step, inputs = build_expression(sql, output)
     # A constant has no column of its own to tell how many rows there are.
-    inputs = list(dict.fromkeys(expression.meta.root_names())) or ["_op"]
-    # Polars lets whole numbers wrap around where they overflow: in 128 bits, those of a column do not.
-    widen = selectors.integer().cast(pl.Int128)
-    return _uncounted(lambda frame: frame.with_columns(widen).with_columns(expression)), inputs
+    return _uncounted(step), inputs or ["_op"]
 
 
 def _build_mask(options: Mask, outputs: Sequence[str], context: StepContext) -> Step:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastetl.columns import RedshiftType, build_json, only
+from fastetl.columns import RedshiftType
 from fastetl.config import NOT_LENGTHENED, REST
-from fastetl.decode import cut_name
+from fastetl.decode import TargetFinder, cut_name
 from fastetl.identifiers import fold
 from fastetl.load import FormerColumns
 from fastetl.model import UNROUTED
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from fastetl.aws import Deployment, Item
-    from fastetl.config import Condition, Pipeline
+    from fastetl.config import Pipeline
     from fastetl.model import FileItem
 
 LEFT = "fastetl no longer writes it: every row that a load writes has NULL there; it may be dropped"
@@ -153,8 +153,10 @@ def propose_for(pipeline: Pipeline, items: Iterable[Item], attributes: Iterable[
     if not pipeline.parts:
         return propose_columns(_choose(sample, wanted), first=list(wanted), taken=_list_names(pipeline))
     by_target: dict[str, list[Item]] = {}
+    finder = TargetFinder(pipeline)
     for item in sample:
-        by_target.setdefault(_find_target(pipeline, item), []).append(item)
+        target, _ = finder.find(item)
+        by_target.setdefault(target, []).append(item)
     return tuple(
         msgspec.structs.replace(proposal, target=part.name)
         for part in pipeline.parts
@@ -169,16 +171,6 @@ def _choose(items: Iterable[Item], names: Container[str]) -> list[Item]:
 
 def _list_names(part: Pipeline) -> list[str]:
     return [name for name, _ in part.layout.columns]
-
-
-def _find_target(pipeline: Pipeline, item: Item) -> str:
-    """Name the target that takes an item; empty where none does."""
-
-    def holds(condition: Condition) -> bool:
-        tag, content = only(item.get(condition.attribute, {"NULL": True}))
-        return condition.holds(None if tag == "NULL" else build_json(tag, content))
-
-    return next((part.name for part in pipeline.parts if not part.rows_of and all(map(holds, part.when))), "")
 
 
 async def compare_all(

@@ -14,6 +14,7 @@ import orjson
 
 from fastetl.columns import Column, RedshiftType, make_example
 from fastetl.config import SCALAR
+from fastetl.decode import TargetFinder
 from fastetl.errors import EventError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ Record = dict[str, Any]
 
 MADE_UP = 10_000
 """Records, when they are made up: as many as the largest batch has."""
+
+MOST_TRIES = 100
+"""Made-up items of which a condition in SQL is asked, until it holds of one."""
 
 ELEMENTS = 2
 """Of a made-up list whose elements are rows of a child table."""
@@ -91,24 +95,33 @@ def make_up_items(pipeline: Pipeline, count: int = MADE_UP) -> list[Record]:
     free = _free_key(pipeline)
     items = []
     parts = [part for part in pipeline.targets if not part.rows_of]
+    finder = TargetFinder(pipeline)
     for number in range(count):
-        item: Record = {}
         part = parts[number % len(parts)]
-        for column in part.columns:
-            _put(item, column, make_example(column, chance))
-        for child in pipeline.children(part.name):
-            elements = [_make_element(child, chance) for _ in range(ELEMENTS)]
-            _put(item, Column(child.name, child.rows_of, RedshiftType("SUPER")), {"L": elements})
-        for condition in part.when:
-            _fulfil(item, condition, number)
-        for name in pipeline.keys:
-            if name not in item or name == free:
-                tag = next(iter(item.get(name, {"S": ""})))
-                item[name] = {
-                    tag: str(number) if tag == "N" else _find_form(part, name).replace("*", f"{name}-{number}")
-                }
+        tries = MOST_TRIES if any(condition.sql for condition in part.when) else 1
+        for _ in range(tries):
+            item = _make_item(pipeline, part, free, number, chance)
+            if tries == 1 or finder.find(item)[0] == part.name:
+                break
         items.append(item)
     return items
+
+
+def _make_item(pipeline: Pipeline, part: Pipeline, free: str, number: int, chance: random.Random) -> Record:
+    """Make up one item of a target."""
+    item: Record = {}
+    for column in part.columns:
+        _put(item, column, make_example(column, chance))
+    for child in pipeline.children(part.name):
+        elements = [_make_element(child, chance) for _ in range(ELEMENTS)]
+        _put(item, Column(child.name, child.rows_of, RedshiftType("SUPER")), {"L": elements})
+    for condition in part.when:
+        _fulfil(item, condition, number)
+    for name in pipeline.keys:
+        if name not in item or name == free:
+            tag = next(iter(item.get(name, {"S": ""})))
+            item[name] = {tag: str(number) if tag == "N" else _find_form(part, name).replace("*", f"{name}-{number}")}
+    return item
 
 
 def _free_key(pipeline: Pipeline) -> str:
@@ -138,6 +151,8 @@ def _fulfil(item: Record, condition: Condition, number: int) -> None:
     elif condition.begins_with or condition.like:
         form = condition.like or f"{condition.begins_with}*"
         item[condition.attribute] = {"S": form.replace("*", str(number))}
+    elif condition.sql:
+        pass  # items are made up until it holds
     elif condition.present:
         item.setdefault(condition.attribute, {"S": "x"})
     else:
