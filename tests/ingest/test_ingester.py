@@ -163,6 +163,19 @@ async def test_a_deploy_that_changes_the_compression_leaves_no_second_object(pla
     assert [key for key in await plant.keys() if key.startswith("data/")] == [first.file.key if first.file else ""]
 
 
+async def test_what_another_stack_with_the_same_bucket_has_registered_stays(plant: Plant, aws: Aws) -> None:
+    event = event_of(S, {"S": "n" * 21})
+    await plant.ingest().ingest(event)
+    # A second stack, whose files have another compression; then the first one gets its configuration, and the event.
+    deployed = make_pipeline(file=FileFormat(compression="zstd"))
+    ledger = await aws.new_ledger()
+    await create_head(plant.deployment(ledger=ledger))
+    theirs = (await plant.ingest(deployed, ledger=ledger).ingest(event)).file
+    await plant.ingest(deployed).ingest(event)
+    assert theirs is not None
+    assert {theirs.key, theirs.rejects_key} <= set(await plant.keys())
+
+
 async def test_rejects_are_kept_with_reason_and_record(plant: Plant) -> None:
     outcome = await plant.ingest().ingest(event_of(S, {"S": "n" * 21}, {"N": "\u0661"}))
     assert outcome.rejects == {("note", "too_long"): 1, ("note", "malformed"): 1}

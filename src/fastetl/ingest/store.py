@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 UNKNOWN_TIME = "1970-01-01 00"
 """Stands in the key of the rejects where no record of the event has a time."""
 
+NOTHING = StoredObject("", 0, "", {}, created=True)
+"""Stands for an object where there is nothing to store."""
+
 
 class Contents(msgspec.Struct, frozen=True):
     """What a file holds."""
@@ -80,28 +83,29 @@ class FileStore:
         Raises:
             StorageError, LedgerError: S3 or the ledger refused a step; repeating the call does the missing steps.
         """
-        rejects_key = await self._put_rejects(contents)
-        described = self._describe(contents, rejects_key)
-        stored = StoredObject("", 0, "", described, created=True)
+        rejects = await self._put_rejects(contents)
+        described = self._describe(contents, rejects.key)
+        stored = msgspec.structs.replace(NOTHING, metadata=described)
         if contents.rows:
             await self._put_layout()
             stored = await self._put_object(contents, pieces, described)
         item = build_file(stored, int(self._clock() * 1000))
         item = msgspec.structs.replace(item, drift=contents.drift)
         registered = await self._ledger.files.register(item)
-        # What the ledger has under this file_id counts. A deploy in between may have changed the names.
-        for orphan in {item.key, rejects_key} - {registered.key, registered.rejects_key, ""}:
-            await self._bucket.delete(orphan)
+        # What the ledger has under this file_id counts. A deploy in between may have changed the names. An object that
+        # was there before may be named by the ledger of another stack with the same bucket: it stays.
+        for written in (stored, rejects):
+            if written.created and written.key not in {registered.key, registered.rejects_key, ""}:
+                await self._bucket.delete(written.key)
         return registered, registered != item or not stored.created
 
-    async def _put_rejects(self, contents: Contents) -> str:
+    async def _put_rejects(self, contents: Contents) -> StoredObject:
         if not contents.rejects:
-            return ""
+            return NOTHING
         name, when = self._pipeline.name, contents.changed_min or UNKNOWN_TIME
         body, crc32 = encode_rejects(contents.rejects)
         key = keys.rejects_key(self._prefix, name, when, contents.file_id, crc32)
-        await self._bucket.put(key, iter([body]), {"pipeline": name, "file-id": contents.file_id})
-        return key
+        return await self._bucket.put(key, iter([body]), {"pipeline": name, "file-id": contents.file_id})
 
     async def _put_layout(self) -> None:
         if self._layout_written:
