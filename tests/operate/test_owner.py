@@ -128,3 +128,25 @@ async def test_an_emptied_gate_refuses_until_its_row_is_written_again(make_plant
     plant.now += 4000
     assert "loaded" in await plant.run()
     assert await plant.sql('SELECT "owner" FROM "public"."orders_gate"') == [(plant.deployment().owner,)]
+
+
+async def test_a_gate_that_is_mended_belongs_to_the_stack_that_mends_it(stacks: tuple[Plant, Other]) -> None:
+    first, second = stacks
+    await first.put(Change(1, 1, note="first's"))
+    assert (await run(first))[-1] == "loaded"
+    await SchemaWriter(second.deployment).apply(take_over=True)
+    await first.execute('DELETE FROM "public"."orders_gate"')
+    assert (await SchemaWriter(second.deployment).apply()).problems == []
+    # The former owner has not heard of it, and would be the next to write.
+    await first.put(Change(2, 2, note="too late"))
+    assert "loaded" not in await run(first)
+    assert "--take-over" in (await Operator(first.deployment()).status()).paused
+    await second.put(Change(3, 3, note="second's"))
+    assert "loaded" in await second.run()
+
+
+async def test_a_new_target_belongs_to_the_first_stack_that_loads(stacks: tuple[Plant, Other]) -> None:
+    first, second = stacks
+    assert (await SchemaWriter(second.deployment).apply()).problems == []
+    await first.put(Change(1, 1))
+    assert (await run(first))[-1] == "loaded"

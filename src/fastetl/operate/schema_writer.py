@@ -78,7 +78,8 @@ class SchemaWriter:
         Raises:
             WarehouseError: the tables could not be created, or the catalog not be asked.
         """
-        await self._warehouse.run_pieces(tables_sql(self._pipeline), name=self._name(), token=self._token())
+        tables = tables_sql(self._pipeline, self._owner)
+        await self._warehouse.run_pieces(tables, name=self._name(), token=self._token())
         await self._settle_owner(take_over=take_over)
         for part in self._pipeline.targets:
             await self._apply_target(part)

@@ -116,11 +116,13 @@ def ddl_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
     return (*tables_sql(pipeline), *itertools.chain.from_iterable(views))
 
 
-def tables_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+def tables_sql(pipeline: Pipeline, owner: str = "") -> tuple[Statement, ...]:
     """Build the statements that create the schema and every table that is not there.
 
     Args:
         pipeline: its target, outputs and columns.
+        owner: the stack that a gate without its row is given to, where loads have been committed already: whoever
+            owned the target went with the row. Without it the next stack that writes becomes the owner.
     """
     schemas = dict.fromkeys(each.schema for each in (pipeline, *pipeline.targets))
     steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}") for schema in schemas]
@@ -133,7 +135,7 @@ def tables_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
         for part in pipeline.targets
         for output, storage in part.storages.items()
     ]
-    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline)]
+    steps += [("bookkeeping", sql) for sql in _bookkeeping(pipeline, owner)]
     return build_statements(pipeline.name, steps)
 
 
@@ -314,17 +316,19 @@ def _history_query(pipeline: Pipeline) -> str:
     )
 
 
-def _bookkeeping(pipeline: Pipeline) -> list[str]:
-    gate = quote_table(pipeline, "_gate")
+def _bookkeeping(pipeline: Pipeline, owner: str) -> list[str]:
+    gate, loads = quote_table(pipeline, "_gate"), quote_table(pipeline, "_loads")
     creates = [
         f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, table.suffix)} ({define_columns(table.columns)})"
         f"{f' SORTKEY ({quote_identifier(table.sortkey)})' if table.sortkey else ''}"
         for table in BOOKKEEPING
     ]
     there = f'SELECT COUNT(*) AS "rows" FROM {gate}'
+    # The first stack that writes to a new target owns it.
+    named = f"CASE WHEN \"loads\" > 0 THEN {quote_literal(owner)} ELSE '' END" if owner else "''"
+    loaded = f', (SELECT COUNT(*) AS "loads" FROM {loads}) AS "loaded"' if owner else ""
     row = (
-        # Whoever writes first owns the target.
-        f'INSERT INTO {gate} ("n", "owner", "source", "source_epoch") SELECT 0, \'\', \'\', 0'
-        f' FROM ({there}) AS "counted" WHERE "rows" = 0'
+        f'INSERT INTO {gate} ("n", "owner", "source", "source_epoch") SELECT 0, {named}, \'\', 0'
+        f' FROM ({there}) AS "counted"{loaded} WHERE "rows" = 0'
     )
     return [*creates, row]
