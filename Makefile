@@ -101,8 +101,8 @@ $(AUDIT): requirements/audit.txt | $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
 	touch $@
 
-simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores; SEED=7 replays one
-	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
+simulate: $(INSTALLED) ## Simulate SEEDS=1000000 on all cores and go on where it stopped; LARGE=1, DUCKDB=1; SEED=7 replays one
+	$(BIN)/python -m tests.simulation $(if $(LARGE),--large) $(if $(DUCKDB),--duckdb) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
 mutate: $(INSTALLED) ## Change the code in small wrong ways, and see tests fail: PACKAGES="load sql" SAMPLE=60 SEED=1
 	$(BIN)/python -m tests.mutation --seed $(or $(SEED),1) --sample $(or $(SAMPLE),60) --jobs $(or $(JOBS),1) $(PACKAGES)

@@ -47,10 +47,20 @@ class Stack:
         """The pipeline that fails in ways that nobody foresaw."""
 
     async def ingest(self, event: bytes) -> None:
-        """One invocation of the ingest Lambda, in an environment that waits or in a new one."""
-        (pipeline,) = self.config.pipelines_for(parse_source_arn(event))
+        """One invocation of the ingest Lambda, for every pipeline that reads the stream."""
+        failed: Exception | None = None
+        for pipeline in self.config.pipelines_for(parse_source_arn(event)):
+            try:
+                await self._ingest_one(pipeline, event)
+            except Exception as error:
+                failed = failed or error
+        if failed:
+            raise failed
+
+    async def _ingest_one(self, pipeline: Pipeline, event: bytes) -> None:
+        """In an environment that waits or in a new one."""
         idle = self._idle[pipeline.name]
-        environment = idle.pop() if idle else self._new_environment(pipeline)
+        environment = idle.pop() if idle else self.new_ingest(pipeline.name)
         try:
             await environment.ingest(event)
         except Exception as error:
@@ -59,7 +69,9 @@ class Stack:
             raise
         idle.append(environment)
 
-    def _new_environment(self, pipeline: Pipeline) -> Ingest:
+    def new_ingest(self, name: str) -> Ingest:
+        """What ingests events of a pipeline, in an environment of its own."""
+        pipeline = self.config.pipeline(name)
         self._world.sometimes("ingest environment begun")
         return Ingest(self.of(pipeline), make_enricher(pipeline))
 

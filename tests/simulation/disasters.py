@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastetl.backfill.backfiller import Backfiller
+from fastetl.config import FileFormat
 from fastetl.config.targets import split_pipeline
 from fastetl.operate.ownership import take_over
 from fastetl.sql.text import quote_table
-from tests.simulation.fake_warehouse import SqlError, Transaction
+from tests.simulation.ageing import Ageing
+from tests.simulation.fake_warehouse import SqlError
 from tests.simulation.gap import Gap, insist
+from tests.simulation.operators import Operators
+from tests.simulation.people import Person
 from tests.simulation.scenario import HOUR
 from tests.simulation.source import build_event
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from fastetl.columns import Column
     from fastetl.config import Pipeline
     from tests.simulation.deployment import Stack
     from tests.simulation.world import World
@@ -65,6 +70,13 @@ class Disasters:
             planned.append(self._break_neighbour())
         if scenario.operator:
             planned.append(self._operate())
+        if scenario.commands:
+            planned.append(Operators(self._world).run())
+        if scenario.has_person:
+            planned.append(Person(self._world).run(scenario.person))
+        if scenario.ages:
+            planned.append(Ageing(self._world).run())
+        planned += [self._change_files() for _ in range(scenario.file_deploys)]
         planned += [self._break_object(corrupt=False) for _ in range(scenario.lost_objects)]
         planned += [self._break_object(corrupt=True) for _ in range(scenario.corrupt_objects)]
         self._under_way = [self._world.loop.background(disaster) for disaster in planned]
@@ -103,7 +115,7 @@ class Disasters:
         """Let the former stack go on reading the streams and loading, as if nobody had stopped it."""
         world = self._world
         while not world.calm:
-            await asyncio.sleep(world.random.uniform(10, world.scenario.tick_seconds))
+            await asyncio.sleep(world.random.uniform(10, world.tick_seconds))
             source = world.random.choice(world.sources)
             shard = world.random.choice(source.shards)
             if batch := shard.changes[-world.scenario.max_batch :]:
@@ -120,13 +132,13 @@ class Disasters:
         world.kill_everything()
         world.deployment.forget_environments()
         world.dynamodb.restore(backup)
-        world.forget_deliveries()
+        world.events.forget_deliveries()
         for source in world.sources:
             for shard in source.shards:
                 shard.position = 0
                 # It is delivered again; of a broken pipeline it waits in the stream.
-                world.acknowledged -= {change.event_id for change in shard.changes}
-            world.read(source)
+                world.events.acknowledged -= {change.event_id for change in shard.changes}
+            world.events.read(source)
 
     async def _lose_head(self) -> None:
         await self._sometime()
@@ -150,7 +162,7 @@ class Disasters:
         world = self._world
         await self._sometime()
         pipeline = world.random.choice(world.deployment.config.pipelines)
-        person = Transaction(world.warehouse)
+        person = world.warehouse.begin()
         with contextlib.suppress(SqlError):  # whose session may be dropped as well
             await person.run(f"/* fastetl lock person */\nLOCK {quote_table(pipeline, '_gate')}")
         world.sometimes("gate held by a person")
@@ -173,15 +185,40 @@ class Disasters:
         """Take a column out of the configuration, and perhaps put it back later."""
         world = self._world
         await self._sometime(0.5)
-        before = world.deployment.config.pipelines
-        after = tuple(_leave_out_quantity(each) for each in before)
         world.invariants.may_lack_quantity = True
-        world.deployment.deploy(after)
+        before = {part.name: part.columns for each in world.deployment.config.pipelines for part in each.targets}
+        after = {name: tuple(each for each in columns if each.name != "quantity") for name, columns in before.items()}
+        self._deploy_columns(after)
         world.sometimes("column left")
         if world.scenario.column == "leaves and returns":
             await self._sometime(0.5)
-            world.deployment.deploy(before)
+            self._deploy_columns(before)
             world.sometimes("column returned")
+
+    def _deploy_columns(self, columns: dict[str, tuple[Column, ...]]) -> None:
+        """Deploy the columns that each target is to have; what else was deployed meanwhile stays."""
+        pipelines = []
+        for each in self._world.deployment.config.pipelines:
+            parts = [msgspec.structs.replace(part, columns=columns[part.name]) for part in each.targets]
+            pipelines.append(split_pipeline(each, parts) if each.parts else parts[0])
+        self._world.deployment.deploy(tuple(pipelines))
+
+    async def _change_files(self) -> None:
+        """Deploy another way of writing files, or a pipeline without its log, while files wait and batches are open."""
+        world = self._world
+        await self._sometime()
+        changes: dict[str, Any] = {"file": self._draw_format()}
+        if world.random.random() < 0.3 and not world.scenario.targets:
+            changes["outputs"] = frozenset(world.random.choice((("mirror",), ("mirror", "log"))))
+            world.invariants.may_lack_log = True
+            world.sometimes("outputs changed by a deploy")
+        pipelines = world.deployment.config.pipelines
+        world.deployment.deploy(tuple(msgspec.structs.replace(each, **changes) for each in pipelines))
+        world.sometimes("compression or delimiter changed by a deploy")
+
+    def _draw_format(self) -> FileFormat:
+        chance = self._world.random
+        return FileFormat(delimiter=chance.choice(",;|\t"), compression=chance.choice(("gzip", "zstd", "none")))
 
     async def _break_neighbour(self) -> None:
         """Spoil the second pipeline's HEAD, so that whatever reads it fails in a way that nobody foresaw."""
@@ -198,6 +235,8 @@ class Disasters:
         for _ in range(3):
             await self._sometime(0.3)
             pipeline = world.random.choice(world.deployment.config.pipelines)
+            if world.maintained:
+                continue
             if world.random.random() < 0.5:
                 await world.deployment.change_head(pipeline, load_requested=True)
                 world.sometimes("load asked for by an operator")
@@ -205,7 +244,8 @@ class Disasters:
             await world.deployment.change_head(pipeline, paused="maintenance", paused_by="operator")
             world.sometimes("paused by an operator")
             await asyncio.sleep(world.random.uniform(60, HOUR))
-            await world.deployment.change_head(pipeline, paused="", paused_by="")
+            if not world.maintained:
+                await world.deployment.change_head(pipeline, paused="", paused_by="")
 
     async def _break_object(self, *, corrupt: bool) -> None:
         """Lose or spoil the object of a file that waits."""
@@ -231,12 +271,3 @@ class Disasters:
         else:
             world.sometimes("object lost")
             del world.s3.objects[where]
-
-
-def _leave_out_quantity(pipeline: Pipeline) -> Pipeline:
-    """Take the column out of a pipeline, or out of each of its targets."""
-    if pipeline.parts:
-        return split_pipeline(pipeline, [_leave_out_quantity(part) for part in pipeline.parts])
-    return msgspec.structs.replace(
-        pipeline, columns=tuple(column for column in pipeline.columns if column.name != "quantity")
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,17 @@ class FakeDynamoDB:
         self._coming.clear()
         self._visible_at.clear()
         self._tokens.clear()
+
+    def expire(self) -> int:
+        """Delete what its time to live says is over, from the index as well; give how many items."""
+        now = self._clock()
+        gone = [pk for pk, item in self.items.items() if "expires" in item and float(item["expires"]["N"]) < now]
+        for pk in gone:
+            self._store(pk, None)
+        return len(gone)
+
+    def describe_table(self, **_: Any) -> dict[str, Any]:
+        raise client_error("describe_table", "ResourceNotFoundException", "Requested resource not found")
 
     # --- single items --------------------------------------------------------------------------------------------
 
@@ -215,7 +227,7 @@ class FakeDynamoDB:
 
         if start := arguments.get("ExclusiveStartKey"):
             after = position(start["pk"]["S"], start)
-            pks = [pk for pk in pks if position(pk, items[pk]) > after]
+            pks = pks[bisect.bisect_right(pks, after, key=lambda pk: position(pk, items[pk])) :]
         most = min(arguments.get("Limit", self._page_items), self._page_items)
         page = pks[:most]
         found = [dict(items[pk]) for pk in page if holds(only, items[pk], arguments)]

@@ -183,6 +183,12 @@ class FakeRedshiftData:
     def _expired(self, execution: Execution) -> bool:
         return execution.status in ENDED and self._loop.time() - execution.ended_at > self._result_seconds
 
+    def end_everything(self) -> None:
+        """No statement that waits or runs outlives the warehouse that it was given to."""
+        for execution in list(self.executions.values()):
+            if execution.status == "SUBMITTED":
+                self._end(execution, "FAILED", "the warehouse is gone")
+
     # --- running -------------------------------------------------------------------------------------------------
 
     async def _run(self, execution: Execution) -> None:
@@ -190,7 +196,7 @@ class FakeRedshiftData:
         if execution.status != "SUBMITTED":
             return
         execution.status = "STARTED"
-        transaction = Transaction(self._warehouse)
+        transaction = self._warehouse.begin()
         try:
             for part in execution.parts:
                 await self._run_part(execution, part, transaction)

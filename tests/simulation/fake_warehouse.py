@@ -42,6 +42,9 @@ POISON, SWALLOW = "<poison>", "<swallow>"
 
 _TABLE = r'("(?:[^"]|"")+"(?:\."(?:[^"]|"")+")?)'
 _SYSTEM = {name for name, _ in SYSTEM_COLUMNS}
+_FORGETTING = re.compile(
+    r'CASE WHEN "ranked"\."_deleted"(?: AND "ranked"\."_op" NOT IN \(([^)]*)\))? THEN NULL ELSE "ranked"\."([^"]+)"'
+)
 _STEP = re.compile(r"/\* fastetl (\S+) \S* \*/\n")
 
 
@@ -101,6 +104,10 @@ class FakeWarehouse:
         self.names_errors = names_errors
         self.trouble = trouble
         self.watch = watch
+        self.meddled: set[str] = set()
+        """Tables in which a person has deleted rows, perhaps beside a load."""
+        self.age = 0
+        """How often it was set back."""
         self._locks: dict[str, Lock] = {}
         self._parsed: dict[tuple[str, str], list[list[str]]] = {}
 
@@ -108,17 +115,38 @@ class FakeWarehouse:
         """What is committed in a table, by its quoted name; empty where there is none."""
         return self.tables.get(table, [])
 
+    def begin(self) -> Transaction:
+        """A transaction of a session of its own."""
+        return Transaction(self)
+
+    def delete(self, table: str, gone: Callable[[Row], bool]) -> None:
+        """What a person deletes, committed at once."""
+        self.meddled.add(table)
+        self.tables[table] = [row for row in self.rows(table) if not gone(row)]
+
+    def snapshot(self) -> Any:
+        """All tables as they are now."""
+        return dict(self.tables)
+
+    def restore(self, snapshot: Any) -> None:
+        """Set all tables back; no session outlives it."""
+        self.tables = dict(snapshot)
+        self.age += 1
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
     def lock(self, table: str) -> Lock:
         """The lock of one table."""
         return self._locks.setdefault(table, Lock())
 
-    def parse(self, url: str, delimiter: str, compression: str) -> list[list[str]]:
+    def parse(self, url: str, delimiter: str, compression: str, *, even_archived: bool = False) -> list[list[str]]:
         """An object's lines, as fields; parsed once."""
         bucket, _, key = url.removeprefix("s3://").partition("/")
         stored = self.s3.objects.get((bucket, key))
         if stored is None:
             raise SqlError(f"The specified S3 prefix '{key}' does not exist")
-        if not self.s3.is_readable(stored):
+        if not even_archived and not self.s3.is_readable(stored):
             raise SqlError(f"S3ServiceException:{ARCHIVED},Status 403,Error InvalidObjectState, {url}")
         if (lines := self._parsed.get((stored.etag, compression))) is None:
             try:
@@ -145,6 +173,7 @@ class Transaction:
 
     def __init__(self, warehouse: FakeWarehouse) -> None:
         self._warehouse = warehouse
+        self._age = warehouse.age
         self._snapshot: dict[str, list[Row]] | None = None
         self._inserted: dict[str, list[Row]] = {}
         self._removed: dict[str, set[int]] = {}
@@ -163,18 +192,22 @@ class Transaction:
         match = _STEP.match(sql)
         step = match[1] if match else "sql"
         self._warehouse.trouble(step, sql)
+        self._check_age()
         if self._warehouse.early_snapshot or step != "lock":
             self._begin_snapshot()
-        do = getattr(self, f"_{step}", None)
-        if do is None:
-            raise SqlError(f"the fake warehouse does not know the step {step!r}")
         body = sql[match.end() :] if match else sql
         if step in _WRITING:
             await self._acquire(_table(body, _WRITING[step]))
+        return self._do(step, body, query_id)
+
+    def _do(self, step: str, sql: str, query_id: int) -> Answer | None:
+        do = getattr(self, f"_{step}", None)
+        if do is None:
+            raise SqlError(f"the fake warehouse does not know the step {step!r}")
         if step == "copy":
-            self._copy(body, query_id)
+            self._copy(sql, query_id)
             return None
-        answer: Answer | None = do(body)
+        answer: Answer | None = do(sql)
         return answer
 
     def commit(self) -> None:
@@ -183,6 +216,7 @@ class Transaction:
         Raises:
             SqlError: another transaction has changed what this one rests on.
         """
+        self._check_age()
         tables = self._warehouse.tables
         for name in {*self._inserted, *self._removed}:
             self._check_conflict(name)
@@ -193,6 +227,10 @@ class Transaction:
         self.rollback()
         if changed:
             self._warehouse.watch(self._warehouse)
+
+    def _check_age(self) -> None:
+        if self._age != self._warehouse.age:
+            raise SqlError("server closed the connection unexpectedly")
 
     def rollback(self) -> None:
         """Forget everything, and let others go on."""
@@ -471,7 +509,9 @@ class Transaction:
         # A column that these files do not have stays NULL.
         empty = dict.fromkeys(self._columns[winners])
         inserted = _names(sql, rf"INSERT INTO {re.escape(winners)} ")
-        self._temporary[winners] = [empty | {name: row[name] for name in inserted} for row in self._newer(sql, rows)]
+        self._temporary[winners] = [
+            empty | {name: row[name] for name in inserted} | _forgotten(sql, row) for row in self._newer(sql, rows)
+        ]
 
     def _newer(self, sql: str, rows: list[Row]) -> list[Row]:
         """Those of some rows that are newer than the mirror's."""
@@ -484,7 +524,7 @@ class Transaction:
     def _won(self, sql: str) -> None:
         empty = dict.fromkeys(re.findall(r'CASE WHEN FALSE THEN "mirror"\."([^"]+)" END', sql))
         empty |= dict.fromkeys(re.findall(r'CAST\(NULL AS .+?\) AS "([^"]+)"', sql))
-        rows = [row | empty for row in self._see(sql, '"fastetl_winners"')]
+        rows = [row | empty | _forgotten(sql, row) for row in self._see(sql, '"fastetl_winners"')]
         self._temporary[_table(sql, "CREATE TEMP TABLE")] = self._newer(sql, rows)
 
     def _elements_gone(self, sql: str) -> None:
@@ -504,9 +544,11 @@ class Transaction:
         values = re.findall(r'"(staged|won)"\."([^"]+)"', sql.partition("SELECT")[2].partition("FROM")[0])
         joined = re.findall(r'"staged"\."([^"]+)" = "won"', sql)
         won = {tuple(row[name] for name in joined): row for row in self._rows(_table(sql, "JOIN"))}
+        target, *kept = _literals(sql)
         for row in self._rows('"fastetl_staged"'):
             winner = won.get(tuple(row[name] for name in joined))
-            if row["_target"] == _literals(sql)[0] and winner and winner["_deleted"] != "true":
+            stays = winner and (winner["_deleted"] != "true" or winner["_op"] in kept)
+            if row["_target"] == target and winner and stays:
                 of = {"staged": row, "won": winner}
                 self._insert(child, [{name: of[at][place] for name, (at, place) in zip(names, values, strict=True)}])
 
@@ -644,7 +686,10 @@ class Transaction:
         if sql.startswith("INSERT"):
             gate = _table(sql, "INSERT INTO")
             if not self._warehouse.tables[gate]:
-                self._warehouse.tables[gate] = [{"n": 0, "owner": "", "source": "", "source_epoch": 0}]
+                named = re.search(r"THEN ('[^']*') ELSE '' END", sql)
+                is_owned = named and self._warehouse.tables[_table(sql, '"loads" FROM')]
+                owner = _literals(named[1])[0] if named and is_owned else ""
+                self._warehouse.tables[gate] = [{"n": 0, "owner": owner, "source": "", "source_epoch": 0}]
         else:
             name = _table(sql, "CREATE TABLE IF NOT EXISTS")
             self._warehouse.tables.setdefault(name, [])
@@ -655,7 +700,7 @@ class Transaction:
     def _schema(self, sql: str) -> None:
         """Schemas, views and grants hold nothing."""
 
-    _current = _history = _complete = _drop_current = _drop_history = _grant = _schema
+    _current = _history = _complete = _all = _drop_all = _drop_current = _drop_history = _complete = _grant = _schema
 
 
 _WRITING = {
@@ -693,6 +738,13 @@ def _names(sql: str, before: str) -> list[str]:
     if (found := re.search(rf"{before}\(([^)]*)\)", sql)) is None:
         raise SqlError(f"syntax error: no list of names after {before} in {sql[:80]!r}")
     return re.findall(r'"([^"]+)"', found[1])
+
+
+def _forgotten(sql: str, row: Row) -> Row:
+    """The columns that a tombstone loses, as the staged columns' CASE has them."""
+    if row["_deleted"] != "true":
+        return {}
+    return {name: None for kept, name in _FORGETTING.findall(sql) if f"'{row['_op']}'" not in kept}
 
 
 def _literals(sql: str) -> list[str]:

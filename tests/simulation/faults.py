@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Kind = Literal[
-    "throttled", "failed_before", "failed_after", "slow", "killed_before", "killed_after", "conflict",
+    "throttled", "failed_before", "failed_after", "slow", "killed_before", "killed_after", "conflict", "late", "frozen",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = Kind.__args__
+RARE: tuple[Kind, ...] = ("late", "frozen")
 
 ENDPOINT = "https://simulated.invalid"
 
@@ -38,8 +39,13 @@ class FaultPlan:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"faults {seed}")
         self._rates: list[tuple[Kind, float]] = [
-            (kind, self._random.choice((0.002, 0.01, 0.03))) for kind in KINDS if self._random.random() < 0.4
+            (kind, self._random.choice((0.002, 0.01, 0.03)))
+            for kind in KINDS
+            if kind not in RARE and self._random.random() < 0.4
         ]
+        # Drawn apart, so that most seeds stay what they were.
+        rare = random.Random(f"rare faults {seed}")
+        self._rates += [(kind, rare.choice((0.002, 0.01))) for kind in RARE if rare.random() < 0.2]
         self.active = bool(self._rates)
         self.met: dict[str, int] = {}
 
@@ -57,6 +63,10 @@ class FaultPlan:
         """Seconds until a call arrives."""
         return self._random.uniform(5, 120) if fault == "slow" else self._random.uniform(0.002, 0.03)
 
+    def delay(self) -> float:
+        """Seconds by which a call is late, or for which a process stands still."""
+        return self._random.choice((self._random.uniform(1, 60), self._random.uniform(60, 2 * 3600)))
+
     def coin(self) -> bool:
         """Heads or tails, from the plan's own randomness."""
         return self._random.random() < 0.5
@@ -70,6 +80,7 @@ class Network:
         self.plan = plan
         self.calls = 0
         self.trace: list[tuple[Any, ...]] = []
+        self.keeps_trace = True
         self._hash = hashlib.blake2b(digest_size=16)
 
     def client(self, service: Any) -> Any:
@@ -79,7 +90,8 @@ class Network:
     def note(self, *event: Any) -> None:
         """Put an event into the trace."""
         entry = (round(self.loop.time(), 6), *event)
-        self.trace.append(entry)
+        if self.keeps_trace:
+            self.trace.append(entry)
         self._hash.update(repr(entry).encode())
 
     @property
@@ -97,6 +109,9 @@ class Network:
         await asyncio.sleep(self.plan.latency(fault))
         if fault is not None:
             await self._before(service.NAME, operation, fault, process)
+        if fault == "late":
+            self.loop.background(self._arrive_late(service, operation, method, arguments))
+            raise ReadTimeoutError(endpoint_url=ENDPOINT)
         try:
             answer, error = method(**arguments), None
         except ClientError as refused:
@@ -108,6 +123,24 @@ class Network:
         if error is not None:
             raise error
         return answer
+
+    async def _arrive_late(
+        self, service: Any, operation: str, method: Callable[..., Any], arguments: dict[str, Any]
+    ) -> None:
+        """Let a call take effect long after its caller has given it up."""
+        await asyncio.sleep(self.plan.delay())
+        outcome = "late"
+        try:
+            method(**arguments)
+        except ClientError as refused:
+            outcome = refused.response["Error"]["Code"]
+        self.note("", service.NAME, operation, _about(arguments), "late", outcome)
+
+    async def _freeze(self, process: Process | None) -> None:
+        """Stop everything that a process does; the world goes on."""
+        if process is not None:
+            process.frozen_until = self.loop.time() + self.plan.delay()
+            await asyncio.sleep(0)
 
     async def _before(self, service: str, operation: str, fault: Kind, process: Process | None) -> None:
         if fault in {"throttled", "failed_before", "killed_before"}:
@@ -121,6 +154,8 @@ class Network:
             raise error(endpoint_url=ENDPOINT)
         if fault == "killed_before":
             await self._kill(process)
+        if fault == "frozen" and self.plan.coin():
+            await self._freeze(process)
 
     async def _after(self, operation: str, fault: Kind, process: Process | None) -> None:
         if fault == "failed_after":
@@ -129,6 +164,8 @@ class Network:
             raise client_error(operation, "InternalServerError", "internal error", 500)
         if fault == "killed_after":
             await self._kill(process)
+        if fault == "frozen" and (process is None or process.frozen_until < self.loop.time()):
+            await self._freeze(process)
 
     async def _kill(self, process: Process | None) -> None:
         if process is not None:

@@ -1,4 +1,4 @@
-"""A gap: a stream forgets changes before they are read, and an operator mends it with a resync."""
+"""A mirror that lacks changes, since a stream forgot them or a person emptied it; an operator mends it by a resync."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from fastetl.aws.s3 import RefusedError
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.backfill.convert import Converter
 from fastetl.backfill.export_folder import ExportFolder
@@ -23,6 +24,7 @@ from fastetl.errors import ExportError, FastetlError
 from fastetl.ingest.store import FileStore
 from fastetl.load.epochs import Epochs
 from fastetl.operate import Operator
+from fastetl.sql.text import quote_table
 from fastetl.versions import first_change
 from tests.simulation.scenario import HOUR
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from fastetl.aws.deployment import Deployment
     from fastetl.backfill.backfiller import Unfinished
     from fastetl.model import Backfill
-    from tests.simulation.source import SourceTable
+    from tests.simulation.source import Change, SourceTable
     from tests.simulation.world import World
 
     T = TypeVar("T")
@@ -42,7 +44,7 @@ FINISH_SECONDS = 14 * 24 * HOUR
 """Within which everything that a resync waits for must be loaded, whatever goes wrong meanwhile."""
 
 
-async def insist(world: World, step: Callable[[], Awaitable[T]], *, unless: type[FastetlError] | tuple[()] = ()) -> T:
+async def insist(world: World, step: Callable[[], Awaitable[T]], *, unless: tuple[type[FastetlError], ...] = ()) -> T:
     """Start again what failed, as an operator does, but for an error that the caller expects."""
     while True:
         try:
@@ -66,21 +68,34 @@ class Gap:
         """Lose changes, and mend it."""
         world = self._world
         await asyncio.sleep(self._chance.random() * world.scenario.active_seconds)
-        # Changes that nobody reads for a while, as when a mapping is disabled for a day.
-        for _ in range(self._chance.randint(1, 4)):
-            self._source.write(world.loop.time(), healthy=True)
-        self._source.come_and_go(world.loop.time())
-        lost = self._source.trim()
-        world.sometimes("changes trimmed", lost)
+        lost = self._empty_mirror() if world.scenario.mirror_emptied else self._trim()
         await asyncio.sleep(self._chance.uniform(0, 1800))
         resync = Resync(world, self._source, "gap", self._chance)
         await resync.run()
         if self._chance.random() < 0.3:
             await resync.carry_over()
-        if self._chance.random() < 0.5:
+        if lost and self._chance.random() < 0.5:
             # Some of it had been kept at the on-failure destination.
             world.sometimes("lost changes replayed after a resync")
-            await world.deliver(lost[: self._chance.randint(1, len(lost))])
+            await world.events.deliver(lost[: self._chance.randint(1, len(lost))])
+
+    def _trim(self) -> list[Change]:
+        """Let the stream forget changes that nobody reads for a while, as when a mapping is disabled for a day."""
+        world = self._world
+        for _ in range(self._chance.randint(1, 4)):
+            self._source.write(world.loop.time(), healthy=True)
+        self._source.come_and_go(world.loop.time())
+        lost = self._source.trim()
+        world.sometimes("changes trimmed", lost)
+        return lost
+
+    def _empty_mirror(self) -> list[Change]:
+        world = self._world
+        self._source.has_gap = True
+        for part in self._source.pipeline.targets:
+            world.warehouse.delete(quote_table(part), lambda _: True)
+        world.sometimes("mirror emptied by a person")
+        return []
 
 
 class Resync:
@@ -102,10 +117,10 @@ class Resync:
         return f"s3://{self._world.deployment.config.bucket}/{self._folder}"
 
     async def run(self) -> None:
-        """Resync; another command may begin an epoch just before the export, and then another export is taken."""
+        """Resync; with another export where an epoch begins just before it, or the lifecycle has deleted it."""
         try:
             await self._run_once()
-        except ExportError:
+        except (ExportError, RefusedError):
             self._world.sometimes("export taken again")
             await self.run()
 
@@ -118,13 +133,17 @@ class Resync:
         await self._backfiller().wait_for(start)
         self._export()
         await self._arrive(3)
-        waits_since = world.loop.time()
+        waits_since, pause = world.loop.time(), 300.0
         while left := await self.carry_over():
             world.sometimes("resync waits for loads")
+            if world.ageing:  # perhaps with an operator's pause of months
+                waits_since = world.loop.time()
             if world.loop.time() - waits_since > FINISH_SECONDS:
                 world.invariants.violated("I7", f"a resync still waits after {FINISH_SECONDS / HOUR:.0f} hours: {left}")
                 return
-            await asyncio.sleep(300)
+            await asyncio.sleep(pause)
+            # Ever longer: each look costs this machine a scan of the ledger.
+            pause = min(2 * pause, 48 * HOUR if world.ageing else HOUR)
         world.sometimes("resync finished")
 
     async def carry_over(self) -> Unfinished:
@@ -132,9 +151,9 @@ class Resync:
         world, pipeline = self._world, self._source.pipeline
         await insist(world, lambda: Epochs(self._deployment()).restore())
         folder = ExportFolder(world.network.client(world.s3), self._location)
-        read, files = await insist(world, folder.read)
+        read, files = await insist(world, folder.read, unless=(RefusedError,))
         opening = partial(self._open, read, files)
-        backfill = await insist(world, opening, unless=ExportError)
+        backfill = await insist(world, opening, unless=(ExportError,))
         left = await insist(world, lambda: self._backfiller().left(backfill, files))
         await asyncio.gather(*(self._convert(backfill, file) for file in left))
         world.sometimes("resync converted", left)

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TASKS_KEPT = 5000
+"""Tasks that may pile up before those that have ended are let go."""
+
+
+MOST_STEPS = 1_000_000
+"""Of one run; what takes more waits for what never comes."""
+
 
 class DeadlockError(Exception):
     """Nothing is ready and nothing is scheduled, yet the main coroutine has not ended."""
+
+
+class EndlessError(Exception):
+    """The main coroutine goes on and on."""
 
 
 class ProcessDied(BaseException):
@@ -33,6 +44,8 @@ class Process:
     def __init__(self, name: str, ended: asyncio.Future[Ended]) -> None:
         self.name = name
         self.alive = True
+        self.frozen_until = 0.0
+        """Virtual seconds; before, nothing of it runs."""
         self.ended = ended
 
 
@@ -65,11 +78,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._random = random.Random(seed)
         self._now = starts_at
         self._ready: list[asyncio.Handle] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._count = itertools.count()
         self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_kept = TASKS_KEPT
         self._closed = False
         self.steps = 0
+        self.most_steps = MOST_STEPS
         self.problems: list[str] = []
         """What asyncio reported on its own account: exceptions that nobody retrieved."""
 
@@ -80,12 +95,15 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
         Raises:
             DeadlockError: nothing can happen any more.
+            EndlessError: more has happened than in any run that ends.
         """
         asyncio.events._set_running_loop(self)
         try:
             task = self.create_task(main, name="main")
             while not task.done():
                 self._step()
+                if self.steps > self.most_steps:
+                    raise EndlessError(f"{self.steps:,} steps, and no end, at {self._now}")
             return task.result()
         finally:
             asyncio.events._set_running_loop(None)
@@ -101,6 +119,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             return
         process = handle._context.get(_process)
         if process is None or process.alive:
+            if process is not None and process.frozen_until > self._now:
+                heapq.heappush(self._timers, (process.frozen_until, next(self._count), handle))
+                return
             self.steps += 1
             handle._run()
 
@@ -188,6 +209,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, **how: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, **how)
         self._tasks.append(task)
+        if len(self._tasks) > self._tasks_kept:
+            self._tasks = [each for each in self._tasks if not each.done()]
+            self._tasks_kept = 2 * len(self._tasks) + TASKS_KEPT
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]

@@ -48,6 +48,6 @@ class Mending:
         # The application mends what the warehouse or the columns refuse: an export of it would be refused as well.
         source.heal(world.loop.time())
         source.has_gap = True
-        world.read(source)
+        world.events.read(source)
         self._done += 1
         await Resync(world, source, f"mending-{self._done}", self._chance).run()

@@ -33,10 +33,12 @@ from fastetl.aws.ledger.files import Files
 from fastetl.aws.ledger.items import write_item
 from fastetl.aws.ledger.pending import index_keys
 from fastetl.aws.ledger.table import LedgerTable
+from fastetl.aws.s3 import Bucket
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller, Unfinished
 from fastetl.config import Pipeline
 from fastetl.decode import general as decode_general
+from fastetl.decode import kinesis as decode_kinesis
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
@@ -46,8 +48,10 @@ from fastetl.load.plan import Planner
 from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
+from fastetl.operate.replay import FAILURES_PREFIX, replay_failures
 from fastetl.sql.load import load_sql, resolve_sql
 from fastetl.sql.resync import tombstone_sql
+from fastetl.sql.tables import tables_sql
 from fastetl.sql.text import Statement, quote_table
 
 Mutation = Callable[[], AbstractContextManager[Any]]
@@ -450,10 +454,116 @@ def moved_items_leave_no_tombstone() -> AbstractContextManager[Any]:
 def no_epochs_recovered() -> AbstractContextManager[Any]:
     """HEAD is made as if no epoch had ever begun."""
 
-    async def read(_self: Epochs, **_: Any) -> list[Any]:
-        return []
+    original = Epochs._adopt
 
-    return patch.object(Epochs, "_read", read)
+    async def adopt(self: Epochs, head: Any, **how: Any) -> Any:
+        if head is not None:
+            return await original(self, head, **how)
+        name = self._pipeline.name
+        return await self._ledger.batches.create_head(name, self._new_name(), stack=self._owner, epochs=())
+
+    return patch.object(Epochs, "_adopt", adopt)
+
+
+def replays_forget_failures() -> AbstractContextManager[Any]:
+    """An event that Lambda gave up on is deleted although it could not be ingested."""
+    original = replay_failures
+
+    async def replay(config: Any, bucket: Any, ingest_for: Any) -> Any:
+        kept = [key async for key in bucket.list_keys(FAILURES_PREFIX)]
+        found = await original(config, bucket, ingest_for)
+        for key in kept:
+            await bucket.delete(key)
+        return found
+
+    return patch_everywhere(original, replay)
+
+
+def rejects_replayed_under_their_name() -> AbstractContextManager[Any]:
+    """Rejects that are replayed go under the name of the event that they came with."""
+    original = Ingest.ingest
+
+    async def ingest(self: Ingest, event: Any, **_: Any) -> Any:
+        return await original(self, event)
+
+    return patch.object(Ingest, "ingest", ingest)
+
+
+def restored_warehouse_believed() -> AbstractContextManager[Any]:
+    """A rebuilt ledger goes on saying that files are loaded which the warehouse, set back, has not."""
+
+    async def requeue(_self: Files, _item: Any) -> None:
+        return
+
+    return patch.object(Files, "requeue", requeue)
+
+
+def todays_layout() -> AbstractContextManager[Any]:
+    """Every file is read as today's configuration would write it."""
+    original = Planner.layout
+
+    async def layout(self: Planner, layout_id: str) -> Any:
+        await original(self, layout_id)
+        return self._pipeline.layout
+
+    return patch.object(Planner, "layout", layout)
+
+
+def manifests_expire() -> AbstractContextManager[Any]:
+    """What an open batch needs is read from S3, and missed there once the lifecycle has deleted it."""
+
+    async def keep(_self: Planner, _batch: Any) -> dict[str, Any]:
+        return {}
+
+    return patch.object(Planner, "keep", keep)
+
+
+def milliseconds_order() -> AbstractContextManager[Any]:
+    """Changes of Kinesis are ordered by the second in which they came."""
+    original = decode_kinesis._number
+
+    def number(change: dict[str, Any]) -> None:
+        original(change)
+        body = change["dynamodb"]
+        if "SequenceNumber" in body:
+            body["SequenceNumber"] = body["SequenceNumber"][:11] + "0" * 6 + body["SequenceNumber"][17:]
+
+    return patch.object(decode_kinesis, "_number", number)
+
+
+def other_tables_taken() -> AbstractContextManager[Any]:
+    """Every record of a Kinesis stream is taken for the pipeline's own table's."""
+    original = decode_kinesis._name
+    table: ContextVar[str] = ContextVar("table", default="")
+    unwrap = decode_kinesis.unwrap
+
+    def name(change: dict[str, Any]) -> str:
+        return table.get() if original(change) else ""
+
+    def unwrapped(event: Any, own: str, **how: Any) -> Any:
+        table.set(own)
+        return unwrap(event, own, **how)
+
+    patches = ExitStack()
+    patches.enter_context(patch.object(decode_kinesis, "_name", name))
+    patches.enter_context(patch_everywhere(unwrap, unwrapped))
+    return patches
+
+
+def objects_of_others_deleted() -> AbstractContextManager[Any]:
+    """An object that was there before is taken for this attempt's own."""
+    original = Bucket.put
+
+    async def put(self: Bucket, *arguments: Any, **how: Any) -> Any:
+        return _with(await original(self, *arguments, **how), created=True)
+
+    return patch.object(Bucket, "put", put)
+
+
+def mended_gate_is_nobodys() -> AbstractContextManager[Any]:
+    """A gate that gets its row again belongs to whichever stack writes next."""
+    original = tables_sql
+    return patch_everywhere(original, lambda pipeline, _owner="": original(pipeline))
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -461,10 +571,12 @@ class Guard(msgspec.Struct, frozen=True):
 
     without: Mutation
     shows: frozenset[str]
+    duckdb: bool = False
+    """Whether the product's SQL must run for it: the fake warehouse does not read all of it."""
 
 
-def _shows(invariants: str, without: Mutation) -> Guard:
-    return Guard(without, frozenset(invariants.split()))
+def _shows(invariants: str, without: Mutation, *, duckdb: bool = False) -> Guard:
+    return Guard(without, frozenset(invariants.split()), duckdb)
 
 
 MUTATIONS: dict[str, Guard] = {
@@ -509,6 +621,17 @@ MUTATIONS: dict[str, Guard] = {
     "a former owner loads on": _shows("I11", without_steps("gate_row")),
     "former columns stay": _shows("I4", without_steps("former_columns")),
     "a broken pipeline stops its neighbour": _shows("errors", neighbour_stopped),
+    "events that were given up deleted unread": _shows("I1", replays_forget_failures),
+    "rejects replayed under their old name": _shows("I1", rejects_replayed_under_their_name),
+    "a ledger that believes a warehouse set back": _shows("I4", restored_warehouse_believed),
+    "values of deleted items kept": _shows("I4", changed_sql("THEN NULL ELSE", 'THEN "ranked"."_op" ELSE')),
+    "files read by today's layout": _shows("I6", todays_layout),
+    "manifests left to the lifecycle": _shows("I7", manifests_expire),
+    "changes of Kinesis ordered by the second": _shows("I4", milliseconds_order),
+    "other tables' changes taken": _shows("I3", other_tables_taken),
+    "objects of another stack deleted": _shows("I8", objects_of_others_deleted),
+    "a mended gate belongs to nobody": _shows("I11", mended_gate_is_nobodys),
+    "events logged again": _shows("I4", changed_sql(' AND "logged"."logged_id" IS NULL', "", "log"), duckdb=True),
 }
 
 DIRECTED: dict[str, Mutation] = {

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
+
+from fastetl.config.model import Deletes
 
 HOUR = 3600.0
 
@@ -62,6 +65,26 @@ class Scenario(msgspec.Struct, frozen=True):
     """Changes are trimmed before they are read, and a resync mends it."""
     column: str
     """What a deploy does to a column while files wait and batches are open: it "leaves", or it "leaves and returns"."""
+    bisects: bool
+    """Whether a batch that fails is delivered in halves."""
+    gives_up_after: int
+    """Attempts, after which a batch goes to the failure destination; 0 for never."""
+    doubled_invocations: float
+    """Probability that an event is in two invocations at once."""
+    deletes: Deletes
+    """What a deletion leaves in the mirror."""
+    kinesis: bool
+    """Whether changes come by one Kinesis stream, on which the tables of all pipelines are."""
+    commands: bool
+    """Whether operators give commands while loads run."""
+    mirror_emptied: bool
+    """Whether a person empties a mirror, rather than a stream forgets changes, before a resync."""
+    person: str
+    """What somebody does in the warehouse: empties the "gate", deletes "rows", restores a "snapshot"."""
+    ages: bool
+    """Whether months pass, with the bucket's lifecycle and the ledger's time to live."""
+    file_deploys: int
+    """Deploys that write files in another way, or leave out the log."""
     neighbour: bool
     """The second of two pipelines breaks in a way that nobody foresaw, and is never mended."""
     targets: bool
@@ -74,13 +97,57 @@ class Scenario(msgspec.Struct, frozen=True):
         return self.gap and not spoilt and not self.ledger_restored and not self.redeployed
 
     @property
+    def has_person(self) -> bool:
+        """Whether somebody meddles: rows of bookkeeping go only where no object does.
+
+        A file of which the warehouse forgot that it is loaded, and whose object is lost as well, ends in quarantine.
+        """
+        return bool(self.person) and not (self.person == "rows" and (self.lost_objects or self.corrupt_objects))
+
+    @property
     def breaks_neighbour(self) -> bool:
-        """Whether the second pipeline breaks: where there is one, and no resync that waits for it."""
-        return self.neighbour and self.pipelines > 1 and not self.has_gap and not self.redeployed
+        """Whether the second pipeline breaks: where there is one, and no resync that waits for it.
+
+        Not on a Kinesis stream that both read: the mapping repeats an event until every pipeline has taken it.
+        """
+        return self.neighbour and self.pipelines > 1 and not (self.has_gap or self.redeployed or self.kinesis)
 
 
-def draw_scenario(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def draw_scenario(seed: int, *, large: bool = False) -> Scenario:
+    """The scenario of a seed; a large one has many times the changes, keys and files, and all of them at once."""
+    scenario = _draw(seed)
+    if not large:
+        return scenario
+    # As few bad files as elsewhere, of many times the files: each takes hours of its pipeline.
+    fewer = {"unloadable": scenario.unloadable / 20, "rejects": scenario.rejects / 4}
+    return msgspec.structs.replace(scenario, **_draw_numbers(seed) | fewer | _draw_crowd(seed))
+
+
+def _draw_numbers(seed: int) -> dict[str, Any]:
+    source = random.Random(f"numbers {seed}")
+    return {
+        # One of ten has hundreds of files.
+        "writes": source.choice((20, 20, 20, 30, 30, 30, 40, 40, 60, 250)),
+        "keys": source.choice((4, 16, 64)),
+        "max_batch": source.choice((1, 2, 4, 8)),
+        "max_files": source.choice((1, 5, 20, 10_000)),
+        "max_bytes": source.choice((300, 5_000, 1_000_000)),
+        "splits": source.randint(0, 4),
+        # A scan of hundreds of items, one a page, would never end where every thirtieth call fails.
+        "page_items": source.choice((50, 1000)),
+    }
+
+
+def _draw_crowd(seed: int) -> dict[str, Any]:
+    """One large scenario of ten has so many bad files in one batch that its parts fill HEAD."""
+    source = random.Random(f"crowd {seed}")
+    if source.random() >= 0.1:
+        return {}
+    sizes = {"max_files": 10_000, "max_bytes": 1_000_000, "max_age_seconds": 900, "max_batch": 1}
+    return {"writes": 20, "unloadable": source.choice((0.3, 0.6)), "rejects": 0.0, **sizes}
+
+
+def _draw(seed: int) -> Scenario:
     source = random.Random(f"scenario {seed}")
 
     def maybe(probability: float, *options: float) -> float:
@@ -138,4 +205,28 @@ def draw_scenario(seed: int) -> Scenario:
         column=column,
         neighbour=neighbour,
         targets=not gap and random.Random(f"targets {seed}").random() < 0.5,
+        **_draw_event_source(seed),
+        **_draw_operations(seed),
     )
+
+
+def _draw_operations(seed: int) -> dict[str, Any]:
+    source = random.Random(f"operations {seed}")
+    return {
+        "deletes": random.Random(f"deletes {seed}").choice(("forget", "forget", "keep", "keep_expired")),
+        "kinesis": random.Random(f"kinesis {seed}").random() < 0.12,
+        "commands": source.random() < 0.2,
+        "mirror_emptied": random.Random(f"mirror {seed}").random() < 0.3,
+        "person": source.choice(("",) * 12 + ("gate", "rows", "snapshot")),
+        "ages": source.random() < 0.08,
+        "file_deploys": source.choice((0, 0, 0, 0, 1, 3)),
+    }
+
+
+def _draw_event_source(seed: int) -> dict[str, Any]:
+    source = random.Random(f"event source {seed}")
+    return {
+        "bisects": source.random() < 0.2,
+        "gives_up_after": source.choice((0, 0, 0, 0, 1, 2)),
+        "doubled_invocations": source.choice((0.0, 0.0, 0.0, 0.0, 0.2)),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,13 @@ from tests.simulation.fake_warehouse import POISON, SWALLOW
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
     from fastetl.config.model import Pipeline
+
+
+_OF_STREAMS = {"SequenceNumber", "StreamViewType"}
+"""What a record of the table's own stream has, and one of Kinesis has not."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -32,14 +38,20 @@ class Change(msgspec.Struct, frozen=True):
     kind: str
     """Of the item, or of the one that was deleted: `a` and `b` have targets, where there are several; `c` has none."""
     lines: tuple[str, ...]
-    """What the item's list has after the change; nothing of one that was deleted."""
+    """What the item's list has after the change; of one that was deleted, what it had last."""
     unloadable: bool
     """The warehouse refuses every file with it."""
     reject: bool
     """It cannot be converted."""
+    expired: bool
+    """Deleted by DynamoDB's own time to live."""
     record: bytes
     """As Lambda delivers it."""
     created_at: float
+
+    def is_kept(self, kept_deletes: tuple[str, ...]) -> bool:
+        """Whether its row has the item's values: a tombstone forgets them unless deletes of its kind are kept."""
+        return not self.deleted or ("EXPIRE" if self.expired else "REMOVE") in kept_deletes
 
 
 class Shard:
@@ -82,15 +94,18 @@ class SourceTable:
         self._streams = 0
         self._sequence = 0
         self._open: list[Shard] = []
+        self._is_kinesis = pipeline.source == "kinesis"
 
     def new_stream(self, label: str) -> None:
         """Switch the stream on again: another ARN, and numbers that begin lower than the old ones ended."""
         self._streams += 1
         for shard in self._open:
             shard.closed = True
-        arn = f"arn:aws:dynamodb:us-east-1:1:table/{self.pipeline.table}/stream/{label}"
+        arn = self.pipeline.stream_arn or f"arn:aws:dynamodb:us-east-1:1:table/{self.pipeline.table}/stream/{label}"
         self._open = [Shard(f"{label}/{n}", arn) for n in range(self._random.choice((1, 1, 2)))]
         self.shards += self._open
+        if self._is_kinesis:
+            return
         # Just below a power of ten: the numbers grow a digit, so that as text later ones would be smaller.
         self._sequence = 10 ** self._random.choice((21, 22, 25)) - self._random.randint(1, 12)
 
@@ -129,7 +144,7 @@ class SourceTable:
         """Change one item: any, in any way, where neither is given."""
         number = self._random.randrange(self._keys) if number < 0 else number
         was = self._items.get(number)
-        self._sequence += self._random.randint(1, 3)
+        self._sequence = self._next_number(now)
         kind = self._random.random()
         unloadable = not healthy and kind < self._unloadable
         reject = not healthy and not unloadable and kind < self._unloadable + self._rejects
@@ -165,7 +180,8 @@ class SourceTable:
             self._items[number] = body["NewImage"] = image
         # Of an item that no target takes, no value is written.
         is_written = not self.pipeline.parts or kind_now in {part.name for part in self.pipeline.parts}
-        event_id = hashlib.blake2b(f"{shard.arn}{self._sequence}".encode(), digest_size=16).hexdigest()
+        named = f"{self.pipeline.name if self._is_kinesis else ''}{shard.arn}{self._sequence}"
+        event_id = hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
         record: dict[str, Any] = {
             "eventID": event_id,
             "eventName": "REMOVE" if deleted else "INSERT" if was is None else "MODIFY",
@@ -185,15 +201,45 @@ class SourceTable:
             payload=payload,
             quantity=was["quantity"].get("N") if was and deleted else quantity,
             kind=kind_now,
-            lines=() if deleted else lines,
+            lines=read_lines(was) if was and deleted else lines,
             unloadable=is_written and payload in {POISON, SWALLOW},
             reject=is_written and reject,
-            record=orjson.dumps(record),
+            expired="userIdentity" in record,
+            record=orjson.dumps(self._wrap(record) if self._is_kinesis else record),
             created_at=now,
         )
         shard.changes.append(change)
         self.changes[event_id] = change
         return change
+
+    def _next_number(self, now: float) -> int:
+        """A sequence number; of Kinesis the time in microseconds, which orders the changes there."""
+        if self._is_kinesis:
+            return max(self._sequence + 1, int(now * 1_000_000))
+        return self._sequence + self._random.randint(1, 3)
+
+    def _wrap(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record as DynamoDB writes it to Kinesis, and Lambda delivers it."""
+        body = {name: value for name, value in record["dynamodb"].items() if name not in _OF_STREAMS}
+        body |= {"ApproximateCreationDateTime": self._sequence, "ApproximateCreationDateTimePrecision": "MICROSECOND"}
+        names = ("eventID", "eventName", "awsRegion", "eventSource", "userIdentity")
+        change = {name: record.get(name) for name in names} | {"tableName": self.pipeline.table, "dynamodb": body}
+        number = f"{10**55 + self._sequence}"
+        return {
+            "kinesis": {
+                "kinesisSchemaVersion": "1.0",
+                "partitionKey": "k",
+                "sequenceNumber": number,
+                "data": base64.b64encode(orjson.dumps(change)).decode(),
+                "approximateArrivalTimestamp": self._sequence / 1_000_000,
+            },
+            "eventSource": "aws:kinesis",
+            "eventVersion": "1.0",
+            "eventID": f"shardId-000000000000:{number}",
+            "eventName": "aws:kinesis:record",
+            "awsRegion": "us-east-1",
+            "eventSourceARN": record["eventSourceARN"],
+        }
 
     def _payload(self, *, unloadable: bool) -> str:
         if unloadable:
@@ -201,6 +247,11 @@ class SourceTable:
         return self._random.choice(("", "plain", 'say "so"', "a,b", "line\nfeed", "é😀")) + str(self._sequence)
 
 
-def build_event(changes: list[Change]) -> bytes:
+def read_lines(item: dict[str, Any]) -> tuple[str, ...]:
+    """Read the texts of an item's list."""
+    return tuple(line["M"]["text"]["S"] for line in item["lines"]["L"])
+
+
+def build_event(changes: Sequence[Change]) -> bytes:
     """The changes as one event, as Lambda delivers it."""
     return b'{"Records":[' + b",".join(change.record for change in changes) + b"]}"

@@ -16,7 +16,7 @@ def world() -> World:
 
 
 def check(world: World) -> set[str]:
-    world.invariants.check_at_rest(world.dynamodb.items, world.sources, world.acknowledged)
+    world.invariants.check_at_rest(world.dynamodb.items, world._healthy, world.events.acknowledged)
     return {violation.partition(":")[0] for violation in world.invariants.violations}
 
 

@@ -23,27 +23,33 @@ from fastetl.config.model import Config, LoadPolicy, Pipeline, RedshiftTarget
 from fastetl.config.targets import split_pipeline
 from fastetl.errors import FastetlError
 from fastetl.load import steps
+from fastetl.model import MAX_OPEN_BATCHES
 from fastetl.sql.tables import ddl_sql
+from tests.simulation.ageing import AGED_TICK_SECONDS
 from tests.simulation.deployment import Stack
 from tests.simulation.disasters import Disasters
+from tests.simulation.event_source import EventSource
 from tests.simulation.fake_dynamodb import FakeDynamoDB
 from tests.simulation.fake_redshift_data import FakeRedshiftData, Pace
 from tests.simulation.fake_s3 import FakeS3
-from tests.simulation.fake_warehouse import FakeWarehouse, SqlError, Transaction
+from tests.simulation.fake_warehouse import FakeWarehouse, SqlError
 from tests.simulation.faults import FaultPlan, Network
 from tests.simulation.invariants import Invariants
-from tests.simulation.loop import Ended, Process, SimulatedLoop
+from tests.simulation.loop import Ended, EndlessError, Process, SimulatedLoop
 from tests.simulation.mending import Mending
 from tests.simulation.scenario import HOUR, Scenario, draw_scenario
-from tests.simulation.source import Change, Shard, SourceTable, build_event
+from tests.simulation.source import SourceTable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from tests.simulation.expressions import Item
 
 BEGINS = 1_790_000_000.0
 """Unix seconds at which every simulation begins."""
 
 BUCKET = "lake"
+KINESIS_ARN = "arn:aws:kinesis:us-east-1:1:stream/changes"
 INDEX_BUCKETS = 3
 """Of the ledger's index: a quarter of the calls for the same questions."""
 MARKED_AT_ONCE = 3
@@ -52,8 +58,8 @@ POLL_SECONDS = 10.0
 """Between two questions of an operator's command that waits for the warehouse, which may take hours."""
 
 LAMBDA_SECONDS = 300
-MOST_DOUBLINGS = 5
-"""Of the time between attempts to deliver a batch that fails: some minutes at last."""
+THAWED_SECONDS = 60
+"""For which a process goes on that was frozen when its time was over."""
 CALM_TICK_SECONDS = 0.25 * HOUR
 """Between the schedule's wake-ups once the faults are over: completion events wake coordinators as well."""
 
@@ -85,6 +91,9 @@ def build_pipeline(number: int, scenario: Scenario) -> Pipeline:
         name=f"p{number}",
         table=f"table{number}",
         keys=("id",),
+        deletes=scenario.deletes,
+        source="kinesis" if scenario.kinesis else "stream",
+        stream_arn=KINESIS_ARN if scenario.kinesis else "",
         schema="public",
         target=f"t{number}",
         outputs=frozenset({"mirror", "log"}),
@@ -117,18 +126,31 @@ def build_pipeline(number: int, scenario: Scenario) -> Pipeline:
 class World:
     """Everything around the product, and the product's processes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, large: bool = False, duckdb: bool = False) -> None:
         self.seed = seed
-        self.scenario = draw_scenario(seed)
+        self.scenario = draw_scenario(seed, large=large)
+        self._patience = 3 if large else 1
+        """How many times the usual time a backlog of many times more may take."""
+        self._warehouse_type = FakeWarehouse
+        if duckdb:
+            # Takes longer to import than seeds to run.
+            from tests.simulation.duckdb_warehouse import DuckWarehouse  # noqa: PLC0415
+
+            self._warehouse_type = DuckWarehouse
         self.random = random.Random(f"world {seed}")
         self.loop = SimulatedLoop(seed, starts_at=BEGINS)
+        self.loop.most_steps *= 20 if large else 1
         self.coverage: Counter[str] = Counter()
         self.calm = False
+        self.ageing = False
+        """Whether months pass just now."""
+        self.maintained = False
+        """Whether the warehouse is just being set back, with every pipeline paused, so that nobody else resumes one."""
         self.network = Network(self.loop, FaultPlan(seed))
         pipelines = [build_pipeline(number, self.scenario) for number in range(self.scenario.pipelines)]
         self._build_services()
         self.invariants = Invariants(pipelines, self.s3, self.warehouse, BUCKET)
-        self.dynamodb.watch = self.invariants.watch_item
+        self.dynamodb.watch = self._watch_item
         self.warehouse.watch = self.invariants.watch_commit
         self.invariants.items = lambda: self.dynamodb.items
         self.deployment = Stack(self, Config(BUCKET, "ledger", tuple(pipelines)), self.dynamodb)
@@ -144,19 +166,16 @@ class World:
             for pipeline in pipelines
         ]
         self.invariants.sources = {source.pipeline.name: source for source in self.sources}
-        self.acknowledged: set[str] = set()
+        self.events = EventSource(self)
         self._calm_since = 0.0
-        self._delivered: dict[frozenset[str], frozenset[str]] = {}
         self.processes: set[Process] = set()
-        self._reading: set[str] = set()
-        self._redelivering = 0
         self._coordinating: Counter[str] = Counter()
 
     def _build_services(self) -> None:
         scenario = self.scenario
         self.s3 = FakeS3(self.loop.time)
         self.dynamodb = self._build_ledger()
-        self.warehouse = FakeWarehouse(
+        self.warehouse = self._warehouse_type(
             self.s3,
             self.loop.time,
             early_snapshot=scenario.early_snapshot,
@@ -185,11 +204,16 @@ class World:
         """Deploy the stack again, with a ledger of its own, for the same target; give the former stack."""
         former = self.deployment
         self.dynamodb = self._build_ledger()
-        self.dynamodb.watch = self.invariants.watch_item
+        self.dynamodb.watch = self._watch_item
         former.dynamodb.watch = lambda _was, _is: None
         config = msgspec.structs.replace(former.config, ledger_table="another-ledger")
         self.deployment = Stack(self, config, self.dynamodb)
         return former
+
+    def _watch_item(self, was: Item | None, now: Item) -> None:
+        self.invariants.watch_item(was, now)
+        pk = now["pk"]["S"]
+        self.sometimes("eight open batches", pk.startswith("P#") and len(now["open"]["L"]) == MAX_OPEN_BATCHES)
 
     def sometimes(self, what: str, happened: object = True) -> None:
         """Count that a path was reached."""
@@ -200,6 +224,7 @@ class World:
 
     def run(self, *, keep_trace: bool = False) -> Outcome:
         """Run to the end and tell what came of it."""
+        self.network.keeps_trace = keep_trace
         gc.disable()
         try:
             with (
@@ -208,10 +233,15 @@ class World:
                 patch.object(steps, "MARKED_AT_ONCE", MARKED_AT_ONCE),
             ):
                 self.loop.run_until_complete(self._main())
+        except EndlessError as error:
+            self.invariants.violated("I7", str(error))
         finally:
             gc.enable()
+        files = sum(pk.startswith("F#") for pk in self.dynamodb.items)
+        self.sometimes("hundreds of files", files >= 200)
         virtual = self.loop.time() - BEGINS
         self.loop.close()
+        self.warehouse.close()
         for problem in self.loop.problems:
             self.invariants.violated("asyncio", problem)
         self.coverage.update({f"fault {kind}": times for kind, times in self.network.plan.met.items()})
@@ -222,7 +252,7 @@ class World:
             dict(self.coverage),
             self.network.calls,
             virtual,
-            tuple(self.network.trace) if keep_trace else (),
+            tuple(self.network.trace),
         )
 
     async def _main(self) -> None:
@@ -236,12 +266,12 @@ class World:
         await self._come_to_rest()
         await self._load_once_more()
         if not self.invariants.violations:
-            self.invariants.check_at_rest(self.dynamodb.items, self._healthy, self.acknowledged)
+            self.invariants.check_at_rest(self.dynamodb.items, self._healthy, self.events.acknowledged)
             for source in self._healthy:
-                self.invariants.check_staleness(source, self._calm_since, STALE_SECONDS)
+                self.invariants.check_staleness(source, self._calm_since, STALE_SECONDS * self._patience)
 
     async def _make_tables(self, pipeline: Pipeline) -> None:
-        transaction = Transaction(self.warehouse)
+        transaction = self.warehouse.begin()
         for statement in ddl_sql(pipeline):
             await transaction.run(statement.sql)
         transaction.commit()
@@ -259,8 +289,9 @@ class World:
         while not self.invariants.violations:
             if self._at_rest():
                 return
-            if self.loop.time() - begins > CALM_SECONDS:
-                self.invariants.violated("I7", f"after {CALM_SECONDS / HOUR:.0f} calm hours: {self._unrest()}")
+            if self.loop.time() - begins > CALM_SECONDS * self._patience:
+                hours = CALM_SECONDS * self._patience / HOUR
+                self.invariants.violated("I7", f"after {hours:.0f} calm hours: {self._unrest()}")
                 return
             # Healthy changes go on arriving, and what is wrong with a suspect shows by their being loaded.
             if self.loop.time() - written > HOUR:
@@ -293,11 +324,10 @@ class World:
     def _unrest(self) -> str:
         """What has not come to its end, in words; empty at rest."""
         broken = self.deployment.broken
-        shards = [shard for source in self._healthy for shard in source.shards]
-        if any(not shard.drained or shard.name + shard.arn in self._reading for shard in shards):
-            return "changes are not read"
-        if self._redelivering:
-            return "changes are delivered again"
+        if unread := self.events.unrest(self._healthy):
+            return unread
+        if any(process.frozen_until > self.loop.time() for process in self.processes):
+            return "a process stands still"
         for pk, item in self.dynamodb.items.items():
             if pk.startswith("F#") and item["state"]["S"] == "PENDING" and item["pipeline"]["S"] != broken:
                 return f"file {pk[2:]} waits"
@@ -305,13 +335,14 @@ class World:
                 return f"{pk} has open batches, paused={item['paused']['S']!r}"
         return ""
 
-    # --- changes and their readers -------------------------------------------------------------------------------
+    # --- changes and processes ---------------------------------------------------------------------------------
 
     async def _write(self, source: SourceTable) -> None:
         scenario = self.scenario
         times = sorted(self.random.random() * scenario.active_seconds for _ in range(scenario.writes))
         turns = [self.random.randrange(scenario.writes) for _ in range(scenario.splits)]
         renewed = sorted({self.random.randrange(scenario.writes) for _ in range(scenario.new_streams)})
+        renewed = [] if scenario.kinesis else renewed
         renewals = {turn: n for n, turn in enumerate(renewed, 1)}
         for number, due in enumerate(times):
             await asyncio.sleep(max(0.0, BEGINS + due - self.loop.time()))
@@ -329,68 +360,14 @@ class World:
         change = source.write(self.loop.time(), **how)
         self.sometimes("change that the warehouse refuses", change.unloadable)
         self.sometimes("delete", change.deleted)
-        self.read(source)
-
-    def read(self, source: SourceTable) -> None:
-        """See to it that every shard with something new has its reader."""
-        for shard in source.shards:
-            if not shard.drained and shard.name + shard.arn not in self._reading:
-                self._reading.add(shard.name + shard.arn)
-                self.loop.background(self._read_shard(shard))
-
-    async def _read_shard(self, shard: Shard) -> None:
-        failed = 0
-        while not shard.drained:
-            # The event source waits ever longer for what goes on failing.
-            await asyncio.sleep(self.random.uniform(0.1, 20) * 2 ** min(failed, MOST_DOUBLINGS))
-            if self.scenario.ordered_shards and shard.parent and not shard.parent.drained:
-                continue
-            begins = shard.position
-            batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-            ended = await self.deliver(batch)
-            failed = 0 if ended.ok else failed + 1
-            if not ended.ok:
-                # The next attempt may be cut differently.
-                continue
-            self.acknowledged |= {change.event_id for change in batch}
-            if shard.position == begins:
-                shard.position += len(batch)
-            if not self.calm and self.random.random() < self.scenario.redelivered:
-                self.loop.background(self._redeliver(shard, begins))
-        self._reading.discard(shard.name + shard.arn)
-
-    async def _redeliver(self, shard: Shard, begins: int) -> None:
-        """Deliver again what was acknowledged, from the same place, perhaps cut differently."""
-        self._redelivering += 1
-        await asyncio.sleep(self.random.uniform(0, 0.5 * HOUR))
-        batch = shard.changes[begins : begins + self.random.randint(1, self.scenario.max_batch)]
-        if begins >= shard.trimmed:
-            await self.deliver(batch)
-            self.sometimes("batch delivered again")
-        self._redelivering -= 1
-
-    async def deliver(self, batch: list[Change]) -> Ended:
-        """Invoke ingest with changes of one stream."""
-        events = frozenset(change.event_id for change in batch)
-        rows = frozenset(change.event_id for change in batch if not change.reject)
-        self.invariants.unsure[events] = rows
-        ended = await self.run_process("ingest", self.deployment.ingest(build_event(batch)))
-        if ended.ok:
-            self.invariants.unsure.pop(events, None)
-            self._delivered[events] = rows
-        return ended
-
-    def forget_deliveries(self) -> None:
-        """A ledger that was set back, or is another one, may not know what was registered."""
-        self.invariants.unsure |= self._delivered
+        self.events.read(source)
 
     async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
         """Run a Lambda invocation: it ends, dies, or is killed when its time is over."""
         process = self.loop.launch(name, main)
         self.processes.add(process)
-        timer = self.loop.call_later(LAMBDA_SECONDS, self.loop.kill, process)
+        self.loop.call_later(LAMBDA_SECONDS, self._end_in_time, process)
         ended: Ended = await process.ended
-        timer.cancel()
         self.processes.discard(process)
         self.sometimes(f"{name} killed", ended.killed)
         if ended.error is not None:
@@ -398,6 +375,13 @@ class World:
             if not isinstance(ended.error, FastetlError):
                 self.invariants.violated("errors", f"{name} raised {ended.error!r}")
         return ended
+
+    def _end_in_time(self, process: Process) -> None:
+        """Kill a process whose time is over. One that is frozen goes on first, as a laptop does that has slept."""
+        if process.frozen_until > self.loop.time():
+            self.loop.call_at(process.frozen_until + THAWED_SECONDS, self._end_in_time, process)
+        else:
+            self.loop.kill(process)
 
     # --- coordinators --------------------------------------------------------------------------------------------
 
@@ -407,10 +391,17 @@ class World:
             self.wake(pipeline)
             await asyncio.sleep(60)
         while True:
-            await asyncio.sleep(CALM_TICK_SECONDS if self.calm else self.scenario.tick_seconds)
+            await asyncio.sleep(self.tick_seconds)
             # Where nothing waits and nothing is open a wake-up only reads: it is spared, to save time of this machine.
             if self._unfinished(pipeline):
                 self.wake(pipeline)
+
+    @property
+    def tick_seconds(self) -> float:
+        """Between the schedule's wake-ups just now."""
+        if self.calm:
+            return CALM_TICK_SECONDS
+        return AGED_TICK_SECONDS if self.ageing else self.scenario.tick_seconds
 
     def _unfinished(self, pipeline: Pipeline) -> bool:
         for pk, item in self.dynamodb.items.items():
@@ -502,6 +493,6 @@ class _WorldPace(Pace):
         return misreported
 
 
-def simulate(seed: int, *, keep_trace: bool = False) -> Outcome:
-    """Run one seed."""
-    return World(seed).run(keep_trace=keep_trace)
+def simulate(seed: int, *, keep_trace: bool = False, large: bool = False, duckdb: bool = False) -> Outcome:
+    """Run one seed: among larger numbers, and with DuckDB as the warehouse, where that is wanted."""
+    return World(seed, large=large, duckdb=duckdb).run(keep_trace=keep_trace)
