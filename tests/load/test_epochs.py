@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fastetl.backfill.backfiller import Backfiller
-from fastetl.errors import LedgerError, WarehouseError
+from fastetl.errors import ExportError, LedgerError, WarehouseError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import epochs
 from fastetl.load.epochs import Epochs
@@ -302,3 +302,26 @@ async def test_statements_of_one_attempt_stay_the_same(make_plant: Any) -> None:
     await plant.ledger.batches.change_head(head, epochs=(EpochStart(1, T0),))
     assert await plant.new_loader()._planner.load(batch) == planned
     assert msgspec.structs.replace(batch, latest_epoch=1) != batch
+
+
+@pytest.mark.parametrize(("late_seconds", "kept"), [(0, True), (1000, False)])
+async def test_an_epoch_whose_head_was_lost_before_it_was_in_force_is_kept_or_the_command_fails(
+    make_plant: Any, monkeypatch: pytest.MonkeyPatch, late_seconds: int, *, kept: bool
+) -> None:
+    plant: Plant = await make_plant()
+    original = Epochs.confirm
+
+    async def confirm(self: Epochs, *how: Any) -> None:
+        await lose(plant, "HEAD")
+        # As the coordinator does when it next wakes: what is only announced is not for it.
+        assert (await Epochs(plant.deployment()).head()).epochs == ()
+        await original(self, *how)
+        plant.now += late_seconds
+
+    monkeypatch.setattr(Epochs, "confirm", confirm)
+    if kept:
+        start = await Backfiller(plant.deployment()).begin_epoch()
+        assert (await plant.ledger.batches.head("orders")).epochs == (start,)
+        return
+    with pytest.raises(ExportError, match="was lost while epoch 1 began"):
+        await Backfiller(plant.deployment()).begin_epoch()

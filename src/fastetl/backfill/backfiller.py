@@ -13,6 +13,7 @@ All of it may be repeated: the ledger says which data files are done, and what i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ class Backfiller:
         refuse changes that are not.
 
         Raises:
-            ExportError: HEAD changes all the time, or the warehouse takes ever longer.
+            ExportError: HEAD changes all the time, or was lost meanwhile, or the warehouse takes ever longer.
             WarehouseError: it could not be written; the target may belong to another stack. Try again.
         """
         took = 0.0
@@ -104,8 +105,29 @@ class Backfiller:
             # Should writing it down have taken long, some ingest may hear of it too late: another one, then.
             if start and self._is_in_time(start):
                 await self._epochs.confirm(start.epoch, "backfill")
+                await self._keep_in_head(start)
                 return start
         raise ExportError(f"no epoch of {self._pipeline.name} could be begun in time; try again")
+
+    async def _keep_in_head(self, start: EpochStart) -> None:
+        """Make sure that HEAD has an epoch in time, now that whoever makes HEAD gives it this one.
+
+        HEAD may have been lost, and made without it, while the epoch was only announced.
+        """
+        for _ in range(RACES):
+            head = await self._epochs.head()
+            if start in head.epochs:
+                return
+            if not self._is_in_time(start):
+                break
+            with contextlib.suppress(StaleStepError):
+                await self._ledger.batches.change_head(head, epochs=(*head.epochs, start))
+                if self._is_in_time(start):
+                    return
+                break
+        what = f"HEAD of {self._pipeline.name} was lost while epoch {start.epoch} began"
+        remedy = "try again; should loads pause at `stamps`, run `fastetl resync`"
+        raise ExportError(f"{what}, and changes may be stamped without it: {remedy}")
 
     async def last_epoch(self) -> EpochStart | None:
         """Give the last epoch, in force, if no export has used it to its end; reads the whole ledger."""
