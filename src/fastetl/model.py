@@ -315,6 +315,14 @@ class Gap(msgspec.Struct, frozen=True):
     """Unix milliseconds; changes made between the two may be missing."""
 
 
+class PutBack(msgspec.Struct, frozen=True, array_like=True):
+    """A file that an operator has let wait for a load again, or wait at all: a quarantined one, or one of rejects."""
+
+    file_id: str
+    before: int
+    """Unix milliseconds: none of its changes was made before."""
+
+
 class Watermark(msgspec.Struct, frozen=True):
     """Up to when everything is loaded, as far as that is proved, and what keeps changes from being read."""
 
@@ -323,9 +331,8 @@ class Watermark(msgspec.Struct, frozen=True):
     """The stream that is followed; empty before the first look."""
     checked_at: int = 0
     """Unix milliseconds of the latest look; 0 before the first."""
-    complete_up_to: int = 0
-    """Unix milliseconds: every change that the table made before is loaded, a reject, or in quarantine; 0 where that is
-    not known."""
+    proved_up_to: int = 0
+    """Unix milliseconds: as `complete_up_to`, whatever becomes of the files in `put_back`."""
     held_by: str = ""
     """What keeps `complete_up_to` from being later: a shard, files that wait, or a gap."""
     shards: tuple[ShardProgress, ...] = ()
@@ -339,6 +346,21 @@ class Watermark(msgspec.Struct, frozen=True):
     """Unix milliseconds since which all is well; 0 where it is not."""
     problems: tuple[str, ...] = ()
     """What somebody has to mend, as sentences."""
+    put_back: tuple[PutBack, ...] = ()
+    """The files that an operator has put back and that no look has found loaded yet, nor in quarantine again."""
+    unknown_until: int = 0
+    """Unix milliseconds: before, and until all files are loaded that were registered before, it is not known up to when
+    everything is loaded; 0 where nobody has rebuilt the ledger."""
+    generation: int = 0
+    """How often it was written."""
+
+    @property
+    def complete_up_to(self) -> int:
+        """Unix milliseconds: every change that the table made before is loaded, a reject, or in quarantine.
+
+        0 where that is not known.
+        """
+        return max(0, min([self.proved_up_to, *(file.before for file in self.put_back)]))
 
 
 class Converted(msgspec.Struct, frozen=True):

@@ -34,7 +34,8 @@ def look(known: Watermark, shards: Any, files: Any = (), **changes: Any) -> Wate
         stream=Stream(ARN, "ENABLED", START, tuple(shards)),
         now_ms=NOW,
         files=tuple(files),
-        files_since=START - KEEPS_MS,
+        is_listed=True,
+        none_older_waits=True,
         listed_before=frozenset(file.file_id for file in files),
     )
     return follow(known, msgspec.structs.replace(seen, **changes))
@@ -101,7 +102,7 @@ def test_a_list_is_not_of_one_moment_so_only_files_of_the_look_before_count_as_r
 
 def test_nothing_is_said_where_older_files_may_wait() -> None:
     known = look(NEW, OPEN, [A, B])
-    later = look(known, OPEN, [A, make_file("3", "b", 20, LATE)], files_since=EARLY + MINUTE)
+    later = look(known, OPEN, [A, make_file("3", "b", 20, LATE)], none_older_waits=False)
     assert later.complete_up_to == known.complete_up_to
     assert look(later, OPEN, [A, make_file("3", "b", 20, LATE)]).complete_up_to == minus_slack(LATE)
 

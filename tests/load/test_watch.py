@@ -14,9 +14,12 @@ from fastetl.aws import Mapping, Shard, Stream
 from fastetl.errors import SourceError, StaleStepError
 from fastetl.load import Loader, Watch
 from fastetl.load.batches import build_batch
-from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, LIST_MS
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
+from fastetl.load.listing import LIST_MS
 from fastetl.load.watch import LOOK_SECONDS
 from fastetl.model import Backfill, Batch, FileItem, Watermark
+from fastetl.operate import Operator
+from fastetl.operate.watermark import forget_watermark
 from tests.plant import Change, Plant
 
 LABEL = "2026-01-01T00:00:00.000"
@@ -275,6 +278,77 @@ async def test_an_old_watermark_is_moved_by_a_look_that_lists_all_since(looked: 
     late = await looked.register("f2", 2)
     looked.plant.now += LIST_MS / 1000
     assert (await looked.look()).complete_up_to == up_to(late)
+
+
+async def test_a_table_that_has_rested_moves_it_with_the_load_of_its_next_change(looked: Looked) -> None:
+    await looked.register("f1", 1)
+    await looked.look()
+    looked.plant.now += 50 * 3600
+    late = await looked.register("2" * 32, 2, "PENDING")
+    (item,) = (await looked.plant.ledger.files.read(["2" * 32])).values()
+    batch = build_batch("orders", "i", [item], "lake", ("m", "f"))
+    assert await looked.watch.foresee(batch) == up_to(late)
+
+
+async def test_a_quarantined_file_holds_it_from_the_moment_on_that_it_is_put_back(looked: Looked) -> None:
+    old = await looked.register("3" * 32, 1, "QUARANTINED")
+    looked.plant.now += 5 * 3600
+    new = await looked.register("f2", 2)
+    before = await looked.look()
+    assert before.complete_up_to == up_to(new)
+    await Operator(looked.plant.deployment()).retry("3" * 32)
+    held = await looked.plant.ledger.watermarks.read("orders")
+    assert held is not None
+    assert (held.complete_up_to, held.held_by) == (up_to(old), "files that wait for their load")
+    with pytest.raises(StaleStepError):
+        # A look that began before.
+        await looked.plant.ledger.watermarks.put(before, before)
+    assert (await looked.look_idly()).complete_up_to == up_to(old)
+    await looked.plant.ledger.files.mark_loaded({"3" * 32: "b"}, now_ms=0)
+    assert (await looked.look()).complete_up_to == up_to(new)
+
+
+async def test_a_file_that_is_put_back_and_fails_again_holds_it_no_longer(looked: Looked) -> None:
+    await looked.register("3" * 32, 1, "QUARANTINED")
+    new = await looked.register("f2", 2)
+    await looked.look()
+    await Operator(looked.plant.deployment()).retry("3" * 32)
+    await looked.plant.ledger.files.mark_quarantined("3" * 32, "b", "again")
+    assert (await looked.look_idly()).complete_up_to == up_to(new)
+    assert (await looked.look_idly()).put_back == ()
+
+
+async def test_what_a_rebuilt_ledger_lets_wait_makes_it_unknown_until_it_is_loaded(looked: Looked) -> None:
+    await looked.register("4" * 32, 1)
+    at = await looked.register("f2", 2)
+    assert (await looked.look()).complete_up_to == up_to(at)
+    await forget_watermark(looked.plant.deployment())
+    (item,) = (await looked.plant.ledger.files.read(["4" * 32])).values()
+    await looked.plant.ledger.files.requeue(item)
+    assert ((await looked.look()).complete_up_to, (await looked.look()).held_by) == (0, "a ledger that was rebuilt")
+    looked.plant.now += LIST_MS / 1000
+    assert (await looked.look()).complete_up_to == 0
+    await looked.plant.ledger.files.mark_loaded({"4" * 32: "b"}, now_ms=0)
+    looked.plant.now += LIST_MS / 1000
+    assert (await looked.look()).complete_up_to == up_to(at)
+
+
+async def test_events_that_are_replayed_in_the_middle_of_a_look_hold_it(looked: Looked) -> None:
+    first = await looked.register("f1", 1)
+    await looked.look()
+    key = f"{keys.FAILURES_PREFIX}{UUID}/a/2026/01/01/x"
+    await looked.plant.bucket.replace(key, b"{}")
+    await looked.register("f2", 3)
+    listing = looked.plant.bucket.list_keys
+
+    async def list_keys(prefix: str, **how: Any) -> Any:
+        async for found in listing(prefix, **how):
+            yield found
+        if "/data/" in f"/{prefix}":
+            await looked.plant.bucket.delete(key)
+
+    looked.plant.bucket.list_keys = list_keys  # type: ignore[method-assign]
+    assert (await looked.look()).complete_up_to == up_to(first)
 
 
 async def test_a_pipeline_whose_old_files_wait_is_not_known_before_they_are_loaded(looked: Looked) -> None:

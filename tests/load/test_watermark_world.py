@@ -10,12 +10,13 @@ import pytest
 from fastetl.aws import Stream
 from fastetl.load import complete
 from fastetl.load.complete import Seen, follow
+from fastetl.load.listing import Listed, choose_since
 from fastetl.model import Watermark
 from tests.load import watermark_world
 from tests.load.watermark_world import World, run
 
 SEEDS = range(7)
-SEARCHED = (305, 356, *range(25))
+SEARCHED = (0, 4, 10, 20, 77, *range(25))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -28,6 +29,12 @@ def open_shards_not_asked(known: Watermark, seen: Seen) -> Watermark:
     of_files = {file.shard_id for file in seen.files}
     shards = tuple(shard for shard in seen.stream.shards if shard.ending or shard.shard_id in of_files)
     return follow(known, msgspec.structs.replace(seen, stream=msgspec.structs.replace(seen.stream, shards=shards)))
+
+
+def lists_of_one_moment(known: Watermark, seen: Seen) -> Watermark:
+    """What the second list has counts as read, as if nothing had been registered while it was made."""
+    ids = frozenset(file.file_id for file in seen.files)
+    return follow(known, msgspec.structs.replace(seen, listed_before=ids))
 
 
 def given_up_forgotten(known: Watermark, seen: Seen) -> Watermark:
@@ -50,13 +57,33 @@ def closed_is_finished(known: Watermark, seen: Seen) -> Watermark:
     return follow(msgspec.structs.replace(known, shards=kept), msgspec.structs.replace(seen, stream=stream))
 
 
+def older_never_wait(known: Watermark, listed: Listed, **how: int) -> tuple[int, bool]:
+    return choose_since(known, listed, **how)[0], True
+
+
+def put_back_forgotten(known: Watermark, *_: object) -> Watermark:
+    """Whatever an operator puts back, nobody tells the watermark of it."""
+    return known
+
+
+MUTATIONS = {
+    "follow": (
+        open_shards_not_asked, lists_of_one_moment, given_up_forgotten, waiting_forgotten, always_read,
+        closed_is_finished,
+    ),
+    "choose_since": (older_never_wait,),
+    "put_back": (put_back_forgotten,),
+    "forget": (put_back_forgotten,),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "mutation", [open_shards_not_asked, given_up_forgotten, waiting_forgotten, always_read, closed_is_finished]
+    ("guard", "mutation"), [(guard, mutation) for guard, mutations in MUTATIONS.items() for mutation in mutations]
 )
 def test_a_guard_that_is_missing_is_found(
-    mutation: Callable[[Watermark, Seen], Watermark], monkeypatch: pytest.MonkeyPatch
+    guard: str, mutation: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watermark_world, "follow", mutation)
+    monkeypatch.setattr(watermark_world, guard, mutation)
     assert any(next(run(seed), None) for seed in SEARCHED)
 
 

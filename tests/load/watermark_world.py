@@ -5,7 +5,8 @@
 Shards split and close, some rest for hours; the mapping is disabled, in half of the seeds for more than a day; one
 shard stalls, which Lambda says at most looks; Lambda gives events up; records are rejected and files quarantined; loads
 take files in any order; a list of the files is not of one moment; the stream is made again, and a resync mends what was
-lost.
+lost. An operator puts quarantined files back, ingests rejects and what was given up again, and rebuilds the ledger of a
+warehouse that was set back, in the middle of a look as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 import msgspec
 
 from fastetl.aws import Shard, Stream
-from fastetl.load.complete import CATCH_UP_MS, KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
+from fastetl.load import forget, put_back
+from fastetl.load.complete import CATCH_UP_MS, KEEPS_MS, Seen, follow
+from fastetl.load.listing import DEEP_MS, LIST_MS, RECENT_MS, Listed, asks_for_files, asks_for_older, choose_since
 from fastetl.model import FileItem, FileState, Gap, Watermark
 
 START = 1_767_225_600_000
@@ -34,25 +37,31 @@ BEHIND_MS = 3 * MINUTE
 """By which a watermark is behind at most of what can be proved, where all rests."""
 LATEST = 100
 """Files that a look sees, besides those that wait."""
+INDEX_LAG_MS = 2 * MINUTE
+"""By which the ledger's index may be late."""
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, frozen=True):
     """One change."""
 
     made_at: int
     sequence: int
     says: int
     """When DynamoDB says that it was made: a whole second, and up to a second late."""
-    file: SomeFile | None = None
-    is_lost: bool = False
-    is_given_up: bool = False
 
 
 class SomeFile(msgspec.Struct):
     """A registered file."""
 
     item: FileItem
+    records: list[Record]
+    made_from: int
+    """When its first change was made; and when, as DynamoDB says."""
+    changed_min: int
     state: FileState = "PENDING"
+    waits_from: int = 0
+    """When it came to wait last."""
+    loaded_at: int = 0
 
 
 class SomeShard(msgspec.Struct):
@@ -65,8 +74,6 @@ class SomeShard(msgspec.Struct):
     position: int = 0
     closed_at: int = 0
     stalled_until: int = 0
-    noted: int = 0
-    """Records that the truth knows of."""
     covered_to: int = 0
     """Every change that the shard took before is read, or is in a hole."""
 
@@ -93,12 +100,14 @@ class World:
         self.generation = 0
         """HEAD's: a load changes it."""
         self.known_at_list: Any = None
-        self.listed_at = 0
+        self.listed = Listed()
+        self.waiting: dict[int, SomeFile] = {}
+        """The files that wait, by their number."""
         self.holes: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """By shard, from and to: what the stream has forgotten before it was read, whether or not it had a change."""
         self.opened: dict[str, int] = {}
         """By shard, of all that ever were."""
-        self.missing: list[Record] = []
+        self.lost: list[Record] = []
         self.rests = {n for n in range(4) if self.random.random() < 0.3}
         self.is_long = self.random.random() < 0.5
         self.open_stream()
@@ -110,9 +119,8 @@ class World:
         for shard in self.shards:
             # Of what was in it nothing can be proved any more that no file has shown.
             self.holes[shard.name].append((shard.opened_at, self.now))
-            for record in shard.records[shard.position :]:
-                record.is_lost = True
-        self.rests_from = self.now
+            self.lost += shard.records[shard.position :]
+        self.rests_from = max(self.rests_from, self.now)
         self.streams += 1
         self.created_at = self.now
         self.shards = [self.open_shard(f"{self.streams}/{n}", None) for n in range(self.random.randint(1, 3))]
@@ -150,7 +158,8 @@ class World:
                 )
 
     def split(self, shard: SomeShard) -> None:
-        shard.closed_at = self.rests_from = self.now
+        shard.closed_at = self.now
+        self.rests_from = max(self.rests_from, self.now)
         for n in range(self.random.choice((1, 1, 2))):
             self.shards.append(self.open_shard(f"{shard.name}.{n}", shard))
 
@@ -177,7 +186,7 @@ class World:
                 self.holes[shard.name].append((since, until))
                 shard.covered_to = until
             while shard.position < len(shard.records) and shard.records[shard.position].made_at < oldest:
-                shard.records[shard.position].is_lost = True
+                self.lost.append(shard.records[shard.position])
                 shard.position += 1
         self.shards = [shard for shard in self.shards if not (shard.closed_at and shard.closed_at < oldest)]
 
@@ -193,50 +202,92 @@ class World:
             shard.position += len(batch)
             if self.random.random() < 0.002:
                 self.given_up += batch
-                for record in batch:
-                    record.is_given_up = True
                 continue
             self.register(shard.name, batch)
 
-    def register(self, shard_id: str, batch: list[Record]) -> None:
+    def register(self, shard_id: str, batch: list[Record]) -> SomeFile:
         # A file that is all rejects waits for no load, so that nothing asks for a list.
         state = self.random.choices(("PENDING", "REJECTED", "QUARANTINED"), (0.97, 0.02, 0.01))[0]
-        changed = f"{datetime.fromtimestamp(min(each.says for each in batch) / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
+        changed_min = min(each.says for each in batch)
+        changed = f"{datetime.fromtimestamp(changed_min / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
         item = FileItem(
             f"f{len(self.files)}", "p", "k", "l", "", 1, 1, 0, "", "", "", changed, changed, self.now,
             shard_id=shard_id, last_sequence=str(batch[-1].sequence), last_changed=batch[-1].says,
         )  # fmt: skip
         self.generation += state == "QUARANTINED"
         self.rests_from = max(self.rests_from, self.now + (LIST_MS if state == "REJECTED" else 0))
-        file = SomeFile(item, state)
+        file = SomeFile(item, batch, min(each.made_at for each in batch), changed_min, state, self.now)
+        if state == "PENDING":
+            self.waiting[len(self.files)] = file
         self.files.append(file)
-        for record in batch:
-            record.file = file
+        return file
 
     def load(self) -> None:
-        waiting = [file for file in self.files[-400:] if file.state == "PENDING"]
-        if not waiting or self.random.random() < 0.8:
-            return
-        self.generation += 1
-        self.rests_from = max(self.rests_from, self.now)
-        for file in waiting:
-            if self.random.random() < 0.9:
-                file.state = "LOADED"
+        if self.waiting and self.random.random() < 0.2:
+            self.end_load([number for number in self.waiting if self.random.random() < 0.9])
 
-    def settle(self) -> None:
-        """Load everything, replay what was given up, and carry the table over, as an operator would."""
-        for file in self.files:
-            if file.state == "PENDING":
-                file.state = "LOADED"
-        for record in self.given_up:
-            record.is_given_up = False
-            self.register("", [record])
-        self.given_up = []
+    def end_load(self, numbers: list[int]) -> None:
+        """Load files; one in a hundred goes into quarantine."""
         self.generation += 1
+        for number in numbers:
+            file = self.waiting.pop(number)
+            file.state = "QUARANTINED" if self.random.random() < 0.01 else "LOADED"
+            file.loaded_at = self.now
+            is_late = self.listed.is_late or file.changed_min < self.now - RECENT_MS
+            self.listed = msgspec.structs.replace(self.listed, is_late=is_late)
+        self.listed = msgspec.structs.replace(self.listed, has_loaded=True)
         self.rests_from = max(self.rests_from, self.now)
-        for file in self.files[-400:]:
-            file.state = "LOADED" if file.state == "PENDING" else file.state
+
+    def settle(self, known: Watermark) -> Watermark:
+        """Load everything, replay what was given up, and carry the table over, as an operator would."""
+        known = self.replay_given_up(known)
+        self.end_load(list(self.waiting))
         self.mended_at = self.now
+        return known
+
+    # --- what an operator puts back, and what the watermark is told of it --------------------------------------------
+
+    def act(self, known: Watermark) -> Watermark:
+        acts = (self.retry, self.retry, self.replay_rejects, self.replay_given_up, self.rebuild)
+        return self.random.choice(acts)(known)
+
+    def retry(self, known: Watermark) -> Watermark:
+        """Let a file in quarantine wait again, of whatever time."""
+        quarantined = [number for number, file in enumerate(self.files) if file.state == "QUARANTINED"]
+        if not quarantined:
+            return known
+        number = self.random.choice(quarantined)
+        self.let_wait([number])
+        return put_back(known, [self.files[number].item], self.now)
+
+    def replay_rejects(self, known: Watermark) -> Watermark:
+        """Make a file of rejects, whose column is mended."""
+        rejected = [file for file in self.files if file.state == "REJECTED"]
+        if not rejected:
+            return known
+        file = self.random.choice(rejected)
+        file.state = "DROPPED"
+        return self.replay(known, file.records)
+
+    def replay_given_up(self, known: Watermark) -> Watermark:
+        records, self.given_up = self.given_up, []
+        return self.replay(known, records) if records else known
+
+    def replay(self, known: Watermark, records: list[Record]) -> Watermark:
+        file = self.register("", records)
+        return put_back(known, [file.item], self.now) if file.state == "PENDING" else known
+
+    def rebuild(self, known: Watermark) -> Watermark:
+        """Set the warehouse back by some hours, and let wait what it has not."""
+        since = self.now - self.random.randrange(12) * HOUR
+        self.let_wait([n for n, file in enumerate(self.files) if file.state == "LOADED" and file.loaded_at > since])
+        self.rests_from = max(self.rests_from, self.now + 2 * LIST_MS)
+        return forget(known, self.now)
+
+    def let_wait(self, numbers: list[int]) -> None:
+        for number in numbers:
+            file = self.waiting[number] = self.files[number]
+            file.state, file.waits_from = "PENDING", self.now
 
     # --- what a look finds, and what is true -------------------------------------------------------------------------
 
@@ -254,43 +305,62 @@ class World:
 
     def look(self, known: Watermark) -> Watermark:
         stream = self.describe()
-        how = {
-            "is_read": self.now >= self.disabled_until, "fails": self.random.random() < self.fails(),
-            "has_given_up": bool(self.given_up), "mended_at": self.mended_at,
-        }  # fmt: skip
+        is_read, fails = self.now >= self.disabled_until, self.random.random() < self.fails()
+        plain = Seen(stream, self.now, is_read=is_read, fails=fails, mended_at=self.mended_at)
         is_changed = (self.generation, stream) != self.known_at_list
-        if not asks_for_files(known, is_changed=is_changed, listed_at=self.listed_at, now_ms=self.now):
-            return follow(known, Seen(stream, self.now, **how))
-        self.known_at_list, self.listed_at = (self.generation, stream), self.now
-        first, second = self.list_files(), self.list_files()
-        return follow(known, self.see(stream, first, second, **how))
+        if not asks_for_files(known, self.listed, is_changed=is_changed, now_ms=self.now):
+            return follow(known, plain)
+        self.known_at_list = (self.generation, stream)
+        seen = self.list_and_read(known, plain)
+        if asks_for_older(follow(known, seen), self.listed, self.now):
+            seen = self.list_and_read(follow(known, seen), plain)
+        return follow(known, seen)
 
-    def list_files(self) -> list[int]:
+    def list_and_read(self, known: Watermark, plain: Seen) -> Seen:
+        since, none_older_waits = choose_since(
+            known, self.listed, waits_since=self.find_longest_wait(), now_ms=self.now
+        )
+        has_older = since < self.now - RECENT_MS
+        self.listed = Listed(self.now, self.now) if has_older else msgspec.structs.replace(self.listed, at=self.now)
+        has_given_up = bool(self.given_up)
+        first, second = self.list_files(since), self.list_files(since)
+        has_given_up = has_given_up or bool(self.given_up)
+        names = {file.file_id for file in known.put_back}
+        second += [n for n, file in enumerate(self.files) if file.item.file_id in names] if names else []
+        is_listed = since <= max(known.proved_up_to, self.now - DEEP_MS)
+        plain = msgspec.structs.replace(plain, is_listed=is_listed)
+        return self.see(plain, first, second, none_older_waits=none_older_waits, has_given_up=has_given_up)
+
+    def find_longest_wait(self) -> int:
+        """Give what the ledger's index says, which may not know what came to wait just now."""
+        known = [file for file in self.waiting.values() if file.waits_from <= self.now - INDEX_LAG_MS]
+        return min((file.item.created for file in known), default=self.now)
+
+    def list_files(self, since: int) -> list[int]:
         """List files. A list is not of one moment: Lambda goes on meanwhile, and it misses any of the new files."""
         before = len(self.files)
         for _ in range(3 if self.now >= self.disabled_until else 0):
+            self.write()
             self.deliver()
-        return [
-            number
-            for number, file in enumerate(self.files)
-            if (number >= before and self.random.random() < 0.5)
-            or (number < before and (number > before - LATEST or file.state == "PENDING"))
-        ]
+        new = [number for number in range(before, len(self.files)) if self.random.random() < 0.5]
+        numbers = {*range(max(0, before - LATEST), before), *self.waiting} - {*range(before, len(self.files))}
+        first_hour = since // HOUR * HOUR
+        return [number for number in (*sorted(numbers), *new) if self.files[number].changed_min >= first_hour]
 
-    def see(self, stream: Stream, first: list[int], second: list[int], **how: Any) -> Seen:
+    def see(self, plain: Seen, first: list[int], second: list[int], **how: bool) -> Seen:
         files = tuple(msgspec.structs.replace(self.files[n].item, state=self.files[n].state) for n in second)
         ids = frozenset(self.files[n].item.file_id for n in first)
-        return Seen(stream, self.now, files, START - KEEPS_MS, ids, **how)
+        return msgspec.structs.replace(plain, files=files, listed_before=ids, **how)
 
     def is_behind(self, known: Watermark) -> bool:
         """Tell whether all has rested for some minutes, and a look that lists every file would still tell more."""
-        waits = any(file.state == "PENDING" for file in self.files[-LATEST:])
-        troubled = waits or self.given_up or self.fails() == STALL_SHOWS or self.now < self.disabled_until
+        troubled = self.waiting or self.given_up or self.fails() == STALL_SHOWS or self.now < self.disabled_until
         if troubled or self.now - self.rests_from < BEHIND_MS:
             return False
         everything = list(range(len(self.files)))
-        best = follow(known, self.see(self.describe(), everything, everything, mended_at=self.mended_at))
-        return known.complete_up_to < best.complete_up_to
+        plain = Seen(self.describe(), self.now, mended_at=self.mended_at, is_listed=True)
+        seen = self.see(plain, everything, everything, none_older_waits=True)
+        return known.complete_up_to < follow(known, seen).complete_up_to
 
     def fails(self) -> float:
         """Give how probably Lambda says that the last batch failed; one of another shard may have succeeded since."""
@@ -298,7 +368,8 @@ class World:
 
     def is_invented(self, gap: Gap) -> bool:
         """Tell whether nothing was forgotten unread of what a gap names, nor will be in a few minutes."""
-        holes = [*self.holes[gap.shard_id], (self.opened[gap.shard_id], self.opened[gap.shard_id])]
+        opened = self.opened.get(gap.shard_id, START)
+        holes = [*self.holes[gap.shard_id], (opened, opened)]
         for shard in self.shards:
             if shard.name == gap.shard_id:
                 holes.append((max(shard.covered_to, shard.opened_at), self.now - KEEPS_MS + EARLY_MS))
@@ -306,16 +377,12 @@ class World:
 
     def first_missing(self) -> int:
         """The first change that is neither loaded, nor rejected, nor in quarantine, nor carried over by a resync."""
-        self.missing += [record for shard in self.shards for record in shard.records[shard.noted :]]
-        for shard in self.shards:
-            shard.noted = len(shard.records)
-        self.missing = [record for record in self.missing if self.is_missing(record)]
-        return min((record.made_at for record in self.missing), default=self.now + 1)
-
-    def is_missing(self, record: Record) -> bool:
-        if record.is_lost:
-            return record.made_at > self.mended_at
-        return record.is_given_up or record.file is None or record.file.state == "PENDING"
+        self.lost = [record for record in self.lost if record.made_at > self.mended_at]
+        # The records of a shard are in the order in which they were made.
+        unread = [shard.records[shard.position].made_at for shard in self.shards if shard.position < len(shard.records)]
+        missing = unread + [file.made_from for file in self.waiting.values()]
+        missing += [record.made_at for record in (*self.lost, *self.given_up)]
+        return min(missing, default=self.now + 1)
 
 
 def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -> Iterator[str]:
@@ -332,19 +399,25 @@ def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -
         elif chance < 0.005:
             world.disabled_until = max(world.disabled_until, world.now + world.random.randrange(6) * HOUR)
         elif chance < 0.006:
-            world.first_missing()
             world.open_stream()
         elif chance < 0.009:
-            world.settle()
+            watermark = world.settle(watermark)
+        elif chance < 0.019:
+            watermark = world.act(watermark)
         world.live(world.now + LOOK_MS)
-        watermark = look(world, watermark)
+        if world.random.random() < 0.1:
+            # A look follows each load at once.
+            world.end_load(list(world.waiting))
+        found = look(world, watermark)
+        # What an operator does in the middle of a look takes effect, and the look does not.
+        watermark = world.act(watermark) if world.random.random() < 0.003 else found
         first = world.first_missing()
         if watermark.complete_up_to > first:
             yield f"{seed}: ahead by {watermark.complete_up_to - first} ms, {world.now - START} ms after the start"
         if world.is_behind(watermark):
             yield f"{seed}: behind at rest, {world.now - START} ms after the start"
         if world.now >= world.disabled_until:
-            lost = [record.made_at for record in world.missing if record.is_lost]
+            lost = [record.made_at for record in world.lost]
             if not all(any(gap.since - 1000 <= at <= gap.until for gap in watermark.gaps) for at in lost):
                 yield f"{seed}: a gap is missed, {world.now - START} ms after the start"
         if any(world.is_invented(gap) for gap in watermark.gaps):

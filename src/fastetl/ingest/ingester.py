@@ -87,6 +87,7 @@ class Ingest:
             monotonic: a clock that never steps back, in seconds. The deployment's may step back, and this one may
                 stand still while the process is frozen: epochs are read again when either says that it is time.
         """
+        self.deployment = deployment
         config, self._pipeline = deployment.config, deployment.pipeline
         self._decoder = Decoder(self._pipeline, takes_nameless=config.takes_nameless(self._pipeline))
         self._files = FileStore(deployment)

@@ -24,6 +24,7 @@ from fastetl.load.rounds import Moved, Rounds
 from fastetl.load.steps import Step
 from fastetl.load.survey import Backlog
 from fastetl.load.together import Standing, choose
+from fastetl.load.waiting import forget, put_back
 from fastetl.load.watch import Watch
 
 __all__ = [
@@ -49,5 +50,7 @@ __all__ = [
     "choose",
     "classify",
     "folder_key",
+    "forget",
+    "put_back",
     "take_step",
 ]

@@ -24,7 +24,7 @@ import msgspec
 
 from fastetl.aws import Stream
 from fastetl.limits import STREAM_KEEPS_SECONDS
-from fastetl.model import FileItem, Gap, ShardProgress, Watermark
+from fastetl.model import FileItem, Gap, PutBack, ShardProgress, Watermark
 
 CREATION_SLACK_MS = 2_000
 """DynamoDB's time of creation is approximate and rounded down to the second (DynamoDB Streams API, StreamRecord)."""
@@ -38,11 +38,11 @@ CATCH_UP_MS = 900_000
 """After this time of reading an open shard has shown a file of whatever it held: Lambda polls a shard four times a
 second (AWS Lambda Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
 
-LIST_MS = 1_200_000
-"""Between two lists of the files where nothing asks for one."""
-
 ONE_GAP_MS = 600_000
 """Two gaps of a shard with less between them are told as one."""
+
+WAIT = "files that wait for their load"
+"""What holds a watermark where a file waits."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -51,9 +51,12 @@ class Seen(msgspec.Struct, frozen=True):
     stream: Stream
     now_ms: int
     files: tuple[FileItem, ...] = ()
-    """Every file with a change since `files_since`, as the ledger has it, read after the stream was described."""
-    files_since: int | None = None
-    """Unix milliseconds; None where no files were listed. Where the watermark is not known yet, no older file waits."""
+    """Every file with a change of the hours that were listed, and those that are put back, as the ledger has them, read
+    after the stream was described."""
+    is_listed: bool = False
+    """Whether files were listed, since the watermark or of more than a day."""
+    none_older_waits: bool = False
+    """Whether it is certain that no file waits with a change of an earlier hour, apart from those that are put back."""
     listed_before: frozenset[str] = frozenset()
     """Ids of the files that an earlier list had already. Only these count as read: whatever was registered before one
     of them is among `files`, while a list is not of one moment."""
@@ -63,24 +66,9 @@ class Seen(msgspec.Struct, frozen=True):
     """Whether it is read, and the last batch of some shard failed. It is tried again: at one look this tells nothing,
     at two in a row it is as if nothing were read."""
     has_given_up: bool = False
-    """Whether events that Lambda gave up wait for `fastetl replay`."""
+    """Whether events that Lambda gave up wait for `fastetl replay`, or waited while the files were listed."""
     mended_at: int = 0
     """Unix milliseconds: a resync has carried the table over as it was then; 0 where none has."""
-
-
-def asks_for_files(known: Watermark, *, is_changed: bool, listed_at: int, now_ms: int) -> bool:
-    """Tell whether a look has to list the files: listing is what a look pays for.
-
-    Files that wait hold the watermark until a load has ended, and where none waits, the next one that comes does.
-
-    Args:
-        known: the watermark of the look before.
-        is_changed: whether a batch may have ended since the last list, or a shard has begun or been closed.
-        listed_at: Unix milliseconds of the last list.
-        now_ms: Unix milliseconds.
-    """
-    is_behind = bool(known.unread_since) or any(shard.unread_since for shard in known.shards)
-    return is_changed or is_behind or now_ms - listed_at >= LIST_MS
 
 
 def follow(known: Watermark, seen: Seen) -> Watermark:
@@ -110,14 +98,27 @@ def follow(known: Watermark, seen: Seen) -> Watermark:
         shards=_note_unread(left, known, seen),
         finished=tuple(sorted(({*known.finished} | done) & listed)),
         gaps=_find_gaps(known, seen),
+        put_back=_find_put_back(known, seen),
     )
-    if seen.files_since is None or (known.complete_up_to or seen.now_ms - KEEPS_MS) < seen.files_since:
+    if not seen.is_listed or not seen.none_older_waits:
         # What waits may be older than what was looked at.
         return following
     up_to, held_by = _find_lowest(following, seen)
-    if seen.has_given_up and up_to > known.complete_up_to:
-        up_to, held_by = known.complete_up_to, "events that Lambda gave up: `fastetl replay`"
-    return msgspec.structs.replace(following, complete_up_to=up_to, held_by=held_by)
+    if seen.has_given_up and up_to > known.proved_up_to:
+        up_to, held_by = known.proved_up_to, "events that Lambda gave up: `fastetl replay`"
+    following = msgspec.structs.replace(following, proved_up_to=up_to, held_by=held_by)
+    return msgspec.structs.replace(following, held_by=WAIT) if is_held(following) else following
+
+
+def is_held(watermark: Watermark) -> bool:
+    """Tell whether a file that was put back holds a watermark."""
+    return watermark.complete_up_to < watermark.proved_up_to
+
+
+def _find_put_back(known: Watermark, seen: Seen) -> tuple[PutBack, ...]:
+    """Find which of the files that were put back wait still, as far as this look has read them."""
+    done = {file.file_id for file in seen.files if file.state != "PENDING"}
+    return tuple(file for file in known.put_back if file.file_id not in done)
 
 
 def _begin(known: Watermark, seen: Seen) -> Watermark:
@@ -125,8 +126,11 @@ def _begin(known: Watermark, seen: Seen) -> Watermark:
     gaps = known.gaps
     if known.stream_arn:
         gaps += tuple(Gap(shard.shard_id, shard.up_to, seen.stream.created_at) for shard in known.shards)
-        gaps += () if known.shards else (Gap("", known.complete_up_to, seen.stream.created_at),)
-    return Watermark(known.pipeline, seen.stream.arn, gaps=gaps, complete_up_to=known.complete_up_to)
+        gaps += () if known.shards else (Gap("", known.proved_up_to, seen.stream.created_at),)
+    return Watermark(
+        known.pipeline, seen.stream.arn, gaps=gaps, proved_up_to=known.proved_up_to, put_back=known.put_back,
+        unknown_until=known.unknown_until, generation=known.generation,
+    )  # fmt: skip
 
 
 def _note_reading(known: Watermark, seen: Seen) -> Watermark:
@@ -160,7 +164,7 @@ def _note_unread(shards: tuple[ShardProgress, ...], known: Watermark, seen: Seen
         has_caught_up = seen.is_read and shard.read_up_to >= caught_up_from
         # A shard that is closed and not finished holds records that nobody has read, and its children wait for it.
         waits = not is_open or shard.parent_id in unread
-        rests = seen.files_since is not None and shard.sequence == read_before.get(shard.shard_id)
+        rests = seen.is_listed and shard.sequence == read_before.get(shard.shard_id)
         is_drained = has_time and rests and not waits
         since = shard.unread_since or unread.get(shard.parent_id, 0) or known.unread_since
         closed_by = 0 if is_open else shard.closed_by or seen.now_ms
@@ -239,10 +243,11 @@ def _begin_after_parent(shard: ShardProgress, parent: ShardProgress | None) -> S
 
 def _find_lowest(watermark: Watermark, seen: Seen) -> tuple[int, str]:
     """Find the first change that is perhaps not loaded, and what it is that is not."""
+    is_put_back = {file.file_id for file in watermark.put_back}
     waits = [
-        (_moment(file.changed_min), "files that wait for their load")
+        (read_moment(file.changed_min), WAIT)
         for file in seen.files
-        if file.state == "PENDING" and file.changed_min
+        if file.state == "PENDING" and file.changed_min and file.file_id not in is_put_back
     ]
     gaps = [(gap.since, "a gap: `fastetl resync`") for gap in watermark.gaps]
     bounds = [(shard.up_to, f"shard {shard.shard_id}") for shard in watermark.shards]
@@ -252,7 +257,8 @@ def _find_lowest(watermark: Watermark, seen: Seen) -> tuple[int, str]:
     return max(0, moment - CREATION_SLACK_MS), held_by
 
 
-def _moment(changed: str) -> int:
+def read_moment(changed: str) -> int:
+    """Read a time as FILE items have it, in UTC; in Unix milliseconds."""
     return int(datetime.fromisoformat(changed).replace(tzinfo=UTC).timestamp() * 1000)
 
 

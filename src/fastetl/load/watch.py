@@ -2,8 +2,8 @@
 
 A look shows no item to the coordinator and wakes no warehouse. It asks Lambda for the mapping, DynamoDB for the
 stream's shards and, where the watermark may have moved, S3 for the names of the files since it, and the ledger for
-their items. S3's lists and
-reads of the ledger's items are strongly consistent; the ledger's index is not, and nothing rests on it.
+their items. S3's lists and reads of the ledger's items are strongly consistent. The ledger's index is not: it is asked
+where the watermark is older than a day or not known, for what has waited for hours.
 """
 
 from __future__ import annotations
@@ -25,21 +25,15 @@ from fastetl.keys import (
     rejects_prefix,
 )
 from fastetl.load.batches import list_members
-from fastetl.load.complete import KEEPS_MS, LIST_MS, Seen, asks_for_files, follow
+from fastetl.load.complete import KEEPS_MS, Seen, follow, read_moment
+from fastetl.load.listing import DEEP_MS, RECENT_MS, Listed, asks_for_files, asks_for_older, choose_since
 from fastetl.model import Backfill, Batch, FileItem, Watermark
 
 LOOK_SECONDS = 120
 """Between two looks. To ask Lambda for a mapping and DynamoDB for a stream's shards costs nothing."""
 
-RECENT_HOURS, DEEP_HOURS = 2, 26
-"""Hours whose files a look lists where the watermark is older, and where it is not known, in which case a stream may
-still hold changes of the last 24 hours; the latter once in `LIST_MS`."""
-
 AHEAD_MS = 300_000
 """By how much a change may be of the future, as this clock tells it."""
-
-MAX_HOURS = 24 * 14
-"""A watermark that is older stands still, until what holds it is mended."""
 
 READING = {"Enabled", "Creating", "Enabling", "Updating"}
 """States of a mapping in which Lambda reads, or is about to (AWS Lambda API reference, GetEventSourceMapping)."""
@@ -78,8 +72,9 @@ class Watch:
         """HEAD's count of loads and its batches, before they were listed; and what was opened since."""
         self._stream: Stream | None = None
         """As it was described before they were listed."""
-        self._listed_at = self._listed_all_at = 0
-        """Unix milliseconds of the last list, and of the last one since an old watermark."""
+        self._listed = Listed()
+        self._unknown_until = 0
+        """The watermark's: where it changes, files that were loaded may wait."""
 
     def note_loaded(self, batch: Batch) -> None:
         """Note what this process has just seen loaded, so that it need not be read again.
@@ -87,6 +82,7 @@ class Watch:
         Args:
             batch: whose files are all marked as loaded.
         """
+        self._note_late(batch)
         known = {file_id: self._items[file_id] for file_id in list_members(batch) if file_id in self._items}
         self._items |= {file_id: msgspec.structs.replace(item, state="LOADED") for file_id, item in known.items()}
 
@@ -99,11 +95,16 @@ class Watch:
         Returns:
             Unix milliseconds; 0 where it is not known, or cannot be found out now: no load waits for it.
         """
+        self._note_late(batch)
         try:
             async with asyncio.timeout(FORESEE_SECONDS):
                 return (await self.look(at_once=True, loading=frozenset(list_members(batch)))).complete_up_to
         except (FastetlError, TimeoutError):
             return 0
+
+    def _note_late(self, batch: Batch) -> None:
+        if batch.changed_min and read_moment(batch.changed_min) < int(self._clock() * 1000) - RECENT_MS:
+            self._listed = msgspec.structs.replace(self._listed, is_late=True)
 
     async def look(self, *, at_once: bool = False, loading: frozenset[str] = frozenset()) -> Watermark:
         """Look, unless somebody has just looked.
@@ -130,17 +131,21 @@ class Watch:
         stop = _find_stop(mapping, stream)
         fails = "" if stop else _find_failure(mapping)
         backfill = await self._ledger.backfills.read_latest(name)
-        seen = await self._see(known, mapping, stream, now_ms, always=bool(loading))
         is_mended = backfill is not None and backfill.resync and backfill.state == "FINISHED"
         mended_at = backfill.exported_at * 1000 if backfill and is_mended else 0
-        seen = msgspec.structs.replace(seen, mended_at=mended_at, is_read=not stop, fails=bool(fails))
+        plain = Seen(stream, now_ms, mended_at=mended_at, is_read=not stop, fails=bool(fails))
+        seen = await self._see(known, mapping, plain, always=bool(loading))
         now = follow(known, seen)
+        if self._listed.at == now_ms and asks_for_older(now, self._listed, now_ms):
+            # By the recent files no shard holds it any more.
+            seen = await self._see(now, mapping, plain, always=True)
+            now = follow(known, seen)
         # One batch that fails is tried again: only what fails at two looks is told.
         problems = [stop or fails] if now.unread_since else []
         problems += _describe_export(backfill, now_ms)
         problems += [_describe_gap(gap.shard_id, gap.since, gap.until) for gap in now.gaps]
         now = msgspec.structs.replace(now, problems=tuple(problems))
-        await self._ledger.watermarks.put(now, before)
+        now = await self._ledger.watermarks.put(now, before)
         return follow(known, _without(seen, loading)) if loading else now
 
     async def _describe(self, mapping: Mapping) -> Stream:
@@ -158,55 +163,62 @@ class Watch:
         gone = [each for each in found if not each.stream_arn]
         return gone[0] if gone and len(self._mappings) == 1 else Mapping("", state="Gone")
 
-    async def _see(self, known: Watermark, mapping: Mapping, stream: Stream, now_ms: int, *, always: bool) -> Seen:
+    async def _see(self, known: Watermark, mapping: Mapping, plain: Seen, *, always: bool) -> Seen:
+        """Add the files to what a look has seen, where it has to list them."""
+        stream, now_ms = plain.stream, plain.now_ms
         if not stream.shards:
-            return Seen(stream, now_ms)
+            return plain
         head = await self._ledger.batches.head(self._pipeline.name)
         generation = head.generation if head else 0
         ended = (head.loads if head else 0) != self._loads or not self._open <= set(head.open if head else ())
         is_changed = always or ended or stream != self._stream
+        self._listed = msgspec.structs.replace(self._listed, has_loaded=self._listed.has_loaded or ended)
         self._open |= set(head.open if head else ())
-        if not asks_for_files(known, is_changed=is_changed, listed_at=self._listed_at, now_ms=now_ms):
-            return Seen(stream, now_ms)
-        since = await self._choose_since(known, now_ms)
+        if not asks_for_files(known, self._listed, is_changed=is_changed, now_ms=now_ms):
+            return plain
+        is_old = known.proved_up_to < now_ms - DEEP_MS
+        waits_since = await self._find_longest_wait(now_ms) if is_old else now_ms
+        since, none_older_waits = choose_since(known, self._listed, waits_since=waits_since, now_ms=now_ms)
         hours, place = _hours(since, now_ms + AHEAD_MS), (self._config.prefix, self._pipeline.name)
+        # Asked before and after the files: meanwhile Lambda may give events up, and an operator replay them.
+        gave_up = await self._has_given_up(mapping)
         files_of_stream = f"{data_prefix(*place)}{stream.arn.rpartition('/')[2]}/"
         rejected = [parse_rejects_key(key) async for key in self._list(rejects_prefix(*place), hours)]
         # Whatever was registered before a file of the first list is in the second one.
         first = [parse_data_key(key)[1] async for key in self._list(files_of_stream, hours)]
         second = [parse_data_key(key)[1] async for key in self._list(files_of_stream, hours)] if first else []
-        ids = dict.fromkeys((*rejected, *second))
-        files = await self._read(list(ids), generation)
-        gave_up = [key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")]
-        self._stream, self._listed_at = stream, now_ms
+        ids = dict.fromkeys((*rejected, *second, *(file.file_id for file in known.put_back)))
+        files = await self._read(list(ids), generation, known.unknown_until)
+        gave_up = await self._has_given_up(mapping) or gave_up
+        self._stream = stream
+        has_older = since < now_ms - RECENT_MS
+        self._listed = Listed(now_ms, now_ms) if has_older else msgspec.structs.replace(self._listed, at=now_ms)
         self._loads, self._open = (head.loads, set(head.open)) if head else (0, set())
-        return Seen(stream, now_ms, files, since, frozenset((*rejected, *first)), has_given_up=bool(gave_up))
+        listed_before = frozenset((*rejected, *first))
+        is_listed = since <= max(known.proved_up_to, now_ms - DEEP_MS)
+        return msgspec.structs.replace(
+            plain, files=files, is_listed=is_listed, none_older_waits=none_older_waits, listed_before=listed_before,
+            has_given_up=gave_up,
+        )  # fmt: skip
 
-    async def _choose_since(self, known: Watermark, now_ms: int) -> int:
-        """Choose since when files are listed: since the watermark, but not at every look where it is old."""
-        recent = _floor_hour(now_ms - (RECENT_HOURS - 1) * 3_600_000)
-        if known.complete_up_to >= recent:
-            return _floor_hour(known.complete_up_to)
-        oldest = known.complete_up_to or now_ms - DEEP_HOURS * 3_600_000
-        is_time = now_ms - self._listed_all_at >= LIST_MS
-        if not is_time or (not known.complete_up_to and await self._waits_since(oldest)):
-            return recent
-        self._listed_all_at = now_ms
-        return _floor_hour(max(oldest, now_ms - MAX_HOURS * 3_600_000))
+    async def _has_given_up(self, mapping: Mapping) -> bool:
+        return bool([key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")])
 
-    async def _waits_since(self, moment_ms: int) -> bool:
-        """Tell whether a file was registered before a moment and waits on: long enough ago for the index to know."""
+    async def _find_longest_wait(self, now_ms: int) -> int:
+        """Find when the file was registered that waits longest, as the index says."""
         async for file in self._ledger.files.pending(self._pipeline.name):
-            return file.created < moment_ms
-        return False
+            return file.created
+        return now_ms
 
     async def _list(self, folder: str, hours: Iterable[str]) -> AsyncIterator[str]:
         for prefix in hour_prefixes(folder, hours):
             async for key in self._bucket.list_keys(prefix):
                 yield key
 
-    async def _read(self, ids: Sequence[str], generation: int) -> tuple[FileItem, ...]:
+    async def _read(self, ids: Sequence[str], generation: int, unknown_until: int) -> tuple[FileItem, ...]:
         """Read the files' items; those that wait again only after HEAD has changed, since a load changes it."""
+        if unknown_until != self._unknown_until:
+            self._items, self._unknown_until = {}, unknown_until
         kept = {
             file_id: item
             for file_id in ids

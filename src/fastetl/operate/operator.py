@@ -15,14 +15,12 @@ from fastetl.ingest import describe_unknown_epochs
 from fastetl.keys import parse_rejects_key, rejects_prefix
 from fastetl.model import UNROUTED, Batch, FileItem, Head, Reject, Watermark, follows_gap
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
+from fastetl.operate.watermark import RACES, requeue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastetl.aws import Deployment
-
-RACES = 10
-"""How often a change of HEAD is tried while coordinators change it as well."""
 
 
 class OpenBatch(msgspec.Struct, frozen=True):
@@ -100,6 +98,7 @@ class Operator:
         Args:
             deployment: of the pipeline.
         """
+        self._deployment = deployment
         self._config = deployment.config
         self._pipeline = deployment.pipeline
         self._bucket = deployment.bucket
@@ -212,10 +211,16 @@ class Operator:
 
         Args:
             file_id: of a file in quarantine.
+
+        Raises:
+            LedgerError: it is not in quarantine, or coordinators look all the time.
         """
-        file = await self._in_quarantine(file_id)
-        await self._ledger.files.requeue(file)
-        return file
+        for _ in range(RACES):
+            file = await self._in_quarantine(file_id)
+            with contextlib.suppress(StaleStepError):
+                await requeue(self._deployment, file)
+                return file
+        raise LedgerError(f"{file_id}, or the watermark of {self._pipeline.name}, changes all the time; try again")
 
     async def drop(self, file_id: str) -> FileItem:
         """Give a quarantined file up; its changes will be missing. Its object stays on S3.

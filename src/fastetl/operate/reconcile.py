@@ -16,6 +16,7 @@ from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import Epochs, FormerColumns
 from fastetl.model import FileItem
+from fastetl.operate.watermark import forget_watermark
 from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
 if TYPE_CHECKING:
@@ -132,14 +133,17 @@ class Reconciler:
     async def rebuild_ledger(self) -> Rebuilt:
         """Make the ledger what S3 and the warehouse say.
 
-        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered.
+        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. It
+        is not known up to when everything is loaded before all of it is.
         """
         name = self._pipeline.name
         await Epochs(self._deployment).restore()
         await FormerColumns(self._deployment).restore()
         registered = done = undone = 0
+        await forget_watermark(self._deployment)
         async for keys in _take(self._keys("", "~"), ASKED_AT_ONCE):
             registered += sum(await gather(self._register, keys))
+            await forget_watermark(self._deployment)
         # Read before the warehouse is asked: a load that ends in between is in its answer.
         async for files in _take(self._ledger.files.scan(name, "PENDING", "LOADED"), ASKED_AT_ONCE):
             loaded = await self.loaded({file.file_id: file.changed_min for file in files})
@@ -150,6 +154,8 @@ class Reconciler:
             }
             await self._ledger.files.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
             waiting = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
+            if waiting:
+                await forget_watermark(self._deployment)
             await gather(self._ledger.files.requeue, waiting)
             done, undone = done + len(batch_ids), undone + len(waiting)
         return Rebuilt(name, registered, done, undone)

@@ -14,6 +14,7 @@ import orjson
 from fastetl.decode import parse_source_arn
 from fastetl.errors import EventError, FastetlError
 from fastetl.keys import FAILURES_PREFIX
+from fastetl.operate.watermark import tell_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -74,7 +75,10 @@ async def replay_failures(
 
 async def _replay(key: str, event: bytes, pipeline: str, ingest_for: Callable[[str], Awaitable[Ingest]]) -> Replayed:
     try:
-        return _replayed(key, await (await ingest_for(pipeline)).ingest(event))
+        ingest = await ingest_for(pipeline)
+        outcome = await ingest.ingest(event)
+        await tell_waiting(ingest.deployment, [outcome.file])
+        return _replayed(key, outcome)
     except FastetlError as error:
         return Replayed(key, error=f"{pipeline}: {error}")
     except Exception as error:  # noqa: BLE001 - of one pipeline; its message may quote an item
@@ -126,6 +130,7 @@ async def replay_rejects(
         for records in by_stream.values()
         for first in range(0, len(records), MAX_RECORDS)
     ]
+    await tell_waiting(ingest.deployment, [outcome.file for outcome in outcomes])
     return [_replayed(key, outcome) for outcome in outcomes]
 
 

@@ -242,11 +242,11 @@ def _looking(workload: Workload, book: Book, hours: Iterable[Hour]) -> float:
 
 
 def _count_lists(files_per_hour: float, hours: float) -> float:
-    """Count the requests by which the files of some hours are listed twice, and rejects and given-up events once."""
+    """Count the requests by which the files of some hours and given-up events are listed twice, and rejects once."""
     pages = math.ceil(files_per_hour / LISTED_AT_ONCE)
     # The present hour is listed when any part of it is over; the mean over the hour.
     present = sum(max(0.0, 1 - page * LISTED_AT_ONCE / files_per_hour) for page in range(pages)) if pages else 1.0
-    return 2 * (present + (hours - 1) * max(1, pages)) + hours + 1
+    return 2 * (present + (hours - 1) * max(1, pages)) + hours + 2
 
 
 def _requests(file_bytes: float, part_size: int) -> float:

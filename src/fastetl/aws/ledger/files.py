@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -138,14 +138,23 @@ class Files:
             if not states or item.state in states:
                 yield item
 
-    async def requeue(self, item: FileItem) -> None:
+    async def requeue(self, item: FileItem, *beside: Mapping[str, Any]) -> None:
         """Let a file wait for a load again, provided that its state is still the item's.
 
         Args:
             item: the file, as it was read.
+            beside: arguments of UpdateItem that are done in the same transaction.
+
+        Raises:
+            StaleStepError: its state is another one by now, or a condition of what is beside it is not met.
         """
         changes = {"state": "PENDING", "batch_id": "", "reason": "", **index_keys(item)}
-        await self._table.update(f"F#{item.file_id}", changes, remove=("expires",), only_if={"state": item.state})
+        write = self._table.writing(f"F#{item.file_id}", changes, remove=("expires",), only_if={"state": item.state})
+        if not beside:
+            await self._table.call("update_item", **write)
+            return
+        updates = [{"Update": {"TableName": self._table.name, **each}} for each in (write, *beside)]
+        await self._table.call("transact_write_items", TransactItems=updates)
 
     async def drop(self, item: FileItem) -> None:
         """Give a quarantined file up. Its object stays.
