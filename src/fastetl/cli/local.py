@@ -28,12 +28,20 @@ START_LIMIT_SECONDS, STOP_LIMIT_SECONDS = 90, 30
 REPEATED_SECONDS = 60
 """A function that fails is tried again and again; the same message is shown once in this time."""
 
+ENDPOINT = "AWS_ENDPOINT_URL_REDSHIFT_DATA"
 UNLIMITED = 10_000
 """Columns of what is no terminal: nothing is wrapped there."""
 
 port = click.IntRange(1, 65_535)
 aws_port_option = click.option(
     "--aws-port", type=port, default=AWS_PORT, show_default=True, metavar="PORT", help="Of DynamoDB, S3 and the rest."
+)
+running_option = click.option(
+    "--aws-port",
+    type=port,
+    show_default="the one that runs",
+    metavar="PORT",
+    help="Which one: its port of DynamoDB, S3 and the rest.",
 )
 
 
@@ -146,7 +154,7 @@ async def _serve(
             await stack.create_tables()
             await stack.connect()
             await stack.wait_for_coordinator()
-            announced.enter_context(announce(ports[0], Running(os.getpid(), stack.environment)))
+            announced.enter_context(announce(Running(ports[0], os.getpid(), stack.environment)))
             for name, value in stack.environment.items():
                 click.echo(f"export {name}={shlex.quote(value)}")
             tables = ", ".join(
@@ -203,8 +211,8 @@ async def _deploy(stack: Embedded, text: str) -> None:
 
 
 @command("env", extra="local", of=local)
-@aws_port_option
-def env(aws_port: int, *, as_json: bool) -> None:
+@running_option
+def env(aws_port: int | None, *, as_json: bool) -> None:
     """Print how to reach a running `fastetl local`, as environment variables.
 
     For this terminal: eval "$(fastetl local env)". Any AWS client, and every command of fastetl, then works with it.
@@ -220,8 +228,8 @@ def env(aws_port: int, *, as_json: bool) -> None:
 
 
 @command("stop", extra="local", of=local)
-@aws_port_option
-def stop(aws_port: int, *, as_json: bool) -> None:
+@running_option
+def stop(aws_port: int | None, *, as_json: bool) -> None:
     """End a running `fastetl local`; what it held is gone, unless it was started with --data."""
     from fastetl.cli.running import find_running, get_running
     from fastetl.errors import FastetlError
@@ -229,7 +237,7 @@ def stop(aws_port: int, *, as_json: bool) -> None:
     running = get_running(aws_port)
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_LIMIT_SECONDS
-    while find_running(aws_port):
+    while find_running(running.aws_port):
         if time.monotonic() > deadline:
             raise FastetlError(f"process {running.pid} does not end; end it with `kill -9 {running.pid}`")
         time.sleep(0.1)
@@ -241,16 +249,17 @@ def stop(aws_port: int, *, as_json: bool) -> None:
 @command("sql", extra="local", of=local)
 @click.argument("query")
 @click.option(
-    "--endpoint-url", metavar="URL", envvar="AWS_ENDPOINT_URL_REDSHIFT_DATA", show_envvar=True, show_default=True,
-    default=f"http://127.0.0.1:{DATA_API_PORT}", help="Where its Data API is.",
+    "--endpoint-url", metavar="URL", envvar=ENDPOINT, show_envvar=True, show_default="the one that runs",
+    help="Where its Data API is.",
 )  # fmt: skip
-def sql(query: str, endpoint_url: str, *, as_json: bool) -> None:
+def sql(query: str, endpoint_url: str | None, *, as_json: bool) -> None:
     """Ask the warehouse of a running `fastetl local`. QUERY is one statement."""
+    from fastetl.cli.running import get_running
     from fastetl.local.warehouse import query as ask
 
     if not query.strip(" ;\n"):
         raise click.BadParameter("the SQL is empty", param_hint="QUERY")
-    names, rows = ask(query, endpoint_url)
+    names, rows = ask(query, endpoint_url or get_running(None).environment[ENDPOINT])
     if as_json:
         echo_json([dict(zip(names, row, strict=True)) for row in rows])
     elif not names:

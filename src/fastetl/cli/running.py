@@ -19,6 +19,7 @@ LOCALSTACK_PORT = 4566
 class Running(msgspec.Struct, frozen=True):
     """A `fastetl local` that runs."""
 
+    aws_port: int
     pid: int
     environment: dict[str, str]
     """The variables with which it is reached."""
@@ -30,9 +31,9 @@ def log_path(aws_port: int) -> Path:
 
 
 @contextmanager
-def announce(aws_port: int, running: Running) -> Iterator[None]:
+def announce(running: Running) -> Iterator[None]:
     """Say that it runs, as long as the context lasts."""
-    path = _path(aws_port)
+    path = _path(running.aws_port)
     path.write_bytes(msgspec.json.encode(running))
     path.chmod(0o600)
     try:
@@ -51,15 +52,21 @@ def find_running(aws_port: int) -> Running | None:
     return running
 
 
-def get_running(aws_port: int) -> Running:
-    """Give what runs at a port.
+def get_running(aws_port: int | None) -> Running:
+    """Give what runs at a port, or without one the only one that runs.
 
     Raises:
-        FastetlError: nothing does.
+        FastetlError: nothing does, or there are several to choose from.
     """
-    if running := find_running(aws_port):
-        return running
-    raise FastetlError(f"no `fastetl local` runs at port {aws_port}; start one with `fastetl local --detach`")
+    ports = [aws_port] if aws_port else _list_ports()
+    found = [running for port in ports if (running := find_running(port))]
+    if not found:
+        where = f" at port {aws_port}" if aws_port else ""
+        raise FastetlError(f"no `fastetl local` runs{where}; start one with `fastetl local --detach`")
+    if len(found) > 1:
+        listed = ", ".join(str(running.aws_port) for running in found)
+        raise FastetlError(f"several run, at the ports {listed}; name one with --aws-port")
+    return found[0]
 
 
 def check_ports(aws_port: int, data_api_port: int) -> None:
@@ -96,5 +103,11 @@ def _is_free(number: int) -> bool:
     return True
 
 
-def _path(aws_port: int) -> Path:
+def _path(aws_port: int | str) -> Path:
     return Path(tempfile.gettempdir(), f"fastetl-local-{os.getuid()}-{aws_port}.json")
+
+
+def _list_ports() -> list[int]:
+    """List the ports at which one runs, or has died without a word."""
+    ports = [path.stem.rpartition("-")[2] for path in _path("").parent.glob(_path("*").name)]
+    return sorted(int(port) for port in ports if port.isdecimal())
