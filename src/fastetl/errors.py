@@ -88,7 +88,9 @@ class StackError(FastetlError):
 class WarehouseError(FastetlError):
     """The Redshift Data API did not take a call, or no answer came: the call may have had its effect all the same."""
 
-    def __init__(self, message: str, *, code: str = "", transient: bool = False) -> None:
+    def __init__(self, message: str, *, code: str = "", transient: bool = False, step: str = "") -> None:
+        self.step = step
+        """The step whose statement failed; empty where none is named."""
         self.code = code
         """AWS's error code; empty where no answer came."""
         self.transient = transient

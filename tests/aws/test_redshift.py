@@ -63,6 +63,18 @@ async def test_the_same_request_runs_once_and_another_runs_again(make_plant: Any
     assert ids[0] == ids[1] != ids[2]
 
 
+async def test_a_failure_names_the_step(make_plant: Any) -> None:
+    warehouse = (await make_plant()).warehouse
+    wrong = Statement("merge", "SELECT nothing FROM nowhere")
+    for run in (
+        lambda: warehouse.run([*ONE, wrong], name="x", token=("x", LONG, 1)),
+        lambda: warehouse.run_alone(wrong, name="x", token=("x", LONG, 2)),
+    ):
+        with pytest.raises(WarehouseError, match=r"^merge: .*nowhere") as failed:
+            await run()
+        assert failed.value.step == "merge"
+
+
 # --- how much fits a call ---------------------------------------------------------------------------------------------
 
 

@@ -172,7 +172,7 @@ class Warehouse:
         Raises:
             WarehouseError: it was not taken, or failed.
         """
-        return await self.end(await self.submit(statements, name=name, token=token), failing=True)
+        return await self.end(await self.submit(statements, name=name, token=token), statements)
 
     async def run_pieces(self, statements: Sequence[Statement], *, name: str, token: Token) -> None:
         """Run any number of statements, as many at a time as one call takes; wait for each piece's end.
@@ -207,22 +207,25 @@ class Warehouse:
             ClientToken=build_token(token),
             **self._connection,
         )
-        return await self.end(str(answer["Id"]), failing=True)
+        return await self.end(str(answer["Id"]), (statement,))
 
-    async def end(self, statement_id: str, *, failing: bool = False) -> str:
+    async def end(self, statement_id: str, statements: Sequence[Statement] | None = None) -> str:
         """Wait for the end of statements; give their id.
 
         Args:
             statement_id: as `submit` gave it.
-            failing: whether it is an error that they failed.
+            statements: as they were submitted, where it is an error that they failed.
 
         Raises:
-            WarehouseError: they failed, and `failing` says that this is an error.
+            WarehouseError: they failed; it names the step.
         """
         while (run := await self.describe(statement_id)).state == "RUNNING":  # noqa: ASYNC110 - it can only be polled
             await asyncio.sleep(POLL_SECONDS)
-        if failing and run.state != "FINISHED":
-            raise WarehouseError(run.error or run.state)
+        if statements is not None and run.state != "FINISHED":
+            # One that ran alone has no parts of which one failed.
+            place = run.failed_index if len(statements) > 1 else 0
+            step = statements[place].step if 0 <= place < len(statements) else ""
+            raise WarehouseError(": ".join(filter(None, (step, run.error or run.state))), step=step)
         return statement_id
 
     async def cancel(self, statement_id: str) -> None:

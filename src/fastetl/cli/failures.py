@@ -6,6 +6,7 @@ traceback as well.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from fastetl.errors import ConfigError, FastetlError, Problem
+from fastetl.errors import ConfigError, FastetlError, Problem, WarehouseError
 
 _CREDENTIALS = "Look at AWS_PROFILE and the AWS_… variables; `aws sts get-caller-identity` shows who calls"
 _PERMISSION = "Give the caller this permission; `aws sts get-caller-identity` shows who calls"
@@ -56,6 +57,10 @@ _REMEDIES = {
 """By the SDK's error class or AWS's error code. Sources: botocore.exceptions; "Common errors" of each API reference."""
 
 
+_MISSING = re.compile(r"does not (exist|have a column)", re.IGNORECASE)
+_LACKING = "`fastetl ddl --apply` creates tables, and `fastetl schema diff` shows the columns that they lack"
+
+
 def report(error: Exception, *, debug: bool, as_json: bool) -> int:
     """Write what failed; give the exit code."""
     if debug:
@@ -72,7 +77,7 @@ def write(problem: Problem) -> str:
     """Write a problem as one line."""
     what = f"{problem.place}: {problem.message}" if problem.place else problem.message
     sentences = (text.strip() for text in (what, problem.remedy))
-    return " ".join(" ".join(text.split()) + "." * (text[-1] not in ".?!") for text in sentences if text)
+    return " ".join(" ".join(text.split()) + "." * (text[-1] not in ".?!…") for text in sentences if text)
 
 
 def find_problems(error: BaseException) -> Iterator[Problem]:
@@ -89,7 +94,7 @@ def find_problems(error: BaseException) -> Iterator[Problem]:
         case click.ClickException():
             yield Problem("", error.format_message(), "")
         case FastetlError():
-            yield Problem("", str(error), find_remedy(error))
+            yield _explain(error)
         case OSError() if error.filename or error.strerror:
             yield Problem(str(error.filename or ""), error.strerror or str(error), "")
         case _ if remedy := find_remedy(error):
@@ -101,6 +106,16 @@ def find_problems(error: BaseException) -> Iterator[Problem]:
                 "", f"a defect of fastetl: {_public_name(error)} at {_place(error)}",
                 "Run the command again with --debug, and report what it shows",
             )  # fmt: skip
+
+
+def _explain(error: FastetlError) -> Problem:
+    """Say what an error of fastetl's own means; where the warehouse refused a statement, also what is lacking there."""
+    if not isinstance(error, WarehouseError) or not error.step:
+        return Problem("", str(error), find_remedy(error))
+    from fastetl.load import explain
+
+    remedy = find_remedy(error) or (_LACKING if _MISSING.search(str(error)) else "")
+    return Problem("", explain(error.step, str(error)), remedy)
 
 
 def find_remedy(error: BaseException | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastetl.load.epochs import Epochs
-from fastetl.load.failures import classify
+from fastetl.load.failures import classify, explain
 from fastetl.load.former_columns import FormerColumns
 from fastetl.load.loader import Loader
 from fastetl.load.plan import Planner
@@ -49,6 +49,7 @@ __all__ = [
     "build_pipeline",
     "choose",
     "classify",
+    "explain",
     "folder_key",
     "forget",
     "put_back",

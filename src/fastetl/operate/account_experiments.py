@@ -164,7 +164,7 @@ class Verifier:
         return f"{quote_identifier(self._pipeline.schema)}.{quote_identifier(name)}"
 
     async def _run(self, *sqls: str) -> str:
-        return await self._warehouse.end(await self._submit(*sqls), failing=True)
+        return await self._warehouse.end(await self._submit(*sqls), ())
 
     async def _rows(self, sql: str) -> list[tuple[str, ...]]:
         return await self._warehouse.rows(await self._run(sql), 0)
