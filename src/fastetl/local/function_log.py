@@ -11,7 +11,8 @@ import orjson
 LEVELS = {"WARNING", "ERROR", "CRITICAL"}
 _USUAL = {
     "level", "location", "message", "timestamp", "service", "function_name", "function_memory_size", "function_arn",
-    "function_request_id", "cold_start", "exception", "exception_name", "stack_trace", "xray_trace_id", "where",
+    "function_request_id", "cold_start", "exception", "exception_name", "stack_trace", "xray_trace_id", "errors",
+    "where",
 }  # fmt: skip
 """Members of a structured line that say nothing more to a person."""
 
@@ -44,6 +45,8 @@ def _explain_structured(function: str, line: str) -> str:
         return ""
     more = ", ".join(f"{name} {value}" for name, value in record.items() if name not in _USUAL and value)
     lines = [f"{function}: {record.get('message', '')}" + f" ({more})" * bool(more)]
+    for error, rows in record.get("errors", {}).items():
+        lines += [f"  {error}, in {rows:,} row{'s' * (rows != 1)}", *_read_line(error.rpartition(" at ")[2])]
     for place in record.get("where", ()):
         if not any(part in place for part in _NOT_YOURS):
             lines += [f"  {place}", *_read_line(place)]
