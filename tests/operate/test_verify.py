@@ -44,6 +44,7 @@ class Compared:
         self.ingest = Ingest(plant.deployment(), Enricher(plant.pipeline))
         self.number = 0
         self.on_sleep: Callable[[], Any] | None = None
+        self.waits: list[tuple[str, float]] = []
 
     async def write(self, number: int, *, amount: str = "1", note: Note = "x", delete: bool = False) -> None:
         """Change an item, and let the stream bring the change; it waits for its load."""
@@ -79,7 +80,13 @@ class Compared:
 
     async def comparer(self, settle_seconds: float = 60) -> RowComparer:
         deployment = self.plant.deployment()
-        return RowComparer(deployment, Enricher(deployment.pipeline), settle_seconds=settle_seconds, sleep=self.sleep)
+
+        def note(what: str, seconds: float) -> None:
+            self.waits.append((what, seconds))
+
+        return RowComparer(
+            deployment, Enricher(deployment.pipeline), settle_seconds=settle_seconds, sleep=self.sleep, on_wait=note
+        )
 
     async def verify(self, share: float = 1.0) -> Verified:
         return await (await self.comparer()).verify(share)
@@ -127,6 +134,7 @@ async def test_rows_changed_by_hand_are_found_and_only_they_and_repaired(
     await compared.plant.run()
     same = await compared.verify()
     assert (same.differences, same.items, same.undecided, same.unfit) == ((), 7, 0, 0)
+    assert compared.waits == []  # for nothing that differs
     before = await compared.rows()
     log = await compared.plant.sql('SELECT COUNT(*) FROM "public"."orders_log"')
     for change in (
@@ -146,6 +154,9 @@ async def test_rows_changed_by_hand_are_found_and_only_they_and_repaired(
     assert found.waited_for == "settling"
     repaired = await (await compared.comparer()).repair(found)
     assert repaired.repaired == 4
+    (settling, for_load), (beginning, for_epoch) = compared.waits
+    assert ("is loaded" in settling, for_load, "epoch 1 has begun" in beginning) == (True, 60, True)
+    assert 120 <= for_epoch <= 122
     assert (await compared.verify()).differences == ()
     after = {key: (version, note) for key, version, note in await compared.rows()}
     assert {key for key, version, note in before if after[key] != (version, note)} == {"N=1;", "N=2;", "N=3;", "N=7;"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastetl.cli.options import Finite, command, config_option, pipeline_option, yes_option
-from fastetl.cli.output import echo_json, tell, write_count, write_size
+from fastetl.cli.output import echo_json, tell, write_count, write_duration, write_size
 
 if TYPE_CHECKING:
     from fastetl.aws import Deployment
@@ -52,7 +52,11 @@ def verify(
         from fastetl.operate import READ_UNITS_OF_A_DOLLAR, RowComparer
 
         enricher = await build_enricher(one.config, one.pipeline, config)
-        comparer = RowComparer(one, enricher, settle_seconds=settle)
+
+        def tell_wait(what: str, seconds: float) -> None:
+            tell(f"{one.pipeline.name}: waiting, {write_duration(seconds)} at most, until {what}")
+
+        comparer = RowComparer(one, enricher, settle_seconds=settle, on_wait=tell_wait)
         cost = await comparer.estimate()
         dollars = cost.read_units / READ_UNITS_OF_A_DOLLAR
         size = f"{write_count(cost.items, 'item')}, {write_size(cost.bytes)}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastetl.aws import gather
-from fastetl.backfill import Backfiller
+from fastetl.backfill import CLOCK_SLACK_SECONDS, Backfiller
 from fastetl.decode import parse_key
 from fastetl.errors import ConfigError, Problem
 from fastetl.load import FormerColumns
@@ -99,6 +99,7 @@ class RowComparer:
         *,
         settle_seconds: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_wait: Callable[[str, float], None] = lambda _what, _seconds: None,
     ) -> None:
         """Describe what is compared.
 
@@ -107,12 +108,14 @@ class RowComparer:
             enricher: runs the pipeline's enrichments.
             settle_seconds: after which a change is in a file, where the watermark does not tell.
             sleep: waits for a number of seconds.
+            on_wait: is told, before a wait, what it ends with and after how many seconds at most.
         """
         self._deployment = deployment
         self._pipeline = deployment.pipeline
         self._maker = RowMaker(deployment, enricher)
         self._settle_seconds = settle_seconds
         self._sleep = sleep
+        self._on_wait = on_wait
         self._run = deployment.new_name()
         self._stages = 0
         self._waited_for = "watermark"
@@ -177,6 +180,8 @@ class RowComparer:
             return verified
         backfiller = Backfiller(self._deployment, sleep=self._sleep)
         start = await backfiller.begin_epoch()
+        left = start.starts_at + CLOCK_SLACK_SECONDS - self._deployment.clock()
+        self._on_wait(f"epoch {start.epoch} has begun, which tells what is repaired from later changes", left)
         await backfiller.wait_for(start)
         arn = (await self._deployment.source.describe()).arn
         read_at = int(self._deployment.clock())
@@ -218,13 +223,17 @@ class RowComparer:
         """Wait until everything that was changed before a moment is loaded."""
         name, ledger = self._pipeline.name, self._deployment.ledger
         settled_at = moment + self._settle_seconds
+        is_told = False
         while True:
             watermark = await ledger.watermarks.read(name)
             if watermark and watermark.complete_up_to > moment * 1000:
                 return
-            if self._deployment.clock() >= settled_at:
+            if (left := settled_at - self._deployment.clock()) <= 0:
                 break
-            await self._sleep(min(POLL_SECONDS, max(0.0, settled_at - self._deployment.clock())))
+            if not is_told:
+                self._on_wait("everything up to the reading is loaded, so that only what stays different counts", left)
+                is_told = True
+            await self._sleep(min(POLL_SECONDS, left))
         self._waited_for = "settling"
         until_ms = int(self._deployment.clock() * 1000)
         while await self._waits(until_ms):
