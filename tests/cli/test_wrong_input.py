@@ -332,6 +332,7 @@ def test_an_error_is_json_where_json_is_asked_for(name: str, desk: Desk) -> None
             "/nowhere/made.toml: No such file",
         ),
         ([*FROM_ITEMS, "rows.jsonl", "--out", "made.toml"], "--keys: missing"),
+        (["local", "env", "--aws-port", "0"], "0 is not in the range"),
         (["local", "sql", ""], "SQL"),
         (["local", "sql", "   "], "SQL"),
         (["local", "sql", "select 1", "--endpoint-url", "nonsense"], "is `fastetl local` running?"),
@@ -397,3 +398,10 @@ def test_check_refuses_a_pipeline_whose_statements_would_not_fit(desk: Desk) -> 
     assert code == 2
     assert "pipelines[0].columns: orders: the statement " in err
     assert "Shorten the names of its " in err
+
+
+def test_what_only_a_deployment_knows_is_told_with_where_it_comes_from_once(desk: Desk) -> None:
+    (desk.folder / "fastetl.toml").write_text((Path(__file__).parents[2] / "examples/people.toml").read_text())
+    code, _, err = desk.run("status")
+    assert (code, "bucket: missing" in err, "ledger_table: missing" in err) == (2, True, True)
+    assert err.count('eval "$(fastetl outputs STACK)", or eval "$(fastetl local env)"') == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,15 +42,27 @@ def read_config(path: Path, *, offline: bool = False) -> Config:
         ConfigError: with every problem.
     """
     text = read_text(path)
-    if not offline:
-        return parse_config(text, os.environ)
     try:
         return parse_config(text, os.environ)
-    except ConfigError:
+    except ConfigError as error:
+        if not offline:
+            raise ConfigError(tuple(_point_to_deployment(error.problems))) from error
         missing = {name: value for name, value in STAND_INS.items() if name not in os.environ}
         if "FASTETL_REDSHIFT_CLUSTER" in os.environ:
             missing.pop("FASTETL_REDSHIFT_WORKGROUP", None)
         return parse_config(text, {**os.environ, **missing})
+
+
+def _point_to_deployment(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Say, once, where the settings come from that only a deployment knows."""
+    said = False
+    for each in problems:
+        if said or each.message != "missing" or each.place not in {"bucket", "ledger_table"}:
+            yield each
+            continue
+        said = True
+        remedy = f'{each.remedy}: eval "$(fastetl outputs STACK)", or eval "$(fastetl local env)"'
+        yield Problem(each.place, each.message, remedy)
 
 
 def choose_pipeline(config: Config, name: str) -> Pipeline:

@@ -45,6 +45,8 @@ def list_rejects(config: Path, pipeline: str, *, keys: bool, as_json: bool) -> N
     if as_json:
         echo_json(found)
         return
+    if not found:
+        tell("no record is rejected")
     for each in found:
         reasons = ", ".join(f"{count:,} {what}" for what, count in each["reasons"].items())
         click.echo(each["key"] if keys else f"{each['key']}\t{reasons}")

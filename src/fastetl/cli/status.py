@@ -83,7 +83,7 @@ def describe(found: Status) -> Iterator[Line]:
     yield f"  complete     {_describe_completeness(found)}", None
     waits = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
     late = found.oldest_pending_seconds > LATE_SECONDS
-    asked = ", a load is asked for" * found.load_requested
+    asked = ", a load is asked for" + ", of the next file" * (not found.pending_files) if found.load_requested else ""
     what = f"{write_count(found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
     yield f"  waiting      {what}", "yellow" if late else None
     last = f", the last {_ago(found.last_load_seconds)} ({found.last_load})" if found.last_load else ""

@@ -81,7 +81,9 @@ def _read(text: str, environ: Mapping[str, str]) -> tuple[Config, list[Problem]]
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError((Problem("fastetl.toml", f"not TOML: {error}", "Mend the line that is named"),)) from error
+        raise ConfigError(
+            (Problem("fastetl.toml", f"not TOML: {error}", "Mend it at the place that is named"),)
+        ) from error
     said = {setting: environ[variable] for setting, variable in ENVIRONMENT.items() if environ.get(variable)}
     reader = _Reader(said)
     config = reader.config(Table(reader.problems, {**document, **_without_section(said, "")}, ""))
