@@ -163,6 +163,9 @@ async def test_a_reject_and_a_pause_show_in_status_and_in_the_metrics_that_alarm
         assert "orders_fences" in status.paused
 
         assert (status.paused_by, status.rejects, status.pending_files) == ("fastetl", 1, 1)
+        # Events of a mapping with a tumbling window say their shard, and the invocation that ends it writes nothing.
+        (shard_id,) = {file.shard_id async for file in stack.ledger.files.scan("orders")}
+        assert shard_id.startswith("shardId-")
         metrics = stack.metrics()
         assert metrics["Rejects"] == metrics["RejectsByReason"] == 1
         assert metrics["Paused"] >= 1

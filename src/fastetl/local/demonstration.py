@@ -39,7 +39,12 @@ QUESTION = (
 ANSWERED = ("booked_country", "flights", "delay")
 
 MAPPING = MappingSettings(
-    batch_size=2000, maximum_batching_window_in_seconds=1.0, repeat_share=0.15, recut_share=0.1, seed=1
+    batch_size=2000,
+    maximum_batching_window_in_seconds=1.0,
+    tumbling_window_in_seconds=900,
+    repeat_share=0.15,
+    recut_share=0.1,
+    seed=1,
 )
 """A mapping that delivers every sixth batch twice, and some again in part, as Lambda may."""
 

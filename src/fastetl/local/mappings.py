@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
 from fastetl.config import Pipeline
 from fastetl.local.environment import BUCKET
 from fastetl.local.functions import (
@@ -92,13 +94,17 @@ class Mappings:
     async def _map(
         self, name: str, reader: TableStream | KinesisStream, invoke: Callable[[bytes], Awaitable[InvokeResult]]
     ) -> None:
+        settings = self._settings
+        if invoke != self._ingest.invoke:
+            # What DynamoDB writes to Kinesis goes through no mapping.
+            settings = msgspec.structs.replace(settings, tumbling_window_in_seconds=0)
         gone = FailureDestination(
             self._clients["s3"], BUCKET, self._ingest.settings.arn, time.time, name.rpartition("/")[2]
         )
         source = EventSource(
             reader,
             invoke,
-            self._settings,
+            settings,
             clock=time.time,
             on_failure=gone.write,
             positions=self._kept.get(name, {}),

@@ -56,6 +56,16 @@ from fastetl.sql import Statement
 WarehouseKind = Literal["duckdb", "postgres"]
 
 
+MAPPING = MappingSettings(
+    batch_size=1000,
+    maximum_batching_window_in_seconds=0.2,
+    bisect_batch_on_function_error=True,
+    report_batch_item_failures=True,
+    tumbling_window_in_seconds=900,
+)
+"""As in `template.yaml`, apart from the sizes."""
+
+
 class Embedded:
     """AWS and a deployment of fastetl in it, as long as the context lasts."""
 
@@ -84,7 +94,7 @@ class Embedded:
             data: a folder that keeps what the stack holds from one run to the next; only with DuckDB.
         """
         self._config_text = config_text
-        self._mapping = mapping or MappingSettings(batch_size=1000, maximum_batching_window_in_seconds=0.2)
+        self._mapping = mapping or MAPPING
         self._warehouse_kind = warehouse
         self._ports = ports
         self._variables = variables or {}

@@ -8,6 +8,7 @@ Amazon DynamoDB*). Where the guide is silent: retries wait with doubling delays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.mapping import Lane, MappingSettings, Piece, Shard, find_checkpoint
 from fastetl.local.functions.readers import Reader, Slice
 from fastetl.local.functions.stream_records import StreamRecord, build_event
+from fastetl.local.functions.tumbling_window import TumblingWindow
 from fastetl.local.functions.watched_tasks import WatchedTasks
 
 if TYPE_CHECKING:
@@ -130,7 +132,9 @@ class EventSource:
             this_round = self._round
             for shard_id, parent_id in await self._persist(self._reader.list_shards):
                 if shard_id not in self._shards:
-                    shard = Shard(shard_id, parent_id, self._settings, self._positions.get(shard_id, ""))
+                    shard = Shard(
+                        shard_id, parent_id, self._settings, self.stream_arn, self._positions.get(shard_id, "")
+                    )
                     self._shards[shard.id] = shard
                     self._tasks.spawn(self._follow(shard))
                     for lane in shard.lanes:
@@ -177,35 +181,64 @@ class EventSource:
     async def _serve(self, shard: Shard, lane: Lane) -> None:
         """Deliver a lane's records batch by batch, in order."""
         while True:
-            batch = await self._next_batch(lane)
-            await self._deliver(shard, batch)
+            batch = await self._next_batch(shard, lane)
+            if batch:
+                await self._deliver(shard, lane, batch)
+                if lane.window and lane.window.is_too_large:
+                    await self._end_window(lane.window, is_early=True)
+            elif lane.window:
+                await self._end_window(lane.window)
             async with self._tasks.notifying():
                 lane.in_hand = ()
 
-    async def _next_batch(self, lane: Lane) -> Sequence[StreamRecord]:
-        """Wait for a full batch, or for a first record and then for the end of the window."""
+    async def _next_batch(self, shard: Shard, lane: Lane) -> Sequence[StreamRecord]:
+        """Wait for a full batch, or for a first record and then for the end of the batching window.
+
+        Returns:
+            No record where the tumbling window is over.
+        """
+        window = lane.window
         async with self._changed:
-            await self._changed.wait_for(lambda: lane.records)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(window.rest(self._clock()) if window else None):
+                    await self._changed.wait_for(
+                        lambda: lane.records or (window is not None and window.is_open and shard.closed)
+                    )
+            if not lane.records or lane.ends_window:
+                return ()
             try:
                 async with asyncio.timeout(self._settings.maximum_batching_window_in_seconds):
                     await self._changed.wait_for(lambda: lane.is_full or self._draining)
             except TimeoutError:
                 pass
-            lane.in_hand = lane.cut()
+            lane.in_hand = lane.cut(self._clock())
             self._changed.notify_all()
             return lane.in_hand
 
-    async def _deliver(self, shard: Shard, batch: Sequence[StreamRecord]) -> None:
+    async def _end_window(self, window: TumblingWindow, *, is_early: bool = False) -> None:
+        """Invoke the function a last time for a window, until it succeeds."""
+        failures = 0
+        while (await self._call((), window, is_final=not is_early, is_early=is_early)).error:
+            self.counts.failed_invocations += 1
+            await asyncio.sleep(self._delay(failures))
+            failures += 1
+        if is_early:
+            window.renew()
+            return
+        async with self._tasks.notifying():
+            window.close()
+
+    async def _deliver(self, shard: Shard, lane: Lane, batch: Sequence[StreamRecord]) -> None:
         """Invoke the function until every record of a batch is acknowledged or given up."""
         pieces = deque([Piece(batch)])
         while pieces:
             piece = await self._give_up_old(shard, pieces.popleft())
             if not piece.records:
                 continue
-            result = await self._call(piece.records)
+            result = await self._call(piece.records, lane.window)
             place = self._find_checkpoint(piece.records, result)
             acknowledged, failed = piece.records[:place], piece.records[place:]
-            await self._acknowledge(shard, acknowledged)
+            await self._acknowledge(shard, lane, acknowledged)
             if not failed:
                 continue
             self.counts.failed_invocations += 1
@@ -214,12 +247,17 @@ class EventSource:
                 await self._give_up("RetryAttemptsExhausted", shard, again[0])
                 continue
             pieces.extendleft(reversed(again))
-            delay = self._settings.retry_delay_seconds
-            await asyncio.sleep(min(delay * 2.0 ** (again[0].invoke_count - 1), delay * 100))
+            await asyncio.sleep(self._delay(again[0].invoke_count - 1))
 
-    async def _call(self, records: Sequence[StreamRecord]) -> InvokeResult:
+    def _delay(self, failures_before: int) -> float:
+        delay = self._settings.retry_delay_seconds
+        return min(delay * 2.0**failures_before, delay * 100)
+
+    async def _call(self, records: Sequence[StreamRecord], window: TumblingWindow | None, **how: bool) -> InvokeResult:
         self.counts.invocations += 1
-        return await self._invoke(build_event(records))
+        if window is None:
+            return await self._invoke(build_event(records))
+        return window.keep(await self._invoke(window.build_event(records, **how)))
 
     def _find_checkpoint(self, records: Sequence[StreamRecord], result: InvokeResult) -> int:
         """Count the records, from the first on, that need not be delivered again."""
@@ -229,19 +267,21 @@ class EventSource:
             return len(records)
         return find_checkpoint(result.payload, [record.sequence_number for record in records])
 
-    async def _acknowledge(self, shard: Shard, records: Sequence[StreamRecord]) -> None:
+    async def _acknowledge(self, shard: Shard, lane: Lane, records: Sequence[StreamRecord]) -> None:
         if not records:
             return
         for repeated in self._choose_repeats(records):
             self._repeating += 1
-            self._tasks.spawn(self._repeat(repeated))
+            event = lane.window.build_event(repeated) if lane.window else build_event(repeated)
+            self._tasks.spawn(self._repeat(event))
         async with self._tasks.notifying():
             shard.settle(records)
             self.counts.acknowledged += len(records)
 
-    async def _repeat(self, records: Sequence[StreamRecord]) -> None:
+    async def _repeat(self, event: bytes) -> None:
         """Deliver records once more, beside whatever comes next; the result does not matter."""
-        await self._call(records)
+        self.counts.invocations += 1
+        await self._invoke(event)
         async with self._tasks.notifying():
             self.counts.repeated += 1
             self._repeating -= 1
@@ -268,7 +308,9 @@ class EventSource:
     async def _give_up(self, condition: Condition, shard: Shard, piece: Piece) -> None:
         if self._on_failure is not None:
             records = tuple(piece.records)
-            failed = FailedBatch(condition, shard.id, self.stream_arn, records, piece.invoke_count, piece.result)
+            window = shard.lanes[0].window
+            event = window.build_event(records) if window else build_event(records)
+            failed = FailedBatch(condition, shard.id, self.stream_arn, records, event, piece.invoke_count, piece.result)
             await self._on_failure(failed)
         async with self._tasks.notifying():
             shard.settle(piece.records)

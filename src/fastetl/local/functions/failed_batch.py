@@ -21,6 +21,8 @@ class FailedBatch(msgspec.Struct, frozen=True):
     shard_id: str
     stream_arn: str
     records: tuple[StreamRecord, ...]
+    event: bytes
+    """As the function got it, or would have."""
     invoke_count: int
     result: InvokeResult | None
     """The result of the last invocation, if there was one."""

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fastetl.local.functions.stream_records import build_event
-
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
@@ -78,7 +76,7 @@ def build_failure(failed: FailedBatch, function_arn: str, now: datetime) -> dict
             "batchSize": len(failed.records),
             "streamArn": failed.stream_arn,
         },
-        "payload": build_event(failed.records).decode(),
+        "payload": failed.event.decode(),
     }
 
 

@@ -11,6 +11,10 @@ import orjson
 from fastetl.limits import MAX_PAYLOAD_BYTES
 from fastetl.local.functions.lambda_runtime import InvokeResult
 from fastetl.local.functions.stream_records import StreamRecord, build_event
+from fastetl.local.functions.tumbling_window import TumblingWindow
+
+MAX_WINDOW_SECONDS = 900
+"""AWS Lambda API reference, CreateEventSourceMapping."""
 
 
 class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +32,8 @@ class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """-1: without end."""
     bisect_batch_on_function_error: bool = False
     report_batch_item_failures: bool = False
+    tumbling_window_in_seconds: int = 0
+    """0: none; at most 900, and with a parallelization factor of 1 alone."""
 
     repeat_share: float = 0.0
     """This share of acknowledged batches is delivered once more: Lambda promises at least once, not once."""
@@ -36,6 +42,14 @@ class MappingSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     retry_delay_seconds: float = 0.1
     """The delay before the first retry; it doubles, to at most 100 times as much."""
+    window_quiet_seconds: float = 120
+    """After which without a record a tumbling window is over whose end has passed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tumbling_window_in_seconds <= MAX_WINDOW_SECONDS:
+            raise ValueError(f"a tumbling window has 0 to {MAX_WINDOW_SECONDS} seconds")
+        if self.tumbling_window_in_seconds and self.parallelization_factor > 1:
+            raise ValueError("how several invocations of a shard share a tumbling window is not documented")
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -61,7 +75,8 @@ class Piece(msgspec.Struct, frozen=True):
 class Lane:
     """Records of one shard that are delivered one batch after the other; an item's are all in one lane."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, window: TumblingWindow | None = None) -> None:
+        self.window = window
         self.records: deque[StreamRecord] = deque()
         self.bytes = 0
         self.in_hand: Sequence[StreamRecord] = ()
@@ -71,18 +86,29 @@ class Lane:
     def is_full(self) -> bool:
         return len(self.records) >= self._batch_size or self.bytes >= MAX_PAYLOAD_BYTES
 
+    @property
+    def ends_window(self) -> bool:
+        """Whether the next record belongs to another window than the open one."""
+        window = self.window
+        return bool(window and window.is_open and self.records and not window.takes(self.records[0]))
+
     def put(self, record: StreamRecord) -> None:
         self.records.append(record)
         self.bytes += _size(record)
 
-    def cut(self) -> Sequence[StreamRecord]:
-        """Take a batch: as many as its size and the payload's limit allow, and at least one."""
+    def cut(self, now: float) -> Sequence[StreamRecord]:
+        """Take a batch: as many as its size, its window and the payload's limit allow, and at least one."""
         batch: list[StreamRecord] = []
-        room = MAX_PAYLOAD_BYTES - len(build_event(()))
+        empty = self.window.build_event(()) if self.window else build_event(())
+        room = MAX_PAYLOAD_BYTES - len(empty)
         while self.records and len(batch) < self._batch_size and (not batch or _size(self.records[0]) <= room):
+            if batch and self.window and not self.window.takes(self.records[0]):
+                break
             record = self.records.popleft()
             room -= _size(record)
             self.bytes -= _size(record)
+            if self.window and not batch:
+                self.window.open_for(record, now)
             batch.append(record)
         return batch
 
@@ -90,10 +116,14 @@ class Lane:
 class Shard:
     """A shard, how far it was read, and what waits of it."""
 
-    def __init__(self, shard_id: str, parent_id: str, settings: MappingSettings, position: str = "") -> None:
+    def __init__(
+        self, shard_id: str, parent_id: str, settings: MappingSettings, stream_arn: str, position: str = ""
+    ) -> None:
         self.id = shard_id
         self.parent_id = parent_id
-        self.lanes = [Lane(settings.batch_size) for _ in range(settings.parallelization_factor)]
+        seconds, quiet = settings.tumbling_window_in_seconds, settings.window_quiet_seconds
+        window = TumblingWindow(shard_id, stream_arn, seconds, quiet) if seconds else None
+        self.lanes = [Lane(settings.batch_size, window) for _ in range(settings.parallelization_factor)]
         self.last_read = position
         self._last_taken = position
         self._outstanding: dict[str, str] = {}
@@ -107,8 +137,10 @@ class Shard:
 
     @property
     def finished(self) -> bool:
-        """Read to its end and delivered: its children may be read."""
-        return self.closed and not any(lane.records or lane.in_hand for lane in self.lanes)
+        """Read to its end and delivered, its last window as well: its children may be read."""
+        windows = [lane.window for lane in self.lanes if lane.window]
+        delivered = not any(lane.records or lane.in_hand for lane in self.lanes)
+        return self.closed and delivered and not any(window.is_open for window in windows)
 
     @property
     def position(self) -> str:
