@@ -492,7 +492,7 @@ def rejects_replayed_under_their_name() -> AbstractContextManager[Any]:
 def restored_warehouse_believed() -> AbstractContextManager[Any]:
     """A rebuilt ledger goes on saying that files are loaded which the warehouse, set back, has not."""
 
-    async def requeue(_self: Files, _item: Any) -> None:
+    async def requeue(_self: Files, _item: Any, *_beside: Any) -> None:
         return
 
     return patch.object(Files, "requeue", requeue)
