@@ -126,23 +126,29 @@ class SourceTable:
 
     async def shard_bounds(self) -> dict[str, tuple[int, int]]:
         """Give, for each shard of the stream whose parent is known, where the parent ends and where it begins."""
-        arn = (await self.describe()).stream_arn
-        if not arn:
-            return {}
-        shards: list[Any] = []
-        page: dict[str, str] = {}
-        while True:
-            answer = (await self._call("describe_stream", StreamArn=arn, **page))["StreamDescription"]
-            shards += answer["Shards"]
-            if not answer.get("LastEvaluatedShardId"):
-                break
-            page = {"ExclusiveStartShardId": answer["LastEvaluatedShardId"]}
+        shards = await self._list_shards((await self.describe()).stream_arn)
         ends = {shard["ShardId"]: shard["SequenceNumberRange"].get("EndingSequenceNumber") for shard in shards}
         return {
             shard["ShardId"]: (int(ended), int(shard["SequenceNumberRange"]["StartingSequenceNumber"]))
             for shard in shards
             if (ended := ends.get(shard.get("ParentShardId", "")))
         }
+
+    async def shard_ids(self) -> tuple[str, frozenset[str]]:
+        """Give the label of the table's stream and the ids of its shards; empty where it has none."""
+        arn = (await self.describe()).stream_arn
+        return arn.rpartition("/")[2], frozenset(shard["ShardId"] for shard in await self._list_shards(arn))
+
+    async def _list_shards(self, arn: str) -> list[Any]:
+        shards: list[Any] = []
+        page: dict[str, str] = {}
+        while arn:
+            answer = (await self._call("describe_stream", StreamArn=arn, **page))["StreamDescription"]
+            shards += answer["Shards"]
+            if not answer.get("LastEvaluatedShardId"):
+                break
+            page = {"ExclusiveStartShardId": answer["LastEvaluatedShardId"]}
+        return shards
 
     async def export(self, bucket: str, prefix: str, token: Token) -> str:
         """Have the table exported as it is now. The same token gives the same export, for 8 hours.

@@ -9,6 +9,7 @@ import gzip
 from typing import TYPE_CHECKING
 
 from fastetl.errors import WarehouseError
+from fastetl.limits import STREAM_KEEPS_SECONDS
 from fastetl.operate.questions import Question, Verdict, ask_each
 from fastetl.sql import Statement, quote_identifier, quote_literal
 
@@ -29,6 +30,8 @@ class Verifier:
         """
         self._config = deployment.config
         self._pipeline = deployment.pipeline
+        self._ledger = deployment.ledger
+        self._clock = deployment.clock
         self._source = deployment.source
         self._bucket = deployment.bucket
         self._warehouse = deployment.warehouse
@@ -72,6 +75,14 @@ class Verifier:
                     self._shards,
                     "the newest change of a key wins, also after a shard was split",
                     "an older change may win after a shard was split; tell the maintainers",
+                ),
+                Question(
+                    "Do events name their shard, as the stream lists it?",
+                    self._named_shards,
+                    "it can be told up to when everything is loaded",
+                    "it is not known up to when everything is loaded; if the stack has TellShards=yes and a"
+                    " ParallelizationFactor of 1, tell the maintainers",
+                    matters=False,
                 ),
             ]
         )
@@ -136,6 +147,22 @@ class Verifier:
         if not pairs:
             return "no shard has a parent that has ended; ask again after a split", True
         return f"{len(pairs) - len(wrong)} of {len(pairs)} do", not wrong
+
+    async def _named_shards(self) -> tuple[str, bool]:
+        """Ask whether the newest files know the shard of their event, which Lambda names where it has a window."""
+        if self._pipeline.source != "stream":
+            return "not of a Kinesis stream, of which this is not known", True
+        label, shards = await self._source.shard_ids()
+        since = int((self._clock() - STREAM_KEEPS_SECONDS) * 1000)
+        files = [
+            file
+            async for file in self._ledger.files.scan(self._pipeline.name)
+            if file.created >= since and f"/{label}/" in file.key
+        ]
+        if not files:
+            return "no event has come for a day; ask again after a change", True
+        named = [file for file in files if file.shard_id in shards]
+        return f"{len(named)} of {len(files)} events of a day do", len(named) == len(files)
 
     # --- the means -----------------------------------------------------------------------------------------------
 
