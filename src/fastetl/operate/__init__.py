@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastetl.operate.account_experiments import Verifier
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.kinds import Kinds, find_kinds
-from fastetl.operate.operator import OpenBatch, Operator, Status
+from fastetl.operate.operator import Operator
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
 from fastetl.operate.questions import Verdict
@@ -15,6 +15,7 @@ from fastetl.operate.reload import Reloaded, Reloader
 from fastetl.operate.replay import replay_failures, replay_rejects
 from fastetl.operate.schema import SchemaDiff, SchemaReader
 from fastetl.operate.schema_writer import Applied, SchemaWriter
+from fastetl.operate.status import OpenBatch, Status
 from fastetl.operate.target_proposals import choose_most_seen, propose_targets
 from fastetl.operate.verify import READ_UNITS_OF_A_DOLLAR, RowComparer, Verified
 
