@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastetl.config import Condition
+from fastetl.operate.key_forms import SEPARATOR, KeyForms, ask_form, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,9 +28,6 @@ LIBRARIES = ("__edb_e__", "__typename", "_et", "entity", "entityType", "EntityTy
 _TYPE_NAME = re.compile(r"_*((item|record|object)_?)?(type|kind|model|class)", re.IGNORECASE)
 """Attributes that may name it, and may be about something else: the type of an address."""
 
-_WORD = re.compile(r"\$?[A-Za-z][A-Za-z_$-]*")
-_SEPARATOR = "#"
-
 COVERED = 0.95
 """A type attribute is one that at least this share of the items has."""
 
@@ -38,12 +35,6 @@ MOST_KINDS = 60
 
 LONGEST_NAME = 40
 """Characters of a kind's name, which becomes part of the names of tables."""
-
-FREQUENT = 0.25
-"""A word that is a whole sort key tells a kind only if at least this share of the partitions of one form has it."""
-
-MOST_ALIKE = 3
-"""Words that are whole sort keys of items with the same attributes, at most."""
 
 _SLACK = 0.02
 """Two ways whose results differ by less than this are equally good."""
@@ -169,92 +160,20 @@ def _tell_by_type(items: Sequence[Item], attribute: str) -> Kinds | None:
 
 def _tell_by_keys(items: Sequence[Item], keys: Sequence[str]) -> Kinds:
     """Tell kinds by the words in their keys."""
-    forms = [_KeyForms([_text_of(item, key) for item in items], is_sort_key=n > 0) for n, key in enumerate(keys)]
+    forms = [KeyForms([text_of(item, key) for item in items], is_sort_key=n > 0) for n, key in enumerate(keys)]
     if len(forms) > 1:
-        forms[1].find_lone_words([forms[0].form(_text_of(item, keys[0])) for item in items], items, keys)
+        forms[1].find_lone_words([forms[0].form(text_of(item, keys[0])) for item in items], items, keys)
 
     def label(item: Item) -> Label | None:
-        return tuple(form.form(_text_of(item, key)) for key, form in zip(keys, forms, strict=True))
+        return tuple(form.form(text_of(item, key)) for key, form in zip(keys, forms, strict=True))
 
     def describe(each: Label) -> str:
         return ", ".join(f"{key} is like {form!r}" for key, form in zip(keys, each, strict=True))
 
     def conditions(each: Label) -> tuple[Condition, ...]:
-        return tuple(_ask_form(key, form) for key, form in zip(keys, each, strict=True) if form != "*")
+        return tuple(ask_form(key, form) for key, form in zip(keys, each, strict=True) if form != "*")
 
     return Kinds(items, label, describe, conditions)
-
-
-def _ask_form(key: str, form: str) -> Condition:
-    """Build the condition that a key has a form."""
-    if "*" not in form:
-        return Condition(key, one_of=(form,))
-    if form.index("*") == len(form) - 1:
-        return Condition(key, begins_with=form[:-1])
-    return Condition(key, like=form)
-
-
-class _KeyForms:
-    """The forms of a key attribute's values: `ORDER#*`, with the words and not the values."""
-
-    def __init__(self, texts: Sequence[str], *, is_sort_key: bool) -> None:
-        self._is_sort_key = is_sort_key
-        before: dict[str, set[str]] = defaultdict(set)
-        for text in texts:
-            parts = _split(text)
-            for n in range(1, self._last(parts)):
-                if _WORD.fullmatch(parts[n]):
-                    before[parts[n]].add(_SEPARATOR.join(parts[:n]))
-        # What stands behind different values is a word; what stands behind one word only is a value.
-        self._inner = {word for word, beginnings in before.items() if len(beginnings) > 1}
-        self._lone: set[tuple[str, str]] = set()
-
-    def _last(self, parts: list[str]) -> int:
-        # A sort key ends in a value, as a rule: a status, a day.
-        return len(parts) - 1 if self._is_sort_key else len(parts)
-
-    def find_lone_words(self, partition_forms: Sequence[str], items: Sequence[Item], keys: Sequence[str]) -> None:
-        """Find the words that are a whole sort key, which many partitions of one form have."""
-        partitions: dict[str, set[str]] = defaultdict(set)
-        having: dict[tuple[str, str], set[str]] = defaultdict(set)
-        alike: dict[tuple[str, frozenset[str]], set[str]] = defaultdict(set)
-        for form, item in zip(partition_forms, items, strict=True):
-            partition, text = _text_of(item, keys[0]), _text_of(item, keys[1])
-            partitions[form].add(partition)
-            if _WORD.fullmatch(text):
-                having[form, text].add(partition)
-                alike[form, frozenset(item)].add(text)
-        # Many words, and all items have the same attributes: these are names of people or places.
-        values = {(form, text) for (form, _), texts in alike.items() if len(texts) > MOST_ALIKE for text in texts}
-        self._lone = {
-            (form, word)
-            for (form, word), found in having.items()
-            if len(found) >= FREQUENT * len(partitions[form]) and (form, word) not in values
-        }
-
-    def form(self, text: str) -> str:
-        """Give the form of a value."""
-        parts = _split(text)
-        if len(parts) == 1:
-            is_word = any(text == word for _, word in self._lone)
-            return text if is_word else "*"
-        head = parts[0] if _WORD.fullmatch(parts[0].lstrip(_SEPARATOR)) else "*"
-        last = self._last(parts)
-        rest = [part if n < last and part in self._inner else "*" for n, part in enumerate(parts[1:], start=1)]
-        form = [head, *rest]
-        return _SEPARATOR.join(part for part, after in pairwise([*form, ""]) if not (part == after == "*"))
-
-
-def _split(text: str) -> list[str]:
-    """Split a value into its parts; separators at its beginning are part of the first."""
-    bare = text.lstrip(_SEPARATOR)
-    first, *rest = bare.split(_SEPARATOR)
-    return [text[: len(text) - len(bare)] + first, *rest]
-
-
-def _text_of(item: Item, key: str) -> str:
-    text: str = item.get(key, {}).get("S", "")
-    return text
 
 
 def _count_alike(items: Sequence[Item]) -> float:
@@ -293,7 +212,7 @@ def _build_names(labels: Sequence[Label]) -> dict[Label, str]:
 
 def _words(label: Label) -> list[str]:
     """Give the words of a label; single letters only where there is nothing else."""
-    words = [part for form in label for part in form.split(_SEPARATOR) if part not in {"", "*"}]
+    words = [part for form in label for part in form.split(SEPARATOR) if part not in {"", "*"}]
     return [word for word in words if len(word) > 1] or words
 
 
