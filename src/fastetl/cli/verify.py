@@ -90,7 +90,9 @@ def _tell(found: Verified) -> None:
     sums = f"{write_count(found.items, 'item')} compared, {write_count(len(found.differences), 'difference')}"
     if found.repaired:
         sums += f", {found.repaired:,} repaired"
-    tell(f"{found.pipeline}: {sums}", colour="red" if count_keys(found) > found.repaired else None)
+    is_left = count_keys(found) > found.repaired
+    remedy = "; `fastetl verify --repair` carries these rows over" if is_left and not found.repaired else ""
+    tell(f"{found.pipeline}: {sums}{remedy}", colour="red" if is_left else None)
     if found.unfit:
         tell(f"{write_count(found.unfit, 'item')} fit no row and were not compared: they are rejects", colour="yellow")
     if found.undecided:
