@@ -158,8 +158,11 @@ def test_what_is_wrong_with_a_users_function_is_shown_before_the_first_item_and_
 def test_variables_that_the_configuration_names_reach_the_functions(background: Background) -> None:
     (background.folder / "fastetl.toml").write_text(MASKED)
     without = background.start()
-    assert without.returncode == 1
+    assert without.returncode == 2
     assert "NOTE_KEY is not set. Set it: export NOTE_KEY=..." in without.stderr
+    (background.folder / "wrong.toml").write_text(CONFIG.replace("BIGINT", "BIGIN").replace("VARCHAR", "VARCHRA"))
+    wrong = background.start("--config", "wrong.toml")
+    assert (wrong.returncode, wrong.stderr.count("is not a Redshift type"), len(wrong.stderr.splitlines())) == (2, 2, 2)
     assert background.start(NOTE_KEY="0123456789abcdef").returncode == 0
     background.put("orders", {"id": {"N": "1"}, "note": {"S": "a"}})
     background.wait_for('SELECT length("note") AS "long" FROM "public"."orders_current"', [{"long": 64}])

@@ -131,9 +131,12 @@ def _detach(arguments: list[str], aws_port: int) -> None:
             tell('Next: eval "$(fastetl local env)"; `fastetl local stop` ends it')
             return
         time.sleep(0.1)
-    process.terminate()
-    lines = path.read_text(encoding="utf-8").strip().splitlines()
-    raise FastetlError(lines[-1] if lines else f"it did not start within {START_LIMIT_SECONDS} s; see {path}")
+    if (code := process.poll()) is None:
+        process.terminate()
+        raise FastetlError(f"it did not start within {START_LIMIT_SECONDS} s; see {path}")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        tell(line, colour="red")
+    raise click.exceptions.Exit(max(1, code))
 
 
 async def _serve(
