@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -201,6 +202,34 @@ async def test_what_was_only_announced_is_in_force_for_nobody(make_plant: Any, p
     assert (await Epochs(plant.deployment()).restore()).epochs == ()
     await lose(plant, "HEAD")
     assert (await Epochs(plant.deployment()).head()).epochs == ()
+
+
+@pytest.mark.parametrize("gate", ["kept", "emptied"])
+async def test_epochs_that_neither_head_nor_the_warehouse_knows_are_refused(make_plant: Any, gate: str) -> None:
+    plant: Plant = await make_plant()
+    await begin(plant)
+    assert await ingest(plant, 1, "later") == "0001"
+    assert "loaded" in await plant.run()
+    await plant.execute('DELETE FROM "public"."orders_epochs"')
+    await lose(plant, "HEAD")
+    if gate == "emptied":
+        # As where only an export has the epoch, too.
+        await plant.execute('UPDATE "public"."orders_gate" SET "source_epoch" = 0')
+    for make in (Epochs(plant.deployment()).head, Epochs(plant.deployment()).restore, plant.loader.wake_up):
+        with pytest.raises(
+            WarehouseError, match=r"rows of epoch 1, which neither public\.orders_epochs nor HEAD knows"
+        ):
+            await make()
+    with pytest.raises(LedgerError, match="not known yet"):
+        await ingest(plant, 2, "not stamped")
+    # The documented remedy; a resync begins with the next epoch.
+    now = datetime.fromtimestamp(plant.now, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    await plant.execute(f"INSERT INTO \"public\".\"orders_epochs\" VALUES (1, '0001#', '{now}', 'backfill')")
+    assert (await Epochs(plant.deployment()).head()).epochs == (EpochStart(1, int(plant.now)),)
+    assert (await begin(plant)).epoch == 2
+    assert await ingest(plant, 3, "latest") == "0002"
+    assert "loaded" in await plant.run()
+    assert (await plant.mirror())[0][2] == "latest"
 
 
 async def test_an_epoch_that_changes_carry_is_in_force_whoever_lost_it(make_plant: Any) -> None:

@@ -362,10 +362,20 @@ class Transaction:
     # --- epochs --------------------------------------------------------------------------------------------------
 
     def _epochs(self, sql: str) -> Answer:
-        kept = sorted(self._rows(re.findall(rf"FROM {_TABLE}", sql)[-1]), key=lambda row: row["epoch"])
+        tables = re.findall(rf"FROM {_TABLE}", sql)
+        kept = sorted(
+            self._rows(next(each for each in tables if each.endswith('_epochs"'))), key=lambda row: row["epoch"]
+        )
         carried = self._carried(sql)
         kinds = ["backfill" if row["kind"] == "announced" and row["epoch"] == carried else row["kind"] for row in kept]
-        return [(row["epoch"], row["starts_at"], kind) for row, kind in zip(kept, kinds, strict=True)]
+        epochs = [(row["epoch"], row["starts_at"], kind) for row, kind in zip(kept, kinds, strict=True)]
+        return [*epochs, (self._reached(sql), "", "reached")] if "'reached'" in sql else epochs
+
+    def _reached(self, sql: str) -> int:
+        """The latest epoch that rows of the mirrors carry, or changes that were loaded."""
+        mirrors = re.findall(rf'MAX\("_version"\).*? FROM {_TABLE}', sql)
+        versions = [row["_version"] for mirror in mirrors for row in self._rows(mirror)]
+        return max([self._carried(sql), *(int(version[:4]) for version in versions)])
 
     def _carried(self, sql: str) -> int:
         """The latest epoch that a loaded change carries, where the statement asks for it."""

@@ -404,6 +404,12 @@ def archive_not_known() -> AbstractContextManager[Any]:
     return patch.object(failures, "_ARCHIVED", re.compile("$^"))
 
 
+def lost_epochs_are_none() -> AbstractContextManager[Any]:
+    """Where neither HEAD nor the warehouse knows an epoch, none has begun, whatever the mirror's rows carry."""
+
+    return patch.object(Epochs, "_refuse_lost_epochs", lambda *_: None)
+
+
 def every_epoch_resyncs() -> AbstractContextManager[Any]:
     """Whatever an epoch began for, rows of older ones that its export does not have are deleted."""
     original = Backfiller.finish
@@ -650,4 +656,5 @@ DIRECTED: dict[str, Mutation] = {
     "an archive taken for a failure like any other": archive_not_known,
     "labels order two sources": without_steps("gate_source"),
     "an epoch that only reorders deletes": every_epoch_resyncs,
+    "lost epochs taken for none": lost_epochs_are_none,
 }

@@ -15,12 +15,13 @@ from botocore.exceptions import ReadTimeoutError
 
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.config.model import LoadPolicy
-from fastetl.errors import FastetlError, StaleStepError
-from fastetl.load import steps
+from fastetl.errors import FastetlError, StaleStepError, WarehouseError
+from fastetl.load import Epochs, steps
 from fastetl.load.decide import RESUBMIT_LIMIT_SECONDS, Verdict
 from fastetl.load.loader import Loader
 from fastetl.load.rounds import Rounds
 from fastetl.model import MAX_OPEN_BATCHES, Backfill
+from fastetl.sql.text import quote_table
 from tests.load.test_batches import make_file
 from tests.load.test_bounded import WAKE_UP_SECONDS, Slow, Told, open_batch
 from tests.load.test_lifecycle import pause_for_a_month
@@ -290,6 +291,22 @@ async def epoch_without_resync(bench: Bench) -> bool:
     return [row["_deleted"] for row in bench.rows("")] == ["false"]
 
 
+async def epochs_are_lost(bench: Bench) -> bool:
+    """A change of an epoch is loaded, and then HEAD and the warehouse lose the epoch; give whether that is told."""
+    backfiller = Backfiller(bench.deployment())
+    await backfiller.wait_for(await backfiller.begin_epoch())
+    await bench.put(bench.write(number=0, delete=False))
+    await settle(bench.new_loader())
+    assert [row["_version"][:4] for row in bench.rows("")] == ["0001"]
+    bench.warehouse.delete(quote_table(bench.pipeline, "_epochs"), lambda _: True)
+    del bench.dynamodb.items[f"P#{bench.pipeline.name}"]
+    try:
+        await Epochs(bench.deployment()).head()
+    except WarehouseError:
+        return True
+    return False
+
+
 COURSES: dict[str, tuple[Course, Any, Any]] = {
     "index believed": (index_is_late, 0, 1),
     "batch ids from a counter": (ledger_begins_again, 0, 1),
@@ -302,6 +319,7 @@ COURSES: dict[str, tuple[Course, Any, Any]] = {
     "an archive taken for a failure like any other": (files_are_archived, True, False),
     "labels order two sources": (source_changes, True, False),
     "an epoch that only reorders deletes": (epoch_without_resync, True, False),
+    "lost epochs taken for none": (epochs_are_lost, True, False),
     "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
     "suspects tried again before a probe": (suspects_crowd, True, False),
     "no fence": (late_statement, ("QUARANTINED", False), ("QUARANTINED", True)),

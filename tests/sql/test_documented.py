@@ -141,7 +141,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
         *create_user_sql(pipeline),
         *owner_sql(pipeline),
         *take_over_sql(pipeline, OWNER),
-        *epochs_sql(pipeline),
+        *epochs_sql(pipeline, reached=True),
     )
     yield from (
         *write_epochs_sql(pipeline, OWNER, [EpochStart(1, 0)], EpochStart(2, 60)),

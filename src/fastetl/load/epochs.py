@@ -43,6 +43,14 @@ class KeptEpoch(msgspec.Struct, frozen=True):
     kind: EpochKind
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What the warehouse says of the epochs."""
+
+    epochs: tuple[KeptEpoch, ...]
+    reached: int = 0
+    """The latest epoch that rows of the target carry; 0 where none does, or where that was not asked."""
+
+
 class Epochs:
     """The epochs of one pipeline."""
 
@@ -79,7 +87,7 @@ class Epochs:
             StaleStepError: another process has just changed HEAD.
         """
         head = await self._adopt(await self._ledger.batches.head(self._pipeline.name), waits=True)
-        there = {kept.start.epoch for kept in await self._read(waits=True)}
+        there = {kept.start.epoch for kept in (await self._read(waits=True)).epochs}
         if any(start.epoch not in there for start in head.epochs):
             await self._write(head)
         return head
@@ -95,8 +103,9 @@ class Epochs:
             HEAD as it was read, with the epochs that only the warehouse had, and the new one; None in place of that
             where another process has taken its number.
         """
-        last = max((kept.start.epoch for kept in await self._read(waits=True)), default=0)
-        new = EpochStart(max([last, *(start.epoch for start in head.epochs)]) + 1, starts_at)
+        there = await self._read(waits=True)
+        last = max((kept.start.epoch for kept in there.epochs), default=0)
+        new = EpochStart(max([last, there.reached, *(start.epoch for start in head.epochs)]) + 1, starts_at)
         kept = await self._write(head, new)
         known = _merge(head.epochs, kept)
         is_written = any(each.start == new for each in kept)
@@ -113,7 +122,9 @@ class Epochs:
 
     async def _adopt(self, head: Head | None, *, waits: bool = False) -> Head:
         kept = await self._read(waits=waits)
-        epochs = _merge(head.epochs if head else (), kept)
+        epochs = _merge(head.epochs if head else (), kept.epochs)
+        if head is None or head.stack != self._owner:
+            self._refuse_lost_epochs(epochs, kept)
         if head is None:
             name = self._pipeline.name
             return await self._ledger.batches.create_head(name, self._new_name(), stack=self._owner, epochs=epochs)
@@ -121,14 +132,25 @@ class Epochs:
             return head
         return await self._ledger.batches.change_head(head, epochs=epochs, stack=self._owner)
 
-    async def _read(self, *, waits: bool) -> list[KeptEpoch]:
+    def _refuse_lost_epochs(self, epochs: tuple[EpochStart, ...], kept: Kept) -> None:
+        """Make no HEAD of epochs that are not all there: the mirror would ignore what is stamped by them."""
+        if kept.reached > max((start.epoch for start in epochs), default=0):
+            target = f"{self._pipeline.schema}.{self._pipeline.target}"
+            what = f"{target} has rows of epoch {kept.reached}, which neither {target}_epochs nor HEAD knows"
+            remedy = 'put its row back, as "When a ledger or a stack is replaced" in docs/operations.md says'
+            raise WarehouseError(f"{what}; no change is stamped until it is known: {remedy}")
+
+    async def _read(self, *, waits: bool) -> Kept:
         try:
-            return await self._ask(epochs_sql(self._pipeline), waits=waits)
+            return await self._ask(epochs_sql(self._pipeline, reached=True), waits=waits)
         except WarehouseError as error:
-            if not _MISSING.search(str(error)) or await self._has_gate():
+            if not _MISSING.search(str(error)):
                 raise
-            # Nothing was ever loaded into this target.
-            return []
+            if not await self._has_gate():
+                # Nothing was ever loaded into this target.
+                return Kept(())
+        # A mirror that is not there ignores no change.
+        return await self._ask(epochs_sql(self._pipeline), waits=waits)
 
     async def _has_gate(self) -> bool:
         try:
@@ -139,14 +161,16 @@ class Epochs:
             raise
         return True
 
-    async def _write(self, head: Head, new: EpochStart | None = None) -> list[KeptEpoch]:
-        return await self._ask(write_epochs_sql(self._pipeline, self._owner, head.epochs, new), waits=True)
+    async def _write(self, head: Head, new: EpochStart | None = None) -> tuple[KeptEpoch, ...]:
+        sql = write_epochs_sql(self._pipeline, self._owner, head.epochs, new)
+        return (await self._ask(sql, waits=True)).epochs
 
-    async def _ask(self, sql: tuple[Statement, ...], *, waits: bool) -> list[KeptEpoch]:
+    async def _ask(self, sql: tuple[Statement, ...], *, waits: bool) -> Kept:
         """Run statements, and read the epochs that the last of them gives."""
         statement_id = await self._run(sql, waits=waits)
         rows = await self._warehouse.rows(statement_id, len(sql) - 1)
-        return [_parse(*row) for row in rows]
+        reached = max((int(epoch) for epoch, _, kind in rows if kind == "reached"), default=0)
+        return Kept(tuple(_parse(*row) for row in rows if row[2] != "reached"), reached)
 
     async def _run(self, sql: tuple[Statement, ...], *, waits: bool = True) -> str:
         """Run statements; with `waits` as long as the warehouse is busy, as a command does."""

@@ -22,13 +22,16 @@ created before it and is stamped with too early an epoch is in the resync's expo
 _COLUMNS = '"epoch", "floor", "starts_at", "kind"'
 
 
-def epochs_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+def epochs_sql(pipeline: Pipeline, *, reached: bool = False) -> tuple[Statement, ...]:
     """Build the statement that asks for the epochs: rows of `(epoch, starts_at, kind)`, by their numbers.
 
     Args:
         pipeline: with the target.
+        reached: add a row of the kind `reached`, with the latest epoch that the target's rows carry. The gate knows
+            that of loaded changes; the mirrors, of which one column is read, that of exports too.
     """
-    return build_statements(pipeline.name, [("epochs", _select(pipeline))])
+    select = _select(pipeline) + (f" UNION ALL {_reached(pipeline)}" if reached else "")
+    return build_statements(pipeline.name, [("epochs", f'{select} ORDER BY "epoch"')])
 
 
 def write_epochs_sql(
@@ -56,7 +59,7 @@ def write_epochs_sql(
         later = f'SELECT COUNT(*) AS "later" FROM {epochs} WHERE "epoch" >= {new.epoch:d}'
         insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {_values(new, "announced")} FROM ({later}) AS "counted"'
         steps.append(("epochs_new", f'{insert} WHERE "later" = 0'))
-    steps.append(("epochs", _select(pipeline)))
+    steps.append(("epochs", f'{_select(pipeline)} ORDER BY "epoch"'))
     return build_statements(pipeline.name, steps)
 
 
@@ -119,7 +122,17 @@ def _select(pipeline: Pipeline) -> str:
     starts_at = 'CAST("starts_at" AS VARCHAR(32)) AS "starts_at"'
     is_carried = f'"kind" = \'announced\' AND "epoch" = ({_carried(quote_table(pipeline, "_gate"))})'
     kind = f'CASE WHEN {is_carried} THEN \'backfill\' ELSE "kind" END AS "kind"'
-    return f'SELECT "epoch", {starts_at}, {kind} FROM {quote_table(pipeline, "_epochs")} ORDER BY "epoch"'
+    return f'SELECT "epoch", {starts_at}, {kind} FROM {quote_table(pipeline, "_epochs")}'
+
+
+def _reached(pipeline: Pipeline) -> str:
+    mirrors = [quote_table(part) for part in pipeline.targets if "mirror" in part.outputs and not part.rows_of]
+    each = [f'SELECT MAX("source_epoch") AS "latest" FROM {quote_table(pipeline, "_gate")}']
+    each += [
+        f'SELECT CAST(SUBSTRING(MAX("_version"), 1, 4) AS INTEGER) AS "latest" FROM {mirror}' for mirror in mirrors
+    ]
+    latest = 'COALESCE(MAX("latest"), 0) AS "epoch"'
+    return f'SELECT {latest}, \'\' AS "starts_at", \'reached\' AS "kind" FROM ({" UNION ALL ".join(each)}) AS "each"'
 
 
 def _carried(gate: str) -> str:
