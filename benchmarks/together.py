@@ -150,6 +150,8 @@ class Play:
         self.sources, self.files = sources, files
         loop: Any = SimulatedLoop  # it has no more of a loop than the simulation needs
         self.loop = loop(0, starts_at=BEGINS)
+        # A day of 50 pipelines has more steps than any course of the simulation.
+        self.loop.most_steps = sys.maxsize
         self.s3 = FakeS3(self.loop.time)
         self.dynamodb = _DynamoDB(self.loop.time, lag=lambda: 0.0, page_items=1000)
         self.warehouse = FakeWarehouse(self.s3, self.loop.time)
