@@ -63,6 +63,13 @@ def test_since_when_files_are_listed(
         ("older files may move it", known(OLD), LONG_AGO, True),
         ("older files have just been listed", known(OLD), JUST, False),
         ("a batch has ended since older files were listed", known(OLD), Listed(NOW, NOW, has_loaded=True), True),
+        (
+            "a batch has ended, and events do not name their shard",
+            known(0, 0),
+            Listed(NOW, NOW - LIST_MS + 1, has_loaded=True),
+            False,
+        ),
+        ("a batch has ended, and no shard is known yet", Watermark("orders"), Listed(NOW, NOW, has_loaded=True), True),
         ("a batch has ended, and a shard holds it", known(OLD, OLD), Listed(NOW, NOW, has_loaded=True), False),
     ],
 )

@@ -80,7 +80,8 @@ def asks_for_older(known: Watermark, listed: Listed, now_ms: int) -> bool:
     if known.proved_up_to >= now_ms - RECENT_MS:
         return False
     bounds = [shard.up_to for shard in known.shards] + [gap.since for gap in known.gaps]
-    may_rise = not known.proved_up_to or min(bounds, default=0) - CREATION_SLACK_MS > known.proved_up_to
+    # Where events do not name their shard, nothing is known of any, and no list tells more.
+    may_rise = not known.shards or min(bounds) - CREATION_SLACK_MS > known.proved_up_to
     is_asked = may_rise or _is_unread(known) or listed.is_late
     every = SELDOM_MS if not is_asked else 0 if listed.has_loaded else LIST_MS
     return now_ms - listed.all_at >= every
