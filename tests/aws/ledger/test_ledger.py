@@ -9,7 +9,7 @@ import pytest
 
 from fastetl.aws.ledger import Ledger
 from fastetl.errors import LedgerError, StaleStepError
-from fastetl.model import Batch, Head
+from fastetl.model import Backfill, Batch, Converted, Head, IngestError
 from tests.conftest import Aws
 from tests.load.test_batches import make_file
 
@@ -155,3 +155,36 @@ async def test_a_ledger_that_is_not_there_is_an_error(aws: Aws) -> None:
         await missing.batches.head("p")
     with pytest.raises(LedgerError):
         await waiting(missing)
+
+
+def make_backfill(epoch: int, export_id: str) -> Backfill:
+    return Backfill("p", epoch, "s3://b/e", export_id, exported_at=1, files=2, items=3, split_bytes=4)
+
+
+async def test_what_a_backfill_has_done_is_its_own(ledger: Ledger) -> None:
+    first, second, other = make_backfill(1, "a"), make_backfill(1, "b"), make_backfill(11, "a")
+    done = {"f": Converted("f", items=1, rows=2, rejects=3, files=4), "g": Converted("g", 5, 6, 7, 8)}
+    for backfill in (other, first, second):
+        await ledger.backfills.put(backfill)
+    for each in done.values():
+        await ledger.backfills.put_converted(first, each)
+    assert await ledger.backfills.converted(first) == done
+    assert await ledger.backfills.converted(second) == await ledger.backfills.converted(other) == {}
+    assert await ledger.backfills.scan("p") == (first, second, other)
+    assert await ledger.backfills.read("p", 1, second.name) == await ledger.backfills.read_latest("p") == second
+
+
+async def test_items_keep_their_keys(ledger: Ledger) -> None:
+    backfill = make_backfill(1, "a")
+    await ledger.files.register(make_file(file_id(1), created=5))
+    await ledger.batches.open(await ledger.batches.create_head("p", "i"), [make_batch("b1")], now_ms=NOW_MS)
+    await ledger.backfills.put(backfill)
+    await ledger.backfills.put_converted(backfill, Converted("f", 1, 2, 3, 4))
+    await ledger.ingest_errors.put(IngestError("p", 1, "failed"))
+    answer = await ledger.backfills._table.call("scan")
+    keys = {item["pk"]["S"]: item for item in answer["Items"]}
+    # A running pipeline's items would not be found under other keys.
+    name = "1ba3c523e770f3313cc91ab1"
+    assert keys.keys() == {f"F#{file_id(1)}", "P#p", "B#b1", f"E#p#1#{name}", "E#p", f"X#p#1#{name}#f", "I#p"}
+    waits = keys[f"F#{file_id(1)}"]
+    assert (waits["q"], waits["qk"]) == ({"S": "p#15"}, {"S": f"0000000000005#{file_id(1)}"})
