@@ -24,6 +24,8 @@ class Mending:
         self._world = world
         self._chance = random.Random(f"mending of {world.seed}")
         self._done = 0
+        self.under_way = ""
+        """The pipeline that is resynced; empty where none is."""
 
     async def watch(self) -> None:
         """Look, and mend, to the end."""
@@ -50,4 +52,6 @@ class Mending:
         source.has_gap = True
         world.events.read(source)
         self._done += 1
+        self.under_way = source.pipeline.name
         await Resync(world, source, f"mending-{self._done}", self._chance).run()
+        self.under_way = ""

@@ -155,6 +155,7 @@ class World:
         self.invariants.items = lambda: self.dynamodb.items
         self.deployment = Stack(self, Config(BUCKET, "ledger", tuple(pipelines)), self.dynamodb)
         self.disasters = Disasters(self)
+        self._mending = Mending(self)
         self.sources = [
             SourceTable(
                 pipeline,
@@ -285,7 +286,7 @@ class World:
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
         self._calm_since = begins
-        self.loop.background(Mending(self).watch())
+        self.loop.background(self._mending.watch())
         while not self.invariants.violations:
             if self._at_rest():
                 return
@@ -326,6 +327,8 @@ class World:
         broken = self.deployment.broken
         if unread := self.events.unrest(self._healthy):
             return unread
+        if self._mending.under_way:
+            return f"{self._mending.under_way} is resynced"
         if any(process.frozen_until > self.loop.time() for process in self.processes):
             return "a process stands still"
         for pk, item in self.dynamodb.items.items():
