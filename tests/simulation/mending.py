@@ -31,7 +31,7 @@ class Mending:
         """Look, and mend, to the end."""
         while True:
             for source in self._world.sources:
-                if self._is_refused(source):
+                if source.pipeline.name != self._world.deployment.broken and self._is_refused(source):
                     await self._resync(source)
             await asyncio.sleep(LOOKS_SECONDS)
 
