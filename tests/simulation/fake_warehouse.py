@@ -538,6 +538,13 @@ class Transaction:
         self._temporary[_table(sql, "CREATE TEMP TABLE")] = self._newer(sql, rows)
 
     def _elements_gone(self, sql: str) -> None:
+        if sql.startswith("UPDATE"):
+            # They stay, as their items do, since deletes keep what there was.
+            child, mirror = _table(sql, "UPDATE"), _table(sql, '"_key" FROM')
+            tombstones = {row["_key"]: tombstone for row, tombstone in self._gone(mirror, sql)}
+            for row in [row for row in self._rows(child) if row["_key"] in tombstones]:
+                self._replace(child, row, row | tombstones[row["_key"]])
+            return
         child, kept = _table(sql, "DELETE FROM"), []
         floor = re.search(r'WHERE "_version" < \'([^\']*)\' AND NOT "_deleted"', sql)
         rows = self._rows(_table(sql, '"_key" FROM'))
