@@ -26,6 +26,7 @@ from fastetl.load.epochs import Epochs
 from fastetl.operate import Operator
 from fastetl.sql.text import quote_table
 from fastetl.versions import first_change
+from tests.simulation.repairs import repair
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
     T = TypeVar("T")
+
+REPAIRED = 0.5
+"""Share of the times at which an operator may repair rows."""
 
 FINISH_SECONDS = 14 * 24 * HOUR
 """Within which everything that a resync waits for must be loaded, whatever goes wrong meanwhile."""
@@ -62,6 +66,7 @@ class Gap:
     def __init__(self, world: World) -> None:
         self._world = world
         self._chance = random.Random(f"gap of {world.seed}")
+        self._repairs = random.Random(f"repairs of {world.seed}")
         self._source: SourceTable = self._chance.choice(world.sources)
 
     async def run(self) -> None:
@@ -70,14 +75,22 @@ class Gap:
         await asyncio.sleep(self._chance.random() * world.scenario.active_seconds)
         lost = self._empty_mirror() if world.scenario.mirror_emptied else self._trim()
         await asyncio.sleep(self._chance.uniform(0, 1800))
+        world.loop.background(self._repair(self._repairs.uniform(0, HOUR)))
         resync = Resync(world, self._source, "gap", self._chance)
         await resync.run()
+        await self._repair(0)
         if self._chance.random() < 0.3:
             await resync.carry_over()
         if lost and self._chance.random() < 0.5:
             # Some of it had been kept at the on-failure destination.
             world.sometimes("lost changes replayed after a resync")
             await world.events.deliver(lost[: self._chance.randint(1, len(lost))])
+
+    async def _repair(self, wait_seconds: float) -> None:
+        """Repair some rows, perhaps."""
+        if self._repairs.random() < REPAIRED:
+            await asyncio.sleep(wait_seconds)
+            await repair(self._world, self._source, self._repairs)
 
     def _trim(self) -> list[Change]:
         """Let the stream forget changes that nobody reads for a while, as when a mapping is disabled for a day."""

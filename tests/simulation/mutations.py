@@ -49,6 +49,7 @@ from fastetl.load.rounds import Rounds
 from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
 from fastetl.operate.replay import FAILURES_PREFIX, replay_failures
+from fastetl.operate.staged_rows import StagedRows
 from fastetl.sql.load import load_sql, resolve_sql
 from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.tables import tables_sql
@@ -429,6 +430,16 @@ def impatient_resync() -> AbstractContextManager[Any]:
     return patch.object(Backfiller, "unfinished", unfinished)
 
 
+def repair_of_the_next_epoch() -> AbstractContextManager[Any]:
+    """What a repair carries over is newer than every change that follows."""
+    original = StagedRows.put_found
+
+    async def put_found(self: StagedRows, arn: str, found: Any, *, read_at: int, epoch: Any) -> None:
+        await original(self, arn, found, read_at=read_at, epoch=_with(epoch, epoch=epoch.epoch + 1))
+
+    return patch.object(StagedRows, "put_found", put_found)
+
+
 def epoch_at_once() -> AbstractContextManager[Any]:
     """An epoch begins before every ingest has heard of it."""
     return patch.multiple(backfiller, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000)
@@ -621,6 +632,7 @@ MUTATIONS: dict[str, Guard] = {
     "no probe beside suspects": _shows("I7", no_probe),
     "nothing deleted by a resync": _shows("I4", without_tombstones),
     "a resync that does not wait": _shows("I4", impatient_resync),
+    "a repair newer than what follows": _shows("I4", repair_of_the_next_epoch),
     "an export taken at once": _shows("I10", export_at_once),
     "changes stamped too early are loaded": _shows("I4", without_steps("stamps")),
     "HEAD made without epochs": _shows("I10", no_epochs_recovered),

@@ -23,7 +23,7 @@ REACHED = {
     "statement ABORTED", "statement FAILED", "statement FINISHED", "statement held for hours", "step dissolved",
     "step loaded", "step marked", "step quarantined", "step resolving", "step retry", "step split", "stream re-created",
     "trouble data", "trouble denied", "trouble disk", "trouble s3", "two coordinators at once", "wake-up doubled",
-    "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished",
+    "wake-up lost", "wake-up refused by reserved concurrency", "changes trimmed", "resync finished", "rows repaired",
     "resync waits for loads", "lost changes replayed after a resync", "conversion begun again", "backfill killed",
     "gate emptied by a person", "bookkeeping deleted by a person", "snapshot of the warehouse restored",
     "mirror emptied by a person", "manifest removed by the lifecycle", "loaded file forgotten by the ledger",
