@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -179,6 +180,22 @@ async def test_a_handler_that_cannot_be_imported_fails_each_invocation(
 
     assert (first.error, second.error) == (error, error)
     assert "errorMessage" in json.loads(first.payload)
+    assert function.pids == ()
+
+
+def kill_and_wait(pid: int) -> None:
+    """End a process; meanwhile the loop stands still, and does not hear of it."""
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.01)
+
+
+async def test_a_process_that_has_just_ended_is_stopped(make_function: MakeFunction) -> None:
+    function = make_function()
+    await call(function)
+    (pid,) = function.pids
+    kill_and_wait(pid)
+    await function.close()
     assert function.pids == ()
 
 

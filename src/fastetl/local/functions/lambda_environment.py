@@ -7,6 +7,7 @@ time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -106,7 +107,9 @@ class Environment:
     async def stop(self) -> None:
         """Kill the process with its children, and stop listening."""
         if self.alive:
-            os.killpg(self.pid, signal.SIGKILL)
+            # It may have ended just now, without this loop having heard of it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         if self._exit is not None:
             await self._exit
         await self._api.stop()
