@@ -328,7 +328,8 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     online = command("check", "--online")
     assert (online.returncode, online.stdout.count("ok")) == (0, 6), online
     verified = command("verify-account", "--json")
-    assert [each["answer"].split()[0] for each in json.loads(verified.stdout)] == ["yes,", "NULL", "COPY", "no,", "no"]
+    answers = [each["answer"].split()[0] for each in json.loads(verified.stdout)]
+    assert answers == ["yes,", "NULL", "COPY", "no,", "no", "1"]
     assert verified.returncode == 0
     made = call("init", "--table", "orders", "--out", folder / "made.toml", **environment)
     assert made.returncode == 0, made.stderr
