@@ -73,8 +73,9 @@ class EventSource:
                 if scenario.bisects:
                     world.sometimes("batch bisected", most > 1)
                     most = max(1, len(batch) // 2)
-                # Else the next attempt may be cut differently.
-                if not scenario.gives_up_after or failures < scenario.gives_up_after:
+                # Else the next attempt may be cut differently. Once the faults are over, only the first events of a new
+                # stack fail, until the coordinator has looked at its warehouse.
+                if world.calm or not scenario.gives_up_after or failures < scenario.gives_up_after:
                     continue
                 self._give_up(batch)
             else:
