@@ -15,12 +15,17 @@ import aioboto3
 import botocore.session
 import pytest
 from aiobotocore import httpsession
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from fastetl.aws import redshift
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
 from fastetl.local.moto_server import write_quickly
 from fastetl.local.warehouse.postgres_engine import find_binaries
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any speed", settings.default, deadline=None)
+settings.load_profile("any speed")
 
 pytest_plugins = ["tests.edge_calls", "tests.plant"]
 

@@ -290,9 +290,7 @@ def as_event(records: list[Any], spelling: str) -> Any:
 
 
 SPELLINGS = st.sampled_from(["compact", "compact", "spaced", "dict"])
-LAWFUL = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+LAWFUL = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @LAWFUL

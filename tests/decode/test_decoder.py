@@ -413,7 +413,7 @@ def plain_records() -> Any:
     return st.builds(build, keys, st.fixed_dictionaries({}, optional=FITTING))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     events=st.lists(st.lists(st.one_of(records(), plain_records()), min_size=1, max_size=8), min_size=1, max_size=3),
     undeclared=st.sampled_from(["ignore", "extra", "reject"]),

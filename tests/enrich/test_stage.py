@@ -248,7 +248,7 @@ def test_a_broken_step_is_not_run_for_every_row() -> None:
 
 
 @given(st.integers(1, 300), st.data())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_failing_rows_are_found_in_few_runs(count: int, data: st.DataObject) -> None:
     bad = data.draw(st.sets(st.integers(0, count - 1), max_size=3))
     frame = make_frame(["1"] * count, ["x" if row in bad else "1" for row in range(count)])
@@ -336,7 +336,7 @@ AMOUNTS = st.lists(
 
 
 @given(AMOUNTS, st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_taking_a_row_out_changes_no_other_row(amounts: list[str | None], data: st.DataObject) -> None:
     enricher = make_enricher(cents(), step("filter", sql="amount > 0"), function("dislike", {"length": "INT"}))
     notes = [data.draw(st.sampled_from(["bad", "good", None])) for _ in amounts]

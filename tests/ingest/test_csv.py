@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastetl.columns import RedshiftType
@@ -47,7 +47,6 @@ def bound_both(frame: pl.DataFrame, layout: Layout) -> tuple[int, int]:
         return native, bound_row(frame, layout)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=40),
     delimiter=st.sampled_from([",", "|", "\t"]),
