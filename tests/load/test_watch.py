@@ -11,6 +11,7 @@ import pytest
 
 from fastetl import keys
 from fastetl.aws import Mapping, Shard, Stream
+from fastetl.aws.ledger import Watermarks
 from fastetl.errors import SourceError, StaleStepError
 from fastetl.load import Loader, Watch
 from fastetl.load.batches import build_batch
@@ -187,6 +188,21 @@ async def test_two_coordinators_that_look_at_once_leave_one_watermark(looked: Lo
         await looked.plant.ledger.watermarks.put(msgspec.structs.replace(before, held_by="x"), before)
     with pytest.raises(StaleStepError):
         await looked.plant.ledger.watermarks.put(before, None)
+
+
+async def test_what_a_refused_look_has_listed_is_listed_again(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    await looked.register("f1", 1)
+    await looked.look()
+    second = await looked.register("f2", 2)
+
+    async def refuse(*_: object) -> Watermark:
+        raise StaleStepError("put_item: someone else was faster")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Watermarks, "put", refuse)
+        with pytest.raises(StaleStepError):
+            await looked.look()
+    assert (await looked.look_idly()).complete_up_to == up_to(second)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from fastetl.aws import Deployment, Mapping, Stream, StreamWatch
-from fastetl.errors import FastetlError
+from fastetl.errors import FastetlError, StaleStepError
 from fastetl.keys import (
     FAILURES_PREFIX,
     data_prefix,
@@ -145,7 +145,12 @@ class Watch:
         problems += _describe_export(backfill, now_ms)
         problems += [_describe_gap(gap.shard_id, gap.since, gap.until) for gap in now.gaps]
         now = msgspec.structs.replace(now, problems=tuple(problems))
-        now = await self._ledger.watermarks.put(now, before)
+        try:
+            now = await self._ledger.watermarks.put(now, before)
+        except StaleStepError:
+            # What was listed is in no watermark: the next look lists it again.
+            self._listed = Listed()
+            raise
         return follow(known, _without(seen, loading)) if loading else now
 
     async def _describe(self, mapping: Mapping) -> Stream:
