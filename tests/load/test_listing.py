@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from fastetl.load.complete import CREATION_SLACK_MS
-from fastetl.load.listing import DEEP_MS, LIST_MS, RECENT_MS, SELDOM_MS, Listed, asks_for_files, choose_since
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
+from fastetl.load.listing import (
+    AHEAD_MS,
+    DEEP_MS,
+    LIST_MS,
+    RECENT_MS,
+    SELDOM_MS,
+    Listed,
+    asks_for_files,
+    asks_for_older,
+    choose_since,
+)
 from fastetl.model import Gap, PutBack, ShardProgress, Watermark
 
 NOW = 1_767_225_600_000
@@ -76,3 +86,22 @@ def test_since_when_files_are_listed(
 def test_when_files_are_listed(what: str, watermark: Watermark, listed: Listed, *, asks: bool) -> None:
     assert asks_for_files(watermark, listed, is_changed=False, now_ms=NOW) is asks, what
     assert asks_for_files(watermark, listed, is_changed=True, now_ms=NOW)
+
+
+@pytest.mark.parametrize(
+    ("what", "read_up_to", "how", "asks"),
+    [
+        ("no gap is told yet", NOW - KEEPS_MS + MINUTE, {}, True),
+        ("nothing is read, and its gap is told", NOW - KEEPS_MS + MINUTE, {"gaps": (Gap("a", OLDER, OLDER),)}, False),
+        ("it is read, and a gap is told", NOW - KEEPS_MS - HOUR, {"gaps": (Gap("a", 0, 1),), "read_since": OLD}, True),
+        ("a gap of another shard is told", NOW - KEEPS_MS + MINUTE, {"gaps": (Gap("b", OLDER, OLDER),)}, True),
+        ("the stream keeps it for a while", NOW - KEEPS_MS + AHEAD_MS, {}, False),
+    ],
+)
+def test_a_gap_is_told_by_all_files_that_there_are(
+    what: str, read_up_to: int, how: dict[str, Any], *, asks: bool
+) -> None:
+    shards = (ShardProgress("a", "", 0, "1", read_up_to, unread_since=OLD),)
+    watermark = Watermark("orders", proved_up_to=OLDER, shards=shards, **how)
+    assert asks_for_older(watermark, JUST, NOW) is asks, what
+    assert not asks_for_older(watermark, Listed(NOW, NOW), NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastetl.load.complete import CREATION_SLACK_MS
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
 from fastetl.model import Watermark
 
 LIST_MS = 1_200_000
@@ -17,6 +17,9 @@ RECENT_MS, DEEP_MS = 7_200_000, 93_600_000
 """Since when files are listed where the watermark is older: since the first, and at times since the second. A file
 whose first change was made before `DEEP_MS` ago was registered before `RECENT_MS` ago, since a stream keeps a change
 for 24 hours."""
+
+AHEAD_MS = 600_000
+"""Of the moment at which the stream forgets a change that is perhaps not read; a gap is told of what is known then."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -79,12 +82,27 @@ def asks_for_older(known: Watermark, listed: Listed, now_ms: int) -> bool:
     """
     if known.proved_up_to >= now_ms - RECENT_MS:
         return False
+    if _is_forgotten(known, now_ms):
+        return now_ms > listed.all_at
     bounds = [shard.up_to for shard in known.shards] + [gap.since for gap in known.gaps]
     # Where events do not name their shard, nothing is known of any, and no list tells more.
     may_rise = not known.shards or min(bounds) - CREATION_SLACK_MS > known.proved_up_to
     is_asked = may_rise or _is_unread(known) or listed.is_late
     every = SELDOM_MS if not is_asked else 0 if listed.has_loaded else LIST_MS
     return now_ms - listed.all_at >= every
+
+
+def _is_forgotten(known: Watermark, now_ms: int) -> bool:
+    """Tell whether the stream forgets, now or soon, what is known to be unread of a shard, and a list may tell more.
+
+    It does while Lambda reads what has waited, and before a shard's first gap is told.
+    """
+    told = {gap.shard_id for gap in known.gaps}
+    return any(
+        shard.unread_since and shard.up_to < now_ms - KEEPS_MS + AHEAD_MS
+        for shard in known.shards
+        if known.read_since or shard.shard_id not in told
+    )
 
 
 def _is_unread(known: Watermark) -> bool:
