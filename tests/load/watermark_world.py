@@ -35,7 +35,7 @@ EARLY_MS = 10 * MINUTE
 """By which a gap may be told before it is one: a shard is known to be younger than a look that did not show it."""
 BEHIND_MS = 3 * MINUTE
 """By which a watermark is behind at most of what can be proved, where all rests."""
-LATEST = 100
+LATEST = 200
 """Files that a look sees, besides those that wait."""
 INDEX_LAG_MS = 2 * MINUTE
 """By which the ledger's index may be late."""
@@ -108,6 +108,8 @@ class World:
         self.opened: dict[str, int] = {}
         """By shard, of all that ever were."""
         self.lost: list[Record] = []
+        self.covered_before: dict[str, int] = {}
+        """By shard, at the look before."""
         self.rests = {n for n in range(4) if self.random.random() < 0.3}
         self.is_long = self.random.random() < 0.5
         self.open_stream()
@@ -214,7 +216,10 @@ class World:
             f"f{len(self.files)}", "p", "k", "l", "", 1, 1, 0, "", "", "", changed, changed, self.now,
             shard_id=shard_id, last_sequence=str(batch[-1].sequence), last_changed=batch[-1].says,
         )  # fmt: skip
-        self.generation += state == "QUARANTINED"
+        if state == "QUARANTINED":
+            # The batch that it was in has ended.
+            self.generation += 1
+            self.listed = msgspec.structs.replace(self.listed, has_loaded=True)
         self.rests_from = max(self.rests_from, self.now + (LIST_MS if state == "REJECTED" else 0))
         file = SomeFile(item, batch, min(each.made_at for each in batch), changed_min, state, self.now)
         if state == "PENDING":
@@ -372,8 +377,13 @@ class World:
         holes = [*self.holes[gap.shard_id], (opened, opened)]
         for shard in self.shards:
             if shard.name == gap.shard_id:
-                holes.append((max(shard.covered_to, shard.opened_at), self.now - KEEPS_MS + EARLY_MS))
+                covered_to = self.covered_before.get(shard.name, shard.opened_at)
+                holes.append((covered_to, self.now - KEEPS_MS + EARLY_MS))
         return not any(gap.since - EARLY_MS <= until and since - EARLY_MS <= gap.until for since, until in holes)
+
+    def note_covered(self) -> None:
+        """Note how far shards are read: by a look nobody can tell what was read just before the stream forgot it."""
+        self.covered_before = {shard.name: max(shard.covered_to, shard.opened_at) for shard in self.shards}
 
     def first_missing(self) -> int:
         """The first change that is neither loaded, nor rejected, nor in quarantine, nor carried over by a resync."""
@@ -409,11 +419,17 @@ def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -
             # A look follows each load at once.
             world.end_load(list(world.waiting))
         found = look(world, watermark)
-        # What an operator does in the middle of a look takes effect, and the look does not.
-        watermark = world.act(watermark) if world.random.random() < 0.003 else found
+        is_overtaken = world.random.random() < 0.003
+        if is_overtaken:
+            # What an operator does in the middle of a look takes effect, and the look does not: the next tells.
+            world.listed = Listed()
+            found = world.act(watermark)
+        watermark = found
         first = world.first_missing()
         if watermark.complete_up_to > first:
             yield f"{seed}: ahead by {watermark.complete_up_to - first} ms, {world.now - START} ms after the start"
+        if is_overtaken:
+            continue
         if world.is_behind(watermark):
             yield f"{seed}: behind at rest, {world.now - START} ms after the start"
         if world.now >= world.disabled_until:
@@ -422,6 +438,7 @@ def run(seed: int, look: Callable[[World, Watermark], Watermark] = World.look) -
                 yield f"{seed}: a gap is missed, {world.now - START} ms after the start"
         if any(world.is_invented(gap) for gap in watermark.gaps):
             yield f"{seed}: a gap is invented, {world.now - START} ms after the start"
+        world.note_covered()
 
 
 def main(seeds: int) -> int:
