@@ -88,6 +88,31 @@ def test_columns_may_have_any_name_that_is_a_columns() -> None:
     assert [frame[places["line"][name]][1] for name in ("row", "route", "target")] == ["2", "3", "x"]
 
 
+ENRICHED = """
+[[pipelines.targets.enrichments]]
+kind = "expression"
+sql = "id"
+outputs = [{ name = "copy", type = "VARCHAR(8)" }]
+"""
+SECOND_CHILD = """
+[[pipelines.targets]]
+name = "again"
+target = "public.again"
+rows_of = "lines"
+columns = [{ name = "row", type = "INTEGER" }]
+"""
+
+
+@pytest.mark.parametrize("enrichment", ["", ENRICHED], ids=["plain", "enriched"])
+def test_two_child_tables_may_be_of_one_list(enrichment: str) -> None:
+    child = '[[pipelines.targets]]\nname = "line"'
+    text = NAMED_LIKE_OURS.replace(child, enrichment + child) + SECOND_CHILD
+    pipeline = parse_config(text, {}).pipelines[0]
+    event = make_event({"id": {"S": "1"}, "lines": {"L": [{"M": {"row": {"N": "2"}}}]}})
+    frame = Router(pipeline).apply(Decoder(pipeline).decode(event).frame).frame
+    assert frame["_target"].to_list() == ["order", "line", "again"]
+
+
 IN_SQL = """
 bucket = "lake"
 ledger_table = "ledger"

@@ -214,7 +214,9 @@ class _Target:
         own = own.with_columns(rows[ROW])
         if not self.children:
             return [own]
-        rows = own.select(ROW, *_SYSTEM).hstack(rows.select(*(child.decoded for child in self.children)))
+        # Two child tables may be of one list.
+        lists = rows[list(dict.fromkeys(child.decoded for child in self.children))]
+        rows = own.select(ROW, *_SYSTEM).hstack(lists)
         return [own, *self.take_elements(rows, pl.int_range(rows.height, dtype=pl.UInt32, eager=True), work)]
 
     def take_elements(self, rows: pl.DataFrame, places: pl.Series, work: Routed) -> list[pl.DataFrame]:
