@@ -181,7 +181,8 @@ async def test_items_keep_their_keys(ledger: Ledger) -> None:
     await ledger.backfills.put(backfill)
     await ledger.backfills.put_converted(backfill, Converted("f", 1, 2, 3, 4))
     await ledger.ingest_errors.put(IngestError("p", 1, "failed"))
-    answer = await ledger.backfills._table.call("scan")
+    table = ledger.backfills._table
+    answer = await table._client.scan(TableName=table.name)
     keys = {item["pk"]["S"]: item for item in answer["Items"]}
     # A running pipeline's items would not be found under other keys.
     name = "1ba3c523e770f3313cc91ab1"
