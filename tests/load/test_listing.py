@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, WAIT
 from fastetl.load.listing import (
     AHEAD_MS,
     DEEP_MS,
@@ -81,6 +81,10 @@ def test_since_when_files_are_listed(
         ),
         ("a batch has ended, and no shard is known yet", Watermark("orders"), Listed(NOW, NOW, has_loaded=True), True),
         ("a batch has ended, and a shard holds it", known(OLD, OLD), Listed(NOW, NOW, has_loaded=True), False),
+        ("the shard that held it has ended", known(OLD, held_by="shard b"), JUST, True),
+        ("the shard that held it is read", known(OLD, held_by="shard a"), JUST, False),
+        ("files held it", known(OLD, held_by=WAIT), JUST, False),
+        ("the shard that held it has ended, more than a day ago", known(OLDER, held_by="shard b"), JUST, False),
     ],
 )
 def test_when_files_are_listed(what: str, watermark: Watermark, listed: Listed, *, asks: bool) -> None:

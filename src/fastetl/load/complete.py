@@ -250,11 +250,16 @@ def _find_lowest(watermark: Watermark, seen: Seen) -> tuple[int, str]:
         if file.state == "PENDING" and file.changed_min and file.file_id not in is_put_back
     ]
     gaps = [(gap.since, "a gap: `fastetl resync`") for gap in watermark.gaps]
-    bounds = [(shard.up_to, f"shard {shard.shard_id}") for shard in watermark.shards]
+    bounds = [(shard.up_to, name_holder(shard.shard_id)) for shard in watermark.shards]
     if not bounds:
         return 0, "no shard is known"
     moment, held_by = min(bounds + waits + gaps)
     return max(0, moment - CREATION_SLACK_MS), held_by
+
+
+def name_holder(shard_id: str) -> str:
+    """Name a shard as what holds a watermark."""
+    return f"shard {shard_id}"
 
 
 def read_moment(changed: str) -> int:

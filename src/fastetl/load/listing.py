@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS
+from fastetl.load.complete import CREATION_SLACK_MS, KEEPS_MS, name_holder
 from fastetl.model import Watermark
 
 LIST_MS = 1_200_000
@@ -88,8 +88,16 @@ def asks_for_older(known: Watermark, listed: Listed, now_ms: int) -> bool:
     # Where events do not name their shard, nothing is known of any, and no list tells more.
     may_rise = not known.shards or min(bounds) - CREATION_SLACK_MS > known.proved_up_to
     is_asked = may_rise or _is_unread(known) or listed.is_late
-    every = SELDOM_MS if not is_asked else 0 if listed.has_loaded else LIST_MS
+    is_free = listed.has_loaded or _has_shard_ended(known, now_ms)
+    every = SELDOM_MS if not is_asked else 0 if is_free else LIST_MS
     return now_ms - listed.all_at >= every
+
+
+def _has_shard_ended(known: Watermark, now_ms: int) -> bool:
+    """Tell whether the shard that held the watermark has ended since: a list of all that may wait moves it."""
+    holders = {name_holder(shard.shard_id) for shard in known.shards}
+    held_by_shard = known.held_by.startswith(name_holder(""))
+    return known.proved_up_to >= now_ms - DEEP_MS and held_by_shard and known.held_by not in holders
 
 
 def _is_forgotten(known: Watermark, now_ms: int) -> bool:
