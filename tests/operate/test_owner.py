@@ -15,6 +15,7 @@ from fastetl.errors import WarehouseError
 from fastetl.load.epochs import Epochs
 from fastetl.load.loader import Loader, Step
 from fastetl.operate import Operator, SchemaWriter
+from fastetl.operate.ownership import take_over
 from fastetl.sql import tombstone_sql
 from tests.conftest import Aws
 from tests.plant import Change, Plant
@@ -130,10 +131,14 @@ async def test_an_emptied_gate_refuses_until_its_row_is_written_again(make_plant
     assert await plant.sql('SELECT "owner" FROM "public"."orders_gate"') == [(plant.deployment().owner,)]
 
 
-async def test_a_gate_that_is_mended_belongs_to_the_stack_that_mends_it(stacks: tuple[Plant, Other]) -> None:
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_a_gate_that_is_mended_belongs_to_the_stack_that_mends_it(
+    stacks: tuple[Plant, Other], is_loaded: bool
+) -> None:
     first, second = stacks
-    await first.put(Change(1, 1, note="first's"))
-    assert (await run(first))[-1] == "loaded"
+    if is_loaded:
+        await first.put(Change(1, 1, note="first's"))
+        assert (await run(first))[-1] == "loaded"
     await SchemaWriter(second.deployment).apply(take_over=True)
     await first.execute('DELETE FROM "public"."orders_gate"')
     assert (await SchemaWriter(second.deployment).apply()).problems == []
@@ -143,6 +148,24 @@ async def test_a_gate_that_is_mended_belongs_to_the_stack_that_mends_it(stacks: 
     assert "--take-over" in (await Operator(first.deployment()).status()).paused
     await second.put(Change(3, 3, note="second's"))
     assert "loaded" in await second.run()
+
+
+async def test_a_gate_without_its_row_is_taken_over_as_well(stacks: tuple[Plant, Other]) -> None:
+    first, second = stacks
+    await first.execute('DELETE FROM "public"."orders_gate"')
+    await take_over(second.deployment)
+    assert await first.sql('SELECT "owner" FROM "public"."orders_gate"') == [(second.deployment.owner,)]
+    await first.put(Change(1, 1, note="too late"))
+    assert "loaded" not in await run(first)
+    await second.put(Change(2, 2, note="second's"))
+    assert "loaded" in await second.run()
+
+
+async def test_a_target_that_is_made_belongs_to_nobody_yet(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    new = msgspec.structs.replace(plant.pipeline, target="elsewhere")
+    await SchemaWriter(msgspec.structs.replace(plant.deployment(), pipeline=new)).apply()
+    assert await plant.sql('SELECT "owner" FROM "public"."elsewhere_gate"') == [("",)]
 
 
 async def test_a_new_target_belongs_to_the_first_stack_that_loads(stacks: tuple[Plant, Other]) -> None:

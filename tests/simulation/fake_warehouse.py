@@ -300,6 +300,12 @@ class Transaction:
         for row in self._rows(gate):
             self._replace(gate, row, row | {"n": row["n"] + 1, "owner": _quoted(sql, '"owner" =')})
 
+    def _gate_written(self, sql: str) -> None:
+        """Give the gate its row where there is none."""
+        gate = _table(sql, "INSERT INTO")
+        if not self._rows(gate):
+            self._insert(gate, [{"n": 0, "owner": _quoted(sql, "SELECT 0,"), "source": "", "source_epoch": 0}])
+
     def _owner(self, sql: str) -> Answer:
         return [(row["owner"],) for row in self._rows(_table(sql, "FROM"))]
 
@@ -703,9 +709,7 @@ class Transaction:
         if sql.startswith("INSERT"):
             gate = _table(sql, "INSERT INTO")
             if not self._warehouse.tables[gate]:
-                named = re.search(r"THEN ('[^']*') ELSE '' END", sql)
-                is_owned = named and self._warehouse.tables[_table(sql, '"loads" FROM')]
-                owner = _literals(named[1])[0] if named and is_owned else ""
+                owner = _quoted(sql, "SELECT 0,")
                 self._warehouse.tables[gate] = [{"n": 0, "owner": owner, "source": "", "source_epoch": 0}]
         else:
             name = _table(sql, "CREATE TABLE IF NOT EXISTS")
@@ -724,6 +728,7 @@ _WRITING = {
     "lock": "LOCK",
     "bump": "UPDATE",
     "take_over": "UPDATE",
+    "gate_written": "INSERT INTO",
     "epochs_known": "INSERT INTO",
     "epochs_new": "INSERT INTO",
     "epochs_kind": "UPDATE",

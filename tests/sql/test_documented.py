@@ -27,6 +27,7 @@ from fastetl.sql import (
     create_user_sql,
     ddl_sql,
     epochs_sql,
+    gate_columns_sql,
     load_errors_sql,
     load_grants_sql,
     load_privileges,
@@ -140,6 +141,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     yield from (
         *create_user_sql(pipeline),
         *owner_sql(pipeline),
+        *gate_columns_sql(pipeline),
         *take_over_sql(pipeline, OWNER),
         *epochs_sql(pipeline, reached=True),
     )

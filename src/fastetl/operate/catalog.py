@@ -11,6 +11,7 @@ from fastetl.identifiers import fold
 from fastetl.sql import (
     EVERYBODY,
     assume_role_sql,
+    gate_columns_sql,
     load_privileges,
     owner_sql,
     privileges_sql,
@@ -78,6 +79,10 @@ class Catalog:
             for relation, kind, name in rows
             if relation == fold(view)
         )
+
+    async def has_gate(self) -> bool:
+        """Tell whether the target's gate is there, with or without its row: whether the target has been made."""
+        return bool(await self._columns(gate_columns_sql(self._pipeline)))
 
     async def owners(self) -> set[str]:
         """Give the owner of the target as the gate has it; empty text where nobody has loaded yet."""

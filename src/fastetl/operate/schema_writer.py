@@ -78,7 +78,9 @@ class SchemaWriter:
         Raises:
             WarehouseError: the tables could not be created, or the catalog not be asked.
         """
-        tables = tables_sql(self._pipeline, self._owner)
+        # A new target is its first loader's; of one that has been made, a gate without its row has lost its owner.
+        owner = self._owner if await self._catalog.has_gate() else ""
+        tables = tables_sql(self._pipeline, owner)
         await self._warehouse.run_pieces(tables, name=self._name(), token=self._token())
         await self._settle_owner(take_over=take_over)
         for part in self._pipeline.targets:

@@ -23,6 +23,7 @@ from fastetl.sql.staging import Load
 from fastetl.sql.tables import (
     add_column_sql,
     ddl_sql,
+    gate_columns_sql,
     replace_view_sql,
     table_columns_sql,
     tables_sql,
@@ -56,6 +57,7 @@ __all__ = [
     "epochs_sql",
     "find_since",
     "find_size_problems",
+    "gate_columns_sql",
     "list_compared",
     "load_errors_sql",
     "load_grants_sql",

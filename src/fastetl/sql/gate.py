@@ -40,6 +40,8 @@ def owner_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
 def take_over_sql(pipeline: Pipeline, owner: str) -> tuple[Statement, ...]:
     """Build the transaction that makes a stack the owner of a target: what others begin after it fails at the gate.
 
+    A gate without its row gets one: the UPDATE alone would succeed there and change nothing.
+
     Args:
         pipeline: with the target.
         owner: the new one, as the stack names itself.
@@ -48,8 +50,23 @@ def take_over_sql(pipeline: Pipeline, owner: str) -> tuple[Statement, ...]:
     steps = [
         ("lock", f"LOCK {gate}"),
         ("take_over", f'UPDATE {gate} SET "n" = "n" + 1, "owner" = {quote_literal(owner)}'),
+        ("gate_written", missing_row_sql(pipeline, owner)),
     ]
     return build_statements(pipeline.name, steps)
+
+
+def missing_row_sql(pipeline: Pipeline, owner: str) -> str:
+    """Build the statement that writes the gate's row where there is none.
+
+    Args:
+        pipeline: with the target.
+        owner: whom the row names; empty text gives the target to the stack that writes to it next.
+    """
+    gate = quote_table(pipeline, "_gate")
+    return (
+        f'INSERT INTO {gate} ("n", "owner", "source", "source_epoch") SELECT 0, {quote_literal(owner)}, \'\', 0'
+        f' FROM (SELECT COUNT(*) AS "rows" FROM {gate}) AS "counted" WHERE "rows" = 0'
+    )
 
 
 def refuse(why: str, rows: str) -> str:

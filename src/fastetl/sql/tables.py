@@ -10,6 +10,7 @@ import msgspec
 from fastetl.columns import RedshiftType
 from fastetl.config import ALL, Grantee, Output, Pipeline, Storage
 from fastetl.identifiers import fold
+from fastetl.sql.gate import missing_row_sql
 from fastetl.sql.text import (
     BATCH_ID,
     COUNT,
@@ -121,8 +122,8 @@ def tables_sql(pipeline: Pipeline, owner: str = "") -> tuple[Statement, ...]:
 
     Args:
         pipeline: its target, outputs and columns.
-        owner: the stack that a gate without its row is given to, where loads have been committed already: whoever
-            owned the target went with the row. Without it the next stack that writes becomes the owner.
+        owner: the stack to which a gate without its row is given: whoever owned the target went with the row. Without
+            it the next stack that writes becomes the owner.
     """
     schemas = dict.fromkeys(each.schema for each in (pipeline, *pipeline.targets))
     steps = [("schema", f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}") for schema in schemas]
@@ -207,6 +208,15 @@ def table_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
         pipeline: that has the tables.
     """
     return _columns_sql(pipeline, "table_columns", target_names(pipeline))
+
+
+def gate_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that asks which columns the gate has: none where there is no gate.
+
+    Args:
+        pipeline: that has the gate.
+    """
+    return _columns_sql(pipeline, "gate_columns", [pipeline.target + "_gate"])
 
 
 def view_columns_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
@@ -317,18 +327,9 @@ def _history_query(pipeline: Pipeline) -> str:
 
 
 def _bookkeeping(pipeline: Pipeline, owner: str) -> list[str]:
-    gate, loads = quote_table(pipeline, "_gate"), quote_table(pipeline, "_loads")
     creates = [
         f"CREATE TABLE IF NOT EXISTS {quote_table(pipeline, table.suffix)} ({define_columns(table.columns)})"
         f"{f' SORTKEY ({quote_identifier(table.sortkey)})' if table.sortkey else ''}"
         for table in BOOKKEEPING
     ]
-    there = f'SELECT COUNT(*) AS "rows" FROM {gate}'
-    # The first stack that writes to a new target owns it.
-    named = f"CASE WHEN \"loads\" > 0 THEN {quote_literal(owner)} ELSE '' END" if owner else "''"
-    loaded = f', (SELECT COUNT(*) AS "loads" FROM {loads}) AS "loaded"' if owner else ""
-    row = (
-        f'INSERT INTO {gate} ("n", "owner", "source", "source_epoch") SELECT 0, {named}, \'\', 0'
-        f' FROM ({there}) AS "counted"{loaded} WHERE "rows" = 0'
-    )
-    return [*creates, row]
+    return [*creates, missing_row_sql(pipeline, owner)]
