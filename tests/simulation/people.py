@@ -75,15 +75,14 @@ class Person:
         world.invariants.meddled |= {each.name for each in every}
         world.data_api.end_everything()
         # Where the target has changed hands since, it is the former stack's again until this one takes it over.
-        former, world.invariants.former = world.invariants.former, ()
+        world.invariants.set_back = True
         world.warehouse.restore(snapshot)
         world.sometimes("snapshot of the warehouse restored")
         for pipeline in every:
-            if former:
-                await self._maintain(pipeline, take_over)
+            await self._maintain(pipeline, take_over)
             await self._maintain(pipeline, lambda one: Reconciler(one).rebuild_ledger())
             await self._maintain(pipeline, lambda one: Operator(one).resume())
-        world.invariants.former = world.invariants.former or former
+        world.invariants.set_back = False
         world.maintained = False
 
     async def _maintain(self, pipeline: Pipeline, command: Command) -> None:
