@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastetl.errors import ExportError
-from fastetl.model import Converted
+from fastetl.model import Converted, Head
 from tests.local.test_stack import CONFIG
 
 TASK = {
@@ -68,3 +68,28 @@ def test_a_defect_shows_its_place_and_no_item(function: Any, monkeypatch: pytest
 def test_what_is_no_task_is_told_with_a_remedy(function: Any, event: Any, told: str) -> None:
     with pytest.raises(ExportError, match=told):
         function.handler(event)
+
+
+@pytest.mark.parametrize(
+    ("opened", "head", "told"),
+    [
+        (None, None, "no backfill of this export.*begin it"),
+        # As after HEAD was lost, or in a ledger that was another stack's: another backfill would be no remedy.
+        ("opened", None, "epochs of orders are not known.*goes on where it was"),
+        ("opened", Head("orders", 0, (), "", stack="lake/another/orders"), "epochs of orders are not known"),
+    ],
+)
+def test_what_a_conversion_needs_is_told_apart(
+    function: Any, monkeypatch: pytest.MonkeyPatch, opened: Any, head: Head | None, told: str
+) -> None:
+    async def read(*_: object) -> Any:
+        return opened
+
+    async def read_head(*_: object) -> Head | None:
+        return head
+
+    ledger = function._deployments["orders"].ledger
+    monkeypatch.setattr(ledger.backfills, "read", read)
+    monkeypatch.setattr(ledger.batches, "head", read_head)
+    with pytest.raises(ExportError, match=told):
+        function.handler(TASK)

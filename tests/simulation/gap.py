@@ -220,17 +220,19 @@ class Resync:
 
     async def _convert_once(self, backfill: Backfill, file: DataFile) -> None:
         world = self._world
-        # As it is deployed now; its columns may have changed since the export was opened.
-        pipeline = world.deployment.deployed(self._source.pipeline)
-        ledger = world.deployment.ledger()
+        # As it is deployed now, to the end; its columns may have changed since the export was opened.
+        deployment = self._deployment()
+        pipeline, ledger = deployment.pipeline, deployment.ledger
         folder = ExportFolder(world.network.client(world.s3), backfill.location)
         export, _ = await folder.read()
         head = await ledger.batches.head(pipeline.name)
-        files = FileStore(world.deployment.of(pipeline, world.loop.time))
-        assert head is not None
+        if head is None or head.stack != deployment.owner:
+            # As the function that converts has it: HEAD was lost, and a coordinator writes it again.
+            world.sometimes("conversion without HEAD")
+            raise ExportError(f"{pipeline.name} has no HEAD")
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "data")
             await folder.fetch(file, path)
-            converter = Converter(pipeline, files, make_enricher(pipeline))
+            converter = Converter(pipeline, FileStore(deployment), make_enricher(pipeline))
             converted = await converter.convert(export, file, path, head.epochs, backfill.split_bytes)
         await ledger.backfills.put_converted(backfill, converted)

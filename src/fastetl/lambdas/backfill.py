@@ -124,12 +124,18 @@ async def _convert(task: Task) -> Converted:
 async def _open(pipeline: str, epoch: int, export_name: str) -> _Opened:
     asked = (pipeline, epoch, export_name)
     if asked not in _opened:
-        ledger = _deployments[pipeline].ledger
-        backfill = await ledger.backfills.read(pipeline, epoch, export_name)
-        head = await ledger.batches.head(pipeline)
-        if backfill is None or head is None:
+        deployment = _deployments[pipeline]
+        backfill = await deployment.ledger.backfills.read(pipeline, epoch, export_name)
+        if backfill is None:
             raise ExportError(
                 f"{pipeline} has no backfill of this export in epoch {epoch}; begin it with `fastetl backfill`"
+            )
+        head = await deployment.ledger.batches.head(pipeline)
+        if head is None or head.stack != deployment.owner:
+            # HEAD was lost. The epochs that a coordinator gives it again must be there: rows are stamped by them.
+            raise ExportError(
+                f"the epochs of {pipeline} are not known: the coordinator reads them from the warehouse when it next"
+                " wakes; its log says what keeps it. Then start `fastetl backfill` again: it goes on where it was"
             )
         folder = ExportFolder(_s3, backfill.location)
         export, _ = await folder.read()
