@@ -160,18 +160,25 @@ class EventSource:
         """`fastetl replay`, again and again, until nothing is left at the destination."""
         world = self._world
         await asyncio.sleep(world.random.uniform(60, 2 * HOUR))
+        fruitless = 0
         while self._kept:
             await world.run_process("replay", self._replay())
-            for key in [key for key in self._kept if (world.deployment.config.bucket, key) not in world.s3.objects]:
+            gone = [key for key in self._kept if (world.deployment.config.bucket, key) not in world.s3.objects]
+            for key in gone:
                 self.acknowledged |= {change.event_id for change in self._kept.pop(key)}
                 world.sometimes("event replayed that was given up")
-            await asyncio.sleep(world.random.uniform(1, 600))
+            # What fails on and on is tried ever more slowly: that saves this machine's time.
+            fruitless = 0 if gone or world.calm else fruitless + 1
+            await asyncio.sleep(world.random.uniform(1, 600) * 2 ** min(fruitless, 6))
 
     async def _replay(self) -> Any:
         world = self._world
         one = world.deployment.of(world.deployment.config.pipelines[0])
+        kept: dict[str, Ingest] = {}
 
         async def ingest_for(name: str) -> Ingest:
-            return world.deployment.new_ingest(name)
+            if name not in kept:
+                kept[name] = world.deployment.new_ingest(name)
+            return kept[name]
 
         return await replay_failures(one.config, one.bucket, ingest_for)
