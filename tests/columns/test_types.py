@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import polars as pl
 import pytest
 
 from fastetl.columns.types import SYSTEM_COLUMNS, Column, RedshiftType
@@ -69,3 +72,54 @@ def test_a_column_says_what_becomes_of_a_value_that_does_not_fit(policy: str) ->
     assert Column("n", ("n",), RedshiftType("INTEGER")).on_misfit == "reject"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(declared | {"on_misfit": "perhaps"}, Column)
+
+
+WHOLE = {"SMALLINT", "INTEGER", "BIGINT"}
+POINTS_IN_TIME = {"DATE", "TIMESTAMP", "TIMESTAMPTZ"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kinds"),
+    [
+        ("AZ64", WHOLE | POINTS_IN_TIME | {"DECIMAL"}),
+        ("BYTEDICT", WHOLE | POINTS_IN_TIME | {"DECIMAL", "REAL", "DOUBLE PRECISION", "CHAR", "VARCHAR"}),
+        ("DELTA", WHOLE | {"DECIMAL", "DATE", "TIMESTAMP"}),
+        ("DELTA32K", {"INTEGER", "BIGINT", "DECIMAL", "DATE", "TIMESTAMP"}),
+        ("LZO", WHOLE | POINTS_IN_TIME | {"DECIMAL", "CHAR", "VARCHAR", "SUPER"}),
+        ("MOSTLY8", WHOLE | {"DECIMAL"}),
+        ("MOSTLY16", {"INTEGER", "BIGINT", "DECIMAL"}),
+        ("MOSTLY32", {"BIGINT", "DECIMAL"}),
+        ("RUNLENGTH", WHOLE | POINTS_IN_TIME
+            | {"DECIMAL", "REAL", "DOUBLE PRECISION", "BOOLEAN", "CHAR", "VARCHAR"}),
+        ("TEXT255", {"VARCHAR"}),
+        ("TEXT32K", {"VARCHAR"}),
+    ],
+)  # fmt: skip
+def test_what_an_encoding_compresses(encoding: Any, kinds: set[str]) -> None:
+    """Amazon Redshift Database Developer Guide, "Compression encodings", which names no TIME, TIMETZ and VARBYTE."""
+    named = WHOLE | POINTS_IN_TIME | {
+        "DECIMAL", "REAL", "DOUBLE PRECISION", "BOOLEAN", "CHAR", "VARCHAR", "SUPER",
+    }  # fmt: skip
+    assert {kind for kind in named if RedshiftType.parse(kind).rule.is_compressed_by(encoding)} == kinds
+    assert all(RedshiftType.parse(kind).rule.is_compressed_by(any_) for kind in named for any_ in ("RAW", "ZSTD"))
+
+
+def test_a_type_without_arguments_has_none() -> None:
+    plain = RedshiftType("INTEGER")
+    assert (plain.length, plain.precision, plain.scale) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (pl.Series([True, None, False]), ["true", None, "false"]),
+        (pl.Series([12, None]), ["12", None]),
+        (pl.Series(["a", "b"], dtype=pl.Categorical), ["a", "b"]),
+        (pl.Series(["a", "b"], dtype=pl.Enum(["a", "b"])), ["a", "b"]),
+        (pl.Series([[1]]), None),
+    ],
+)
+def test_what_a_users_function_gives_for_a_text(values: pl.Series, texts: list[str | None] | None) -> None:
+    kind = RedshiftType.parse("VARCHAR(20)")
+    spelled = kind.rule.spell(values, kind)
+    assert (None if spelled is None else spelled.to_list()) == texts

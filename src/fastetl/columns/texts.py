@@ -87,7 +87,8 @@ def _shorten(column: Column) -> Convert:
 
 def _spell(values: pl.Series, _kind: RedshiftType) -> pl.Series | None:
     dtype = values.dtype
-    is_written_plainly = dtype.is_numeric() or dtype in {pl.Boolean, pl.Categorical} or dtype == pl.Enum
+    # The types of an instance and of a class are equal, but their hashes are not.
+    is_written_plainly = dtype.is_numeric() or dtype in (pl.Boolean, pl.Categorical, pl.Enum)
     return values.cast(pl.String) if is_written_plainly else None
 
 
