@@ -104,7 +104,7 @@ class Network:
         process = current_process()
         if process is not None and not process.alive:
             raise ProcessDied(process.name)
-        fault = self.plan.draw()
+        fault = None if process is not None and process.spared else self.plan.draw()
         self.calls += 1
         await asyncio.sleep(self.plan.latency(fault))
         if fault is not None:

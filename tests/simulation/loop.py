@@ -47,6 +47,8 @@ class Process:
         self.frozen_until = 0.0
         """Virtual seconds; before, nothing of it runs."""
         self.ended = ended
+        self.spared = False
+        """Whether no fault meets its calls."""
 
 
 class Ended:

@@ -365,11 +365,13 @@ class World:
         self.sometimes("delete", change.deleted)
         self.events.read(source)
 
-    async def run_process(self, name: str, main: Coroutine[Any, Any, Any]) -> Ended:
-        """Run a Lambda invocation: it ends, dies, or is killed when its time is over."""
+    async def run_process(self, name: str, main: Coroutine[Any, Any, Any], *, spared: bool = False) -> Ended:
+        """Run a Lambda invocation: it ends, dies, or is killed when its time is over; neither where it is spared."""
         process = self.loop.launch(name, main)
+        process.spared = spared
         self.processes.add(process)
-        self.loop.call_later(LAMBDA_SECONDS, self._end_in_time, process)
+        if not spared:
+            self.loop.call_later(LAMBDA_SECONDS, self._end_in_time, process)
         ended: Ended = await process.ended
         self.processes.discard(process)
         self.sometimes(f"{name} killed", ended.killed)
