@@ -54,14 +54,14 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
     "IngestRole": {
         "s3": {"put", "_put_whole", "head", "delete"},
         "upload": {"run", "_send_part", "_complete", "_abort"},
-        "ledger/files": {"register", "_read_one"},
+        "ledger/files": {"register", "_put_together", "_read_one"},
         "ledger/batches": {"head"},
         "ledger/table": {"get"},
     },
     "BackfillRole": {
         "s3": {"put", "_put_whole", "head", "get", "download", "delete"},
         "upload": {"run", "_send_part", "_complete", "_abort"},
-        "ledger/files": {"register", "_read_one"},
+        "ledger/files": {"register", "_put_together", "_read_one"},
         "ledger/batches": {"head"},
         "ledger/table": {"get"},
         "ledger/backfills": {"read", "put_converted"},
@@ -69,6 +69,8 @@ CALLS: dict[str, dict[str, set[str] | None]] = {
     "CoordinatorRole": {
         "s3": {"replace", "get", "list_keys", "restore", "_ask_for"},
         **{f"ledger/{part}": None for part in LEDGER},
+        # It never reads the whole table: that would outlast its time.
+        "ledger/table": {"get", "get_each", "update"},
         "redshift": {"submit", "describe", "find", "rows", "cancel"},
         "stream": None,
     },
@@ -138,7 +140,7 @@ ALLOWED: dict[str, Allowed] = {
         ("", OBJECTS + "manifests/*"): {"s3:PutObject", "s3:GetObject"},
         ("", OBJECTS + "layouts/*"): {"s3:GetObject"},
         ("", "${Ledger.Arn}"): {
-            "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Scan",
+            "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
         },
         ("", "${Ledger.Arn}/index/pending"): {"dynamodb:Query"},
         ("", MAPPING): {"lambda:GetEventSourceMapping"},

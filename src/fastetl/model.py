@@ -228,6 +228,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Whether an archived file was found that is not back yet, among those up to `marked_to`."""
     members: Packed = b""
     """The ids of its files, 16 bytes each, in their order: what S3 holds of a batch may be deleted by a lifecycle."""
+    latest_file: str = ""
+    """The id of that of its files that was registered last."""
     written_at: int = 0
     """Unix milliseconds when its manifest and its list of files were last written."""
     complete_up_to: int = 0

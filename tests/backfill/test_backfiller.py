@@ -270,7 +270,7 @@ async def test_exports_of_one_epoch_are_counted_each_for_itself(flow: Flow, orde
         assert not await flow.backfiller.finish(opened[number])
     assert await flow.notes() == {1: "after", 2: "second", 4: "made", 9: "of the stream"}
     assert await flow.backfiller.under_way() == []
-    assert [each.state for each in await flow.plant.ledger.backfills.scan("orders")] == ["FINISHED"] * 4
+    assert [each.state for each in await flow.plant.ledger.backfills.read_all("orders")] == ["FINISHED"] * 4
     # The last word on what is opened again is what was written first.
     assert (await flow.open(folders[0])).state == "FINISHED"
 

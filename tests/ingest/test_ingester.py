@@ -137,7 +137,7 @@ async def test_the_same_event_again_changes_nothing(plant: Plant) -> None:
 
 async def test_a_retry_after_a_deploy_registers_what_the_first_attempt_wrote(plant: Plant) -> None:
     class Dead(Files):
-        async def register(self, item: Any) -> Any:
+        async def register(self, item: Any, **_: Any) -> Any:
             raise LedgerError("killed before the item was written")
 
     event = event_of(S, S)

@@ -303,7 +303,7 @@ def unpersisted_resolves() -> AbstractContextManager[Any]:
 def registered_again() -> AbstractContextManager[Any]:
     """A FILE item is written whether or not there is one."""
 
-    async def register(self: Files, item: Any) -> Any:
+    async def register(self: Files, item: Any, **_: Any) -> Any:
         row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
         if item.state == "PENDING":
             row |= index_keys(item)

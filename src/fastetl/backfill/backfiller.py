@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -130,7 +131,7 @@ class Backfiller:
         raise ExportError(f"{what}, and changes may be stamped without it: {remedy}")
 
     async def last_epoch(self) -> EpochStart | None:
-        """Give the last epoch, in force, if no export has used it to its end; reads the whole ledger."""
+        """Give the last epoch, in force, if no export has used it to its end."""
         last = max((await self._head()).epochs, key=lambda start: start.epoch, default=None)
         if last is None or await self.is_epoch_used(last.epoch):
             return None
@@ -194,16 +195,18 @@ class Backfiller:
         return backfill
 
     async def under_way(self) -> list[Backfill]:
-        """Give the backfills that have not ended; reads the whole ledger."""
-        return [each for each in await self._ledger.backfills.scan(self._pipeline.name) if each.state == "CONVERTING"]
+        """Give the backfills that have not ended."""
+        every = await self._ledger.backfills.read_all(self._pipeline.name)
+        return [each for each in every if each.state == "CONVERTING"]
 
     async def is_epoch_used(self, epoch: int) -> bool:
-        """Tell whether an epoch has had exports, and all of them have ended; reads the whole ledger.
+        """Tell whether an epoch has had exports, and all of them have ended.
 
         Args:
             epoch: its number.
         """
-        states = [each.state for each in await self._ledger.backfills.scan(self._pipeline.name) if each.epoch == epoch]
+        every = await self._ledger.backfills.read_all(self._pipeline.name)
+        states = [each.state for each in every if each.epoch == epoch]
         return bool(states) and "CONVERTING" not in states
 
     async def give_up(self, location: str = "") -> list[Backfill]:
@@ -232,7 +235,7 @@ class Backfiller:
         ended = [msgspec.structs.replace(each, state="GIVEN_UP") for each in found]
         for each in ended:
             await self._ledger.backfills.put(each)
-        every = await self._ledger.backfills.scan(self._pipeline.name)
+        every = await self._ledger.backfills.read_all(self._pipeline.name)
         resyncs = {each.epoch for each in every if each.resync and each.state != "GIVEN_UP"}
         for epoch in {each.epoch for each in ended if each.resync} - resyncs:
             # What the resync was to mend is not mended: loads refuse it again.
@@ -246,27 +249,37 @@ class Backfiller:
             backfill: as `open` gave it.
             files: of the export.
         """
-        done = await self._ledger.backfills.converted(backfill)
+        done = await self._ledger.backfills.converted(backfill, [file.name for file in files])
         return [file for file in files if file.name not in done]
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     async def unfinished(self, backfill: Backfill) -> Unfinished:
-        """Tell what has to be loaded before the backfill is over; reads the whole ledger.
+        """Tell what has to be loaded before the backfill is over.
+
+        It reads the whole ledger, consistently: nothing may be deleted by what an index shows too late.
 
         Args:
             backfill: as `open` gave it.
         """
-        done = await self._ledger.backfills.converted(backfill)
-        files = [file async for file in self._ledger.files.scan(backfill.pipeline, "PENDING", "QUARANTINED")]
+        done = await self._ledger.backfills.scan_converted(backfill)
         # Later changes of the stream may wait on: they are newer than whatever the end touches.
-        states = [file.state for file in files if file.version_min < first_change(backfill.epoch)]
+        floor, states = first_change(backfill.epoch), Counter[str]()
+        async for file in self._ledger.files.scan(backfill.pipeline, "PENDING", "QUARANTINED"):
+            states[file.state] += file.version_min < floor
         return Unfinished(
             data_files=backfill.files - len(done),
-            pending=states.count("PENDING"),
-            quarantined=states.count("QUARANTINED"),
+            pending=states["PENDING"],
+            quarantined=states["QUARANTINED"],
             rejected=sum(each.rejects for each in done.values()) if backfill.resync else 0,
         )
+
+    async def _find_waiting(self, backfill: Backfill) -> Unfinished:
+        """Tell which files still wait for a load, as the index has them: asked again and again, it reads little."""
+        listed = [file.file_id async for file in self._ledger.files.pending(backfill.pipeline)]
+        found, floor = await self._ledger.files.read(listed), first_change(backfill.epoch)
+        waiting = sum(file.state == "PENDING" and file.version_min < floor for file in found.values())
+        return Unfinished(data_files=0, pending=waiting, quarantined=0, rejected=0)
 
     async def finish(self, backfill: Backfill, *, despite_rejects: bool = False) -> Unfinished:
         """End the backfill if everything is loaded; delete what a resync found gone. Repeating it changes nothing.
@@ -276,11 +289,13 @@ class Backfiller:
             despite_rejects: delete rows although items of the export were rejected.
 
         Returns:
-            What is still missing; false where the backfill has ended.
+            What is still missing; false where the backfill has ended. While files wait for a load, only these.
 
         Raises:
             WarehouseError: the tombstones could not be made; try again.
         """
+        if left := await self._find_waiting(backfill):
+            return left
         left = await self.unfinished(backfill)
         if despite_rejects:
             left = msgspec.structs.replace(left, rejected=0)

@@ -55,7 +55,7 @@ async def convert_on_lambda(
     while status == "RUNNING":
         await asyncio.sleep(poll_seconds)
         status = await machine.status(execution)
-        for done in left.keys() & (await ledger.backfills.converted(backfill)).keys():
+        for done in await ledger.backfills.converted(backfill, left):
             yield left.pop(done)
     if left or status != "SUCCEEDED":
         raise ExportError(f"{execution}: {status}, {len(left)} data files are not done; start again")

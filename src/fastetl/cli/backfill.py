@@ -55,7 +55,10 @@ wait_option = click.option("--wait/--no-wait", default=True, show_default=True, 
     help="End what is under way, or the export that --export names, as it is: the next backfill begins another one.",
 )  # fmt: skip
 def backfill(config: Path, pipeline: str, *, give_up: bool, as_json: bool, **options: Any) -> None:
-    """Deploy the stack first, so that changes flow. Started again, it goes on where it was."""
+    """Deploy the stack first, so that changes flow. Started again, it goes on where it was.
+
+    At its end it reads the whole ledger once.
+    """
     from fastetl.cli import carrying_over
     from fastetl.cli.carrying_over import Options, carry_over, check_options
     from fastetl.cli.deployments import run

@@ -12,7 +12,10 @@ from fastetl.cli.output import echo_json, tell, write_count
 @config_option
 @pipelines_option
 def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
-    """Run it after the ledger was lost, or after the ledger or the warehouse was set back to an earlier time."""
+    """Run it after the ledger was lost, or after the ledger or the warehouse was set back to an earlier time.
+
+    It reads the metadata of every file on S3 and the whole ledger, a part of them at a time.
+    """
     from fastetl.cli.deployments import run_each
     from fastetl.operate import Reconciler
 

@@ -20,7 +20,7 @@ def reconcile(config: Path, pipeline: str, since: str, until: str, *, as_json: b
 
     It compares, for the files whose first change is in these hours: records received with rows and rejects written,
     objects with the ledger, the ledger with the warehouse, and the rows of each file with the rows that were loaded. It
-    does not compare the rows themselves.
+    does not compare the rows themselves. Without --from and --to it reads every file's metadata.
     """
     from fastetl.cli.configuration import parse_hours
     from fastetl.cli.deployments import run_each

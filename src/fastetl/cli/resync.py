@@ -33,7 +33,10 @@ from fastetl.cli.output import echo_json, tell, write_count
     help="Delete rows although items of the export were rejected; the rows of those items are deleted too.",
 )  # fmt: skip
 def resync(config: Path, pipeline: str, *, as_json: bool, **options: Any) -> None:
-    """It mends a gap: changes that the stream had forgotten before they were read. Started again, it goes on."""
+    """It mends a gap: changes that the stream had forgotten before they were read. Started again, it goes on.
+
+    At its end it reads the whole ledger once.
+    """
     from fastetl.cli.carrying_over import Options, carry_over, check_options
     from fastetl.cli.deployments import run
 

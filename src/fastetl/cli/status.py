@@ -41,7 +41,7 @@ REMEDIES = {
 @pipelines_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS} seconds, until Ctrl-C.")
 def status(config: Path, pipeline: str, *, watch: bool, as_json: bool) -> None:
-    """It reads the whole ledger. Red is what needs somebody, orange what may."""
+    """Red is what needs somebody, orange what may."""
     from fastetl.cli.deployments import run_each
     from fastetl.operate import Operator
 
@@ -84,23 +84,23 @@ def describe(found: Status) -> Iterator[Line]:
     waits = f", the oldest for {write_duration(found.oldest_pending_seconds)}" if found.pending_files else ""
     late = found.oldest_pending_seconds > LATE_SECONDS
     asked = ", a load is asked for" + ", of the next file" * (not found.pending_files) if found.load_requested else ""
-    what = f"{write_count(found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
+    what = f"{_count(found, found.pending_files, 'file')}, {write_size(found.pending_bytes)}{waits}{asked}"
     yield f"  waiting      {what}", "yellow" if late else None
     last = f", the last {_ago(found.last_load_seconds)} ({found.last_load})" if found.last_load else ""
     yield f"  loads        {found.loads:,}{last}", None
     for batch in found.open_batches:
         yield from _describe_batch(batch)
     remedy = ": `fastetl quarantine list`" if found.quarantined else ""
-    yield f"  quarantine   {write_count(found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
+    yield f"  quarantine   {_count(found, found.quarantined, 'file')}{remedy}", "red" if found.quarantined else None
     remedy = ": `fastetl rejects list`" if found.rejects else ""
-    yield f"  rejects      {write_count(found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
+    yield f"  rejects      {_count(found, found.rejects, 'object')}{remedy}", "yellow" if found.rejects else None
     if found.unrouted:
         kinds = ", ".join(f"{kind}: {count:,}" for kind, count in list(found.unrouted.items())[:SHOWN_KINDS])
         yield f"  no target    {write_count(sum(found.unrouted.values()), 'change')}: {kinds}", "yellow"
     if table := found.stream_problem or found.table_error:
         yield f"  table        {table}", "red"
     if found.possible_gaps:
-        files = write_count(found.possible_gaps, "file")
+        files = _count(found, found.possible_gaps, "file")
         yield f"  gap?         {files} with changes that the stream was about to forget: `fastetl resync`", "red"
 
 
@@ -140,6 +140,11 @@ def _describe_batch(batch: OpenBatch) -> Iterator[Line]:
         yield f"    failed at {batch.error}" if batch.step else f"    failed: {batch.error}", colour
     if remedy := REMEDIES.get(batch.failure):
         yield f"    {remedy}", colour
+
+
+def _count(found: Status, number: int, noun: str) -> str:
+    """Write a count, which may have ended before there were no more."""
+    return write_count(number, noun) + " or more" * (number >= found.counted_up_to)
 
 
 def _ago(seconds: float) -> str:

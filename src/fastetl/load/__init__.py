@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastetl.load.batches import list_members
 from fastetl.load.epochs import Epochs
 from fastetl.load.failures import classify, explain
 from fastetl.load.former_columns import FormerColumns
@@ -52,6 +53,7 @@ __all__ = [
     "explain",
     "folder_key",
     "forget",
+    "list_members",
     "put_back",
     "take_step",
 ]

@@ -46,7 +46,11 @@ def _in_order(files: Sequence[FileItem]) -> list[FileItem]:
 
 
 def list_members(batch: Batch) -> list[str]:
-    """List the ids of a batch's files, in their order."""
+    """List the ids of a batch's files, in their order.
+
+    Args:
+        batch: as it was read.
+    """
     ids = batch.members.hex()
     return [ids[start : start + 32] for start in range(0, len(ids), 32)]
 
@@ -105,5 +109,6 @@ def build_batch(
         changed_max=max(file.changed_max for file in files),
         source=streamed[0].source if streamed else "",
         source_epoch=max((find_epoch(file.version_max) for file in streamed), default=0),
+        latest_file=max(files, key=lambda file: file.created).file_id,
         members=b"".join(bytes.fromhex(file.file_id) for file in _in_order(files)),
     )

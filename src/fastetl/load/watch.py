@@ -207,7 +207,7 @@ class Watch:
         )  # fmt: skip
 
     async def _has_given_up(self, mapping: Mapping) -> bool:
-        return bool([key async for key in self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/")])
+        return await anext(self._bucket.list_keys(f"{FAILURES_PREFIX}{mapping.uuid}/"), None) is not None
 
     async def _find_longest_wait(self, now_ms: int) -> int:
         """Find when the file was registered that waits longest, as the index says."""

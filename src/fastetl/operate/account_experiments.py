@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastetl.errors import WarehouseError
 from fastetl.limits import STREAM_KEEPS_SECONDS
 from fastetl.operate.questions import Question, Verdict, ask_each
+from fastetl.operate.recent_files import read_files_since
 from fastetl.sql import Statement, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ class Verifier:
         since = int((self._clock() - STREAM_KEEPS_SECONDS) * 1000)
         files = [
             file
-            async for file in self._ledger.files.scan(self._pipeline.name)
-            if file.created >= since and f"/{label}/" in file.key
+            async for file in read_files_since(self._ledger, self._pipeline.name, since)
+            if f"/{label}/" in file.key
         ]
         if not files:
             return "no event has come for a day; ask again after a change", True

@@ -28,7 +28,6 @@ class Operator:
             deployment: of the pipeline.
         """
         self._deployment = deployment
-        self._deployment = deployment
         self._config = deployment.config
         self._pipeline = deployment.pipeline
         self._bucket = deployment.bucket
@@ -36,7 +35,7 @@ class Operator:
         self._clock = deployment.clock
 
     async def status(self) -> Status:
-        """Look at how far the pipeline is; reads the whole ledger."""
+        """Look at how far the pipeline is."""
         return await read_status(self._deployment)
 
     async def load_now(self) -> int:
@@ -73,8 +72,10 @@ class Operator:
         return skipped
 
     async def quarantined(self) -> list[FileItem]:
-        """Find the files in quarantine, oldest first."""
-        files = [file async for file in self._ledger.files.scan(self._pipeline.name, "QUARANTINED")]
+        """Find the files in quarantine, oldest first. One that has come there in the last seconds may be missing."""
+        listed = [file_id async for file_id in self._ledger.files.quarantined(self._pipeline.name)]
+        found = await self._ledger.files.read(listed)
+        files = [file for file in found.values() if file.state == "QUARANTINED"]
         return sorted(files, key=lambda file: file.created)
 
     async def retry(self, file_id: str) -> FileItem:
@@ -131,9 +132,9 @@ class Operator:
         await self._bucket.delete(key)
 
     async def _in_quarantine(self, file_id: str) -> FileItem:
-        for file in await self.quarantined():
-            if file.file_id == file_id:
-                return file
+        file = (await self._ledger.files.read([file_id])).get(file_id)
+        if file and (file.pipeline, file.state) == (self._pipeline.name, "QUARANTINED"):
+            return file
         raise LedgerError(f"{file_id} is not in the quarantine of {self._pipeline.name}; list it first")
 
     async def _change_head(self, **changes: object) -> Head:

@@ -9,6 +9,7 @@ import msgspec
 
 from fastetl.errors import FastetlError, WarehouseError
 from fastetl.operate.catalog import Catalog
+from fastetl.operate.recent_files import read_latest_files
 from fastetl.operate.schema import compare_all
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 from fastetl.sql import copy_probe_sql
@@ -87,7 +88,7 @@ class Preflight:
             )
             found.append(Finding(what, f"{problem} {table.view_type}", "Enable one with NEW_AND_OLD_IMAGES"))
         if self._pipeline.source == "stream":
-            label = find_last_label([file async for file in self._ledger.files.scan(self._pipeline.name)])
+            label = find_last_label(await read_latest_files(self._ledger, self._pipeline.name))
             if problem := describe_other_stream(table, label):
                 found.append(Finding(what, problem, REMEDY[0].upper() + REMEDY[1:]))
             if self._pipeline.stream_arn not in {"", table.stream_arn} and self._pipeline.table_arn == table.arn:

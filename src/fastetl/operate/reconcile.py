@@ -7,6 +7,8 @@ says what it holds, a FILE item, and, once loaded, a row in `load_files` with th
 from __future__ import annotations
 
 import gzip
+from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -16,13 +18,15 @@ from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import Epochs, FormerColumns
 from fastetl.model import FileItem
+from fastetl.operate.recent_files import list_since
 from fastetl.operate.watermark import forget_watermark
 from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fastetl.aws import Deployment, StoredObject
+    from fastetl.model import Batch
 
 Thing = TypeVar("Thing")
 
@@ -95,43 +99,76 @@ class Reconciler:
         Returns:
             The sums, and everything that differs.
         """
+        counts: Counter[str] = Counter()
+        differences: list[Difference] = []
+        seen: set[bytes] = set()
         # What moves while this looks is only seen moving on: objects before items before rows of the warehouse.
-        objects = await self.objects(since, until)
-        items = {
-            file.file_id: file
-            async for file in self._ledger.files.scan(self._pipeline.name)
-            if since <= _hour(file.changed_min) < until
-        }
+        async for keys in _take(self._keys(since, until), ASKED_AT_ONCE):
+            objects = await self._heads(keys)
+            seen.update(map(bytes.fromhex, objects))
+            differences += await self._compare(objects, await self._ledger.files.read(list(objects)), counts)
+        async for file_ids in _take(self._list_without_object(since, until, seen), ASKED_AT_ONCE):
+            found = await self._ledger.files.read(file_ids)
+            items = {item.file_id: item for item in found.values() if since <= _hour(item.changed_min) < until}
+            differences += await self._compare({}, items, counts)
+        return Reconciliation(
+            pipeline=self._pipeline.name,
+            records=counts["records"],
+            rows=counts["rows"],
+            rejects=counts["rejects"],
+            files=counts["files"],
+            loaded=counts["loaded"],
+            pending=counts["PENDING"],
+            quarantined=counts["QUARANTINED"],
+            dropped=counts["DROPPED"],
+            differences=tuple(differences),
+        )
+
+    async def _compare(
+        self, objects: Mapping[str, StoredObject], items: Mapping[str, FileItem], counts: Counter[str]
+    ) -> list[Difference]:
+        """Compare some files, and count them."""
         first_changes = {file_id: stored.metadata["changed-min"] for file_id, stored in objects.items()}
         first_changes |= {file.file_id: file.changed_min for file in items.values() if file.key}
         loaded = await self.loaded(first_changes)
+        # What is in no ledger is counted as its object says.
+        files = [build_file(stored, 0) for file_id, stored in objects.items() if file_id not in items]
+        files += items.values()
+        counts.update(item.state for item in items.values())
+        counts["records"] += sum(_count_records(file) for file in files)
+        counts["rows"] += sum(int(stored.metadata["rows"]) for stored in objects.values())
+        counts["rejects"] += sum(file.rejects for file in files)
+        counts["files"] += len(objects)
+        counts["loaded"] += len(objects.keys() & loaded.keys())
         differences = [
             difference
             for file_id in sorted({*objects, *items})
             for difference in _compare(file_id, objects.get(file_id), items.get(file_id), loaded.get(file_id))
         ]
-        differences += await self._check_rejects(objects, items)
-        states = [item.state for item in items.values()]
-        rows = sum(int(stored.metadata["rows"]) for stored in objects.values())
-        # What is in no ledger is counted as its object says.
-        files = [build_file(stored, 0) for file_id, stored in objects.items() if file_id not in items]
-        files += items.values()
-        rejects = sum(file.rejects for file in files)
-        return Reconciliation(
-            pipeline=self._pipeline.name,
-            records=sum(_count_records(file) for file in files),
-            rows=rows,
-            rejects=rejects,
-            files=len(objects),
-            loaded=len(objects.keys() & loaded.keys()),
-            pending=states.count("PENDING"),
-            quarantined=states.count("QUARANTINED"),
-            dropped=states.count("DROPPED"),
-            differences=tuple(differences),
-        )
+        return differences + await self._check_rejects(objects, items)
+
+    async def _list_without_object(self, since: str, until: str, seen: set[bytes]) -> AsyncIterator[str]:
+        """Yield the ids of files of the ledger that may be of some hours and whose objects were not found.
+
+        Args:
+            since: the first hour.
+            until: the hour after the last.
+            seen: ids of the files whose objects were found; the others are added.
+        """
+        name, registered = self._pipeline.name, _parse_hour(since) if since else 0
+
+        def is_within(batch: Batch) -> bool:
+            return since <= _hour(batch.changed_max) and _hour(batch.changed_min) < until
+
+        async for file_id in list_since(self._ledger, name, registered, is_within):
+            if (short := bytes.fromhex(file_id)) not in seen:
+                seen.add(short)
+                yield file_id
 
     async def rebuild_ledger(self) -> Rebuilt:
         """Make the ledger what S3 and the warehouse say.
+
+        It reads every object's metadata and the whole ledger, a part of them at a time.
 
         Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. It
         is not known up to when everything is loaded before all of it is.
@@ -166,7 +203,7 @@ class Reconciler:
         if stored is None:
             return False
         item = build_file(stored, int(self._clock() * 1000))
-        return await self._ledger.files.register(item) == item
+        return await self._ledger.files.register(item, is_read=False) == item
 
     async def loaded(self, first_changes: Mapping[str, str]) -> dict[str, Loaded]:
         """Ask the warehouse which of some files it has, a part of them at a time.
@@ -200,7 +237,9 @@ class Reconciler:
         Returns:
             The objects with their metadata, by `file_id`.
         """
-        keys = [key async for key in self._keys(since, until)]
+        return await self._heads([key async for key in self._keys(since, until)])
+
+    async def _heads(self, keys: Sequence[str]) -> dict[str, StoredObject]:
         found = await gather(self._bucket.head, keys)
         return {parse_data_key(stored.key)[1]: stored for stored in found if stored}
 
@@ -214,7 +253,9 @@ class Reconciler:
                 if hour >= since:
                     yield key
 
-    async def _check_rejects(self, objects: dict[str, StoredObject], items: dict[str, FileItem]) -> list[Difference]:
+    async def _check_rejects(
+        self, objects: Mapping[str, StoredObject], items: Mapping[str, FileItem]
+    ) -> list[Difference]:
         expected = {
             file_id: (item.rejects_key, 0 if item.rejects_ended else item.rejects) for file_id, item in items.items()
         }
@@ -286,3 +327,8 @@ async def _take(things: AsyncIterator[Thing], at_once: int) -> AsyncIterator[lis
 
 def _hour(changed: str) -> str:
     return f"{changed[:4]}/{changed[5:7]}/{changed[8:10]}/{changed[11:13]}"
+
+
+def _parse_hour(hour: str) -> int:
+    """Give the Unix milliseconds at which an hour begins, `2026/01/31/23`."""
+    return int(datetime.strptime(hour, "%Y/%m/%d/%H").replace(tzinfo=UTC).timestamp() * 1000)

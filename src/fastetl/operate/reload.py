@@ -153,7 +153,7 @@ class Reloader:
 
     async def _delete_unseen(self, until: str) -> None:
         """Repeat what resyncs deleted, since it is in no file."""
-        for backfill in await self._deployment.ledger.backfills.scan(self._target.name):
+        for backfill in await self._deployment.ledger.backfills.read_all(self._target.name):
             if backfill.resync and backfill.state == "FINISHED" and until == "~":
                 sql = tombstone_sql(self._target, self._deployment.owner, backfill.epoch, backfill.exported_at)
                 await self._run(sql, f"resync-{backfill.epoch}")

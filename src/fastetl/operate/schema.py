@@ -15,6 +15,7 @@ from fastetl.load import FormerColumns
 from fastetl.model import UNROUTED
 from fastetl.operate.catalog import Catalog
 from fastetl.operate.propose import Proposal, propose_columns
+from fastetl.operate.recent_files import read_files_since
 from fastetl.sql import add_column_sql, target_names, widen_column_sql
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class SchemaReader:
         self._clock = deployment.clock
 
     async def diff(self, hours: float) -> SchemaDiff:
-        """Compare the configuration with the tables and with recent files; reads the whole ledger.
+        """Compare the configuration with the tables and with recent files.
 
         Args:
             hours: how far back files are looked at.
@@ -95,8 +96,8 @@ class SchemaReader:
         Returns:
             What differs, what did not fit, and the columns that are proposed.
         """
-        name, since = self._pipeline.name, (self._clock() - hours * 3600) * 1000
-        files = [file async for file in self._ledger.files.scan(name) if file.drift and file.created >= since]
+        name, since = self._pipeline.name, int((self._clock() - hours * 3600) * 1000)
+        files = [file async for file in read_files_since(self._ledger, name, since) if file.drift]
         truncated = {
             f"{part.name}.{each.name}" if self._pipeline.parts else each.name
             for part in self._pipeline.targets

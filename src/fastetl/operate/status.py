@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from fastetl.errors import SourceError
 from fastetl.ingest import describe_unknown_epochs
 from fastetl.keys import rejects_prefix
-from fastetl.model import UNROUTED, Batch, FileItem, Head, Watermark, follows_gap
+from fastetl.model import UNROUTED, Batch, FileItem, Head, Watermark
+from fastetl.operate.recent_files import read_latest_files
 from fastetl.operate.streams import REMEDY, describe_other_stream, find_last_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from fastetl.aws import Deployment
+
+
+Thing = TypeVar("Thing")
+
+COUNTED = 20_000
+"""Files that wait or are in quarantine, and objects with rejects, are counted up to this number."""
 
 
 class OpenBatch(msgspec.Struct, frozen=True):
@@ -63,6 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     quarantined: int
     rejects: int
     """Objects with rejects that are still kept."""
+    counted_up_to: int
+    """Where the counts of files and objects end: there may be more."""
     paused: str
     paused_by: str
     load_requested: bool
@@ -82,12 +91,12 @@ class Status(msgspec.Struct, frozen=True):
     possible_gaps: int
     """Files of the last days that began where the stream was about to forget: changes before them may be missing."""
     unrouted: dict[str, int]
-    """With several targets: items that no target took, in the files of the ledger, by what tells their kind, the most
-    frequent first."""
+    """With several targets: items that no target took, in the latest files, by what tells their kind, the most frequent
+    first."""
 
 
 async def read_status(deployment: Deployment) -> Status:
-    """Look at ledger, bucket and table of a pipeline; reads the whole ledger.
+    """Look at ledger, bucket and table of a pipeline. What it reads does not grow with the files that are loaded.
 
     Args:
         deployment: of the pipeline.
@@ -95,21 +104,19 @@ async def read_status(deployment: Deployment) -> Status:
     name, ledger = deployment.pipeline.name, deployment.ledger
     head = await ledger.batches.head(name) or Head(name, 0, (), "")
     batches = [await ledger.batches.read(batch_id) for batch_id in head.open]
-    every = [file async for file in ledger.files.scan(name)]
-    files = [file for file in every if file.state in {"PENDING", "QUARANTINED"}]
-    pending = [file for file in files if file.state == "PENDING"]
+    pending = [file async for file in _take(ledger.files.pending(name), COUNTED)]
+    files = await read_latest_files(ledger, name)
     # A later epoch came with an export of everything.
     mended = max((start.starts_at for start in head.epochs), default=0)
     now = deployment.clock()
-    oldest = min((file.created for file in pending), default=int(now * 1000))
-    latest = max(every, key=lambda file: file.created, default=None)
+    oldest = pending[0].created if pending else int(now * 1000)
+    latest = files[0] if files else None
     failed = await ledger.ingest_errors.read(name)
     if failed and latest and failed.at < latest.created:
         failed = None
     prefix = rejects_prefix(deployment.config.prefix, name)
-    rejects = len([key async for key in deployment.bucket.list_keys(prefix)])
     waits = "" if head.stack == deployment.owner else describe_unknown_epochs(name)
-    stream_problem, table_error = await _look_at_stream(deployment, every)
+    stream_problem, table_error = await _look_at_stream(deployment, files)
     watermark = await ledger.watermarks.read(name) or Watermark(name)
     return Status(
         pipeline=name,
@@ -124,8 +131,9 @@ async def read_status(deployment: Deployment) -> Status:
         ingest_lag_seconds=_lag(latest) if latest else -1,
         ingest_error=waits or (failed.message if failed else ""),
         ingest_error_seconds=0.0 if waits else _ago(failed.at, now) if failed else -1,
-        quarantined=len(files) - len(pending),
-        rejects=rejects,
+        quarantined=await _count(ledger.files.quarantined(name)),
+        rejects=await _count(deployment.bucket.list_keys(prefix)),
+        counted_up_to=COUNTED,
         paused=head.paused,
         paused_by=head.paused_by,
         load_requested=head.load_requested,
@@ -135,9 +143,21 @@ async def read_status(deployment: Deployment) -> Status:
         complete_seconds=_ago(watermark.complete_up_to, now),
         complete_held_by=watermark.held_by,
         stream_troubles=watermark.problems,
-        possible_gaps=sum(follows_gap(file) for file in every if file.created > mended * 1000),
-        unrouted=_count_unrouted(every),
+        possible_gaps=await _count(ledger.files.possible_gaps(name, mended * 1000 + 1)),
+        unrouted=_count_unrouted(files),
     )
+
+
+async def _count(things: AsyncIterator[str]) -> int:
+    return len([thing async for thing in _take(things, COUNTED)])
+
+
+async def _take(things: AsyncIterator[Thing], most: int) -> AsyncIterator[Thing]:
+    async for thing in things:
+        yield thing
+        most -= 1
+        if not most:
+            return
 
 
 async def _look_at_stream(deployment: Deployment, files: Sequence[FileItem]) -> tuple[str, str]:

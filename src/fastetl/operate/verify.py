@@ -240,8 +240,9 @@ class RowComparer:
             await self._sleep(POLL_SECONDS)
 
     async def _waits(self, until_ms: int) -> bool:
-        files = [file async for file in self._deployment.ledger.files.scan(self._pipeline.name, "PENDING")]
-        return any(file.created <= until_ms for file in files)
+        async for oldest in self._deployment.ledger.files.pending(self._pipeline.name):
+            return oldest.created <= until_ms
+        return False
 
     # --- what the warehouse says ---------------------------------------------------------------------------------
 

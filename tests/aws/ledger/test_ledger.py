@@ -168,9 +168,11 @@ async def test_what_a_backfill_has_done_is_its_own(ledger: Ledger) -> None:
         await ledger.backfills.put(backfill)
     for each in done.values():
         await ledger.backfills.put_converted(first, each)
-    assert await ledger.backfills.converted(first) == done
-    assert await ledger.backfills.converted(second) == await ledger.backfills.converted(other) == {}
-    assert await ledger.backfills.scan("p") == (first, second, other)
+    assert await ledger.backfills.converted(first, [*done, "another"]) == done
+    assert await ledger.backfills.scan_converted(first) == done
+    for backfill in (second, other):
+        assert await ledger.backfills.scan_converted(backfill) == await ledger.backfills.converted(backfill, done) == {}
+    assert await ledger.backfills.read_all("p") == (first, second, other)
     assert await ledger.backfills.read("p", 1, second.name) == await ledger.backfills.read_latest("p") == second
 
 

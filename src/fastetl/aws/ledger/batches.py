@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fastetl.aws.calls import gather
 from fastetl.aws.ledger.items import parse_item, write_item
+from fastetl.aws.ledger.pending import PendingIndex, entry_keys
 from fastetl.aws.ledger.table import if_absent
 from fastetl.errors import LedgerError
 from fastetl.model import Batch, BatchState, Head
@@ -34,6 +36,7 @@ class Batches:
             table: the ledger's.
         """
         self._table = table
+        self._index = PendingIndex(table)
 
     async def head(self, pipeline: str) -> Head | None:
         """Read HEAD consistently; None where there is none.
@@ -55,7 +58,7 @@ class Batches:
             stack: `Head.stack`; empty where the epochs are not known.
             epochs: as the warehouse has them.
         """
-        surviving = tuple([batch.batch_id async for batch in self._open_batches(pipeline)])
+        surviving = tuple([batch.batch_id for batch in await self._open_batches(pipeline)])
         head = Head(pipeline, 1, open=surviving, installation=installation, epochs=epochs, stack=stack)
         row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
         await self._table.call("put_item", Item=write_item(row), **if_absent())
@@ -89,6 +92,18 @@ class Batches:
             raise LedgerError(f"batch {batch_id} is open but has no item; run `fastetl rebuild-ledger`")
         return parse_item(row, Batch)
 
+    async def closed(self, pipeline: str, *, since: int = 0, latest: int = 0) -> AsyncIterator[Batch]:
+        """Yield batches that have ended, in the order of their ends, as the index has them.
+
+        Args:
+            pipeline: its name.
+            since: Unix milliseconds: no batch that ended before.
+            latest: only this many, the latest first; 0: all of them, the earliest first.
+        """
+        async for batch_id in self._index.entries(pipeline, "closed", since=since, latest=latest):
+            for batch in await self._read_each([batch_id]):
+                yield batch
+
     async def open(self, head: Head, batches: Sequence[Batch], *, now_ms: int, instead_of: Batch | None = None) -> Head:
         """Put batches into HEAD in one transaction, in the place of the one that they split, if any.
 
@@ -107,7 +122,7 @@ class Batches:
         opened = tuple(kept) + tuple(batch.batch_id for batch in batches)
         writes = [self._form(batch) for batch in batches]
         if instead_of is not None:
-            writes.append(self._moved(instead_of, _closed("SPLIT", now_ms)))
+            writes.append(self._moved(instead_of, _closed(instead_of, "SPLIT", now_ms)))
         return await self._swap(head, writes, open=opened, load_requested=False)
 
     async def advance(self, batch: Batch, **changes: Any) -> Batch:
@@ -139,7 +154,7 @@ class Batches:
         changes |= {"open": tuple(batch_id for batch_id in head.open if batch_id != batch.batch_id)}
         if state == "LOADED" and head.paused_by == "fastetl":
             changes |= {"paused": "", "paused_by": ""}
-        return await self._swap(head, [self._moved(batch, _closed(state, now_ms))], **changes)
+        return await self._swap(head, [self._moved(batch, _closed(batch, state, now_ms))], **changes)
 
     async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
         changes["generation"] = head.generation + 1
@@ -150,7 +165,7 @@ class Batches:
         return msgspec.structs.replace(head, **changes)
 
     def _form(self, batch: Batch) -> dict[str, Any]:
-        changes = msgspec.structs.asdict(batch)
+        changes = msgspec.structs.asdict(batch) | entry_keys(batch.pipeline, "open", 0, batch.batch_id)
         counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
         write = self._table.writing(f"B#{batch.batch_id}", changes, unless_there=counters, remove=("expires",))
         states = {f":open{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
@@ -162,12 +177,20 @@ class Batches:
         was = {"state": batch.state, "attempt": batch.attempt, "resolves": batch.resolves}
         return self._table.writing(f"B#{batch.batch_id}", changes, only_if=was)
 
-    async def _open_batches(self, pipeline: str) -> AsyncIterator[Batch]:
-        async for row in self._table.scan("B#", pipeline):
-            batch = parse_item(row, Batch)
-            if batch.state in OPEN_STATES:
-                yield batch
+    async def _open_batches(self, pipeline: str) -> list[Batch]:
+        """Find the batches that no HEAD names any more.
+
+        The index may not show the latest: files that are put into another batch meanwhile are refused by the gate,
+        should this one have loaded them.
+        """
+        listed = [batch_id async for batch_id in self._index.entries(pipeline, "open")]
+        return [batch for batch in await self._read_each(listed) if batch.state in OPEN_STATES]
+
+    async def _read_each(self, batch_ids: Sequence[str]) -> list[Batch]:
+        rows = await gather(lambda batch_id: self._table.get(f"B#{batch_id}"), batch_ids)
+        return [parse_item(row, Batch) for row in rows if row]
 
 
-def _closed(state: BatchState, now_ms: int) -> dict[str, Any]:
-    return {"state": state, "expires": now_ms // 1000 + CLOSED_BATCHES_KEPT_SECONDS}
+def _closed(batch: Batch, state: BatchState, now_ms: int) -> dict[str, Any]:
+    listed = entry_keys(batch.pipeline, "closed", now_ms, batch.batch_id)
+    return {"state": state, "expires": now_ms // 1000 + CLOSED_BATCHES_KEPT_SECONDS, **listed}

@@ -8,11 +8,10 @@ import msgspec
 
 from fastetl.aws.calls import gather
 from fastetl.aws.ledger.items import parse_item, write_item
-from fastetl.aws.ledger.pending import PendingIndex, index_keys
+from fastetl.aws.ledger.pending import PendingIndex, entry_keys, index_keys
 from fastetl.aws.ledger.table import ConditionFailedError, if_absent
 from fastetl.errors import LedgerError
-from fastetl.limits import MAX_BATCH_GET_KEYS
-from fastetl.model import FileItem, FileState, PendingFile
+from fastetl.model import FileItem, FileState, PendingFile, follows_gap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,11 +34,12 @@ class Files:
         self._table = table
         self._index = PendingIndex(table)
 
-    async def register(self, item: FileItem) -> FileItem:
+    async def register(self, item: FileItem, *, is_read: bool = True) -> FileItem:
         """Record a file, unless its id is recorded already.
 
         Args:
             item: the file.
+            is_read: whether its records were just read, so that their age tells of a gap.
 
         Returns:
             What the ledger holds under this `file_id` now, which may be an earlier attempt's.
@@ -47,10 +47,14 @@ class Files:
         row = {"pk": f"F#{item.file_id}", **msgspec.to_builtins(item)}
         if item.state == "PENDING":
             row |= index_keys(item)
+        if item.state == "REJECTED":
+            row |= entry_keys(item.pipeline, "rejected", item.created, item.file_id)
+        put: dict[str, Any] = {"Item": write_item(row), **if_absent()}
         try:
-            await self._table.call(
-                "put_item", Item=write_item(row), **if_absent(), ReturnValuesOnConditionCheckFailure="ALL_OLD"
-            )
+            if is_read and follows_gap(item):
+                await self._put_together(put, {"Item": write_item(_write_gap(item))})
+            else:
+                await self._table.call("put_item", **put, ReturnValuesOnConditionCheckFailure="ALL_OLD")
         except ConditionFailedError as failure:
             return parse_item(failure.item, FileItem) if failure.item else await self._read_one(item.file_id)
         return item
@@ -64,21 +68,8 @@ class Files:
         Returns:
             The items by `file_id`.
         """
-        chunks = [file_ids[n : n + MAX_BATCH_GET_KEYS] for n in range(0, len(file_ids), MAX_BATCH_GET_KEYS)]
-        found: dict[str, FileItem] = {}
-
-        async def read_chunk(chunk: Sequence[str]) -> None:
-            keys = [write_item({"pk": f"F#{file_id}"}) for file_id in chunk]
-            while keys:
-                wanted = {self._table.name: {"Keys": keys, "ConsistentRead": True}}
-                answer = await self._table.call("batch_get_item", RequestItems=wanted)
-                for row in answer["Responses"].get(self._table.name, []):
-                    item = parse_item(row, FileItem)
-                    found[item.file_id] = item
-                keys = answer.get("UnprocessedKeys", {}).get(self._table.name, {}).get("Keys", [])
-
-        await gather(read_chunk, chunks)
-        return found
+        rows = await self._table.get_each([f"F#{file_id}" for file_id in file_ids])
+        return {item.file_id: item for item in (parse_item(row, FileItem) for row in rows)}
 
     def pending(self, pipeline: str) -> AsyncIterator[PendingFile]:
         """Yield the files that the index shows as waiting, oldest first, page by page as far as the caller goes on.
@@ -87,6 +78,45 @@ class Files:
             pipeline: its name.
         """
         return self._index.files(pipeline)
+
+    async def latest(self, pipeline: str, most: int) -> list[str]:
+        """Give the ids of files that are not loaded and were registered last, as the index has them.
+
+        Args:
+            pipeline: its name.
+            most: how many that wait, in quarantine, and of which every record was rejected.
+        """
+        found = [file.file_id for file in await self._index.latest_files(pipeline, most)]
+        for kind in ("quarantined", "rejected"):
+            found += [file_id async for file_id in self._index.entries(pipeline, kind, latest=most)]
+        return found
+
+    def quarantined(self, pipeline: str, since: int = 0) -> AsyncIterator[str]:
+        """Yield the ids of the files in quarantine, as the index has them, in the order of their registration.
+
+        Args:
+            pipeline: its name.
+            since: Unix milliseconds: no file that was registered before.
+        """
+        return self._index.entries(pipeline, "quarantined", since=since)
+
+    def rejected(self, pipeline: str, since: int) -> AsyncIterator[str]:
+        """Yield the ids of files of which every record was rejected, as the index has them.
+
+        Args:
+            pipeline: its name.
+            since: Unix milliseconds: no file that was registered before.
+        """
+        return self._index.entries(pipeline, "rejected", since=since)
+
+    def possible_gaps(self, pipeline: str, since: int) -> AsyncIterator[str]:
+        """Yield the ids of files that began where the stream was about to forget, as the index has them.
+
+        Args:
+            pipeline: its name.
+            since: Unix milliseconds: no file that was registered before.
+        """
+        return self._index.entries(pipeline, "gaps", since=since)
 
     async def mark_loaded(self, files: Mapping[str, str], *, now_ms: int) -> None:
         """Mark files as loaded, after the warehouse has committed them. Repeating it changes nothing.
@@ -120,14 +150,20 @@ class Files:
             batch_id: the batch that failed.
             reason: for operators; in the warehouse's words.
         """
+        if not (item := (await self.read([file_id])).get(file_id)):
+            return
         changes = {"state": "QUARANTINED", "batch_id": batch_id, "reason": reason}
+        listed = entry_keys(item.pipeline, "quarantined", item.created, file_id)
         try:
-            await self._table.update(f"F#{file_id}", changes, remove=("q", "qk"), only_if={"state": "PENDING"})
+            await self._table.update(f"F#{file_id}", changes | listed, only_if={"state": "PENDING"})
         except ConditionFailedError:
             return
 
     async def scan(self, pipeline: str, *states: FileState) -> AsyncIterator[FileItem]:
-        """Read the FILE items of a pipeline, those of some states if any are named. Reads the whole table.
+        """Read the FILE items of a pipeline, those of some states if any are named.
+
+        It reads the whole table, consistently, in bounded memory: for what has to know every file, as
+        `rebuild-ledger` and the end of a backfill do.
 
         Args:
             pipeline: its name.
@@ -162,7 +198,8 @@ class Files:
         Args:
             item: the file, as it was read.
         """
-        await self._table.update(f"F#{item.file_id}", {"state": "DROPPED"}, only_if={"state": "QUARANTINED"})
+        changes, only_if = {"state": "DROPPED"}, {"state": "QUARANTINED"}
+        await self._table.update(f"F#{item.file_id}", changes, remove=("q", "qk"), only_if=only_if)
 
     async def end_rejects(self, file_id: str) -> None:
         """Note that a file's rejects were replayed or dropped. An item that has expired needs no note.
@@ -175,8 +212,19 @@ class Files:
         except ConditionFailedError:
             return
 
+    async def _put_together(self, *puts: Mapping[str, Any]) -> None:
+        items = [{"Put": {"TableName": self._table.name, **each}} for each in puts]
+        await self._table.call("transact_write_items", TransactItems=items)
+
     async def _read_one(self, file_id: str) -> FileItem:
         row = await self._table.get(f"F#{file_id}")
         if row is None:
             raise LedgerError(f"file {file_id} was there and is not; the invocation is to be repeated")
         return parse_item(row, FileItem)
+
+
+def _write_gap(item: FileItem) -> dict[str, Any]:
+    """Write the item that lists a file which began where the stream was about to forget."""
+    listed = entry_keys(item.pipeline, "gaps", item.created, item.file_id)
+    expires = item.created // 1000 + LOADED_FILES_KEPT_SECONDS
+    return {"pk": f"G#{item.file_id}", "pipeline": item.pipeline, "expires": expires, **listed}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastetl.aws.calls import Refusal, make_call
+from fastetl.aws.calls import Refusal, gather, make_call
 from fastetl.aws.ledger.items import write_item, write_value
 from fastetl.errors import LedgerError, StaleStepError
+from fastetl.limits import MAX_BATCH_GET_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from types_aiobotocore_dynamodb import DynamoDBClient
 
@@ -104,6 +105,26 @@ class LedgerTable:
         answer = await self.call("get_item", Key=write_item({"pk": pk}), ConsistentRead=True)
         row: Mapping[str, Any] | None = answer.get("Item")
         return row
+
+    async def get_each(self, pks: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Read items consistently, in any order; those that are not there are left out.
+
+        Args:
+            pks: the items' keys; any number.
+        """
+        chunks = [pks[n : n + MAX_BATCH_GET_KEYS] for n in range(0, len(pks), MAX_BATCH_GET_KEYS)]
+        found: list[Mapping[str, Any]] = []
+
+        async def read_chunk(chunk: Sequence[str]) -> None:
+            keys = [write_item({"pk": pk}) for pk in chunk]
+            while keys:
+                wanted = {self.name: {"Keys": keys, "ConsistentRead": True}}
+                answer = await self.call("batch_get_item", RequestItems=wanted)
+                found.extend(answer["Responses"].get(self.name, []))
+                keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+
+        await gather(read_chunk, chunks)
+        return found
 
     async def scan(self, kind: str, pipeline: str) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the items of one kind that belong to a pipeline. Reads the whole table.
