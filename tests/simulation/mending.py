@@ -1,4 +1,5 @@
-"""What an operator does once the faults are over: a pipeline that has paused for want of epochs is resynced."""
+"""What an operator does once the faults are over: a ledger that was restored is rebuilt, and so is that of a pipeline
+that has paused for want of epochs, before it is resynced."""
 
 from __future__ import annotations
 
@@ -6,12 +7,17 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+from fastetl.operate import Reconciler
 from tests.simulation.gap import Resync
+from tests.simulation.operators import insist
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
     from tests.simulation.source import SourceTable
     from tests.simulation.world import World
+
+FORGETFUL = 0.5
+"""Share of the restored ledgers that nobody rebuilds before a pipeline pauses."""
 
 LOOKS_SECONDS = 0.5 * HOUR
 """Between two looks at the pipelines."""
@@ -26,6 +32,22 @@ class Mending:
         self._done = 0
         self.under_way = ""
         """The pipeline that is resynced; empty where none is."""
+
+    async def notice_restored_ledger(self) -> None:
+        """Rebuild a ledger that was restored, as the documents say, but late; or wait for what loads say of it."""
+        if self._chance.random() < FORGETFUL:
+            for source in self._world.sources:
+                if source.pipeline.name != self._world.deployment.broken:
+                    # What the ledger lacks is noticed with a change.
+                    self._world.arrive(source, healthy=True)
+            self._world.sometimes("restored ledger forgotten")
+            return
+        for source in self._world.sources:
+            await self._rebuild_ledger(source)
+            self._world.sometimes("restored ledger rebuilt")
+
+    async def _rebuild_ledger(self, source: SourceTable) -> None:
+        await insist(self._world, source.pipeline, lambda one: Reconciler(one).rebuild_ledger())
 
     async def watch(self) -> None:
         """Look, and mend, to the end."""
@@ -53,5 +75,6 @@ class Mending:
         world.events.read(source)
         self._done += 1
         self.under_way = source.pipeline.name
+        await self._rebuild_ledger(source)
         await Resync(world, source, f"mending-{self._done}", self._chance).run()
         self.under_way = ""

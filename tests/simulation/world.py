@@ -286,6 +286,8 @@ class World:
             await self.deployment.resume(source.pipeline)
         begins, written = self.loop.time(), self.loop.time() - HOUR
         self._calm_since = begins
+        if self.scenario.ledger_restored:
+            await self._mending.notice_restored_ledger()
         self.loop.background(self._mending.watch())
         while not self.invariants.violations:
             if self._at_rest():
