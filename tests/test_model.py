@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from fastetl.columns.types import RedshiftType
 from fastetl.model import FileItem, Layout, follows_gap
-from fastetl.versions import EXPORT_LABEL, EpochStart, build_version, epoch_at, epoch_floor, first_change
+from fastetl.versions import (
+    EXPORT_LABEL,
+    EpochStart,
+    build_version,
+    epoch_at,
+    epoch_floor,
+    first_change,
+    list_carried,
+    parse_epochs,
+    write_epochs,
+)
 
 LABEL = "2020-07-16T21:40:16.972"
 sequence_numbers = st.integers(min_value=1, max_value=10**40 - 1)
@@ -38,6 +48,22 @@ def test_an_event_belongs_to_the_epoch_of_its_own_time() -> None:
     starts = (EpochStart(1, 1_000), EpochStart(2, 2_000))
     assert [epoch_at(starts, second) for second in (0, 999, 1_000, 1_999, 2_000)] == [0, 0, 1, 1, 2]
     assert epoch_at((), 5_000) == 0
+
+
+@given(st.lists(st.builds(EpochStart, st.integers(1, 9999), st.integers(0, 2**40))).map(tuple))
+def test_epochs_are_written_as_they_are_read(epochs: tuple[EpochStart, ...]) -> None:
+    assert parse_epochs(write_epochs(epochs)) == epochs
+    with pytest.raises(ValueError, match="invalid literal"):
+        parse_epochs(f"{write_epochs(epochs)} 3")
+
+
+def test_versions_carry_the_epochs_from_the_first_to_the_last() -> None:
+    starts = tuple(EpochStart(epoch, epoch * 1000) for epoch in (1, 2, 4, 7))
+    one, two, four = (build_version(epoch, LABEL, "1") for epoch in (1, 2, 4))
+    assert list_carried(starts, build_version(0, LABEL, "1"), one) == starts[:1]
+    assert list_carried(starts, one, four) == starts[:3]
+    assert list_carried(starts, two, two) == starts[1:2]
+    assert list_carried(starts, "", "") == ()
 
 
 def test_any_difference_in_layout_makes_another_name() -> None:

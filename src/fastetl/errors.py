@@ -13,6 +13,7 @@ FastetlError
 │   └── StaleStepError   another coordinator has moved the batch on; read again
 ├── StackError           CloudFormation, Step Functions or CloudWatch did not do what was asked of the stack
 └── WarehouseError       the Redshift Data API did not take a call
+    └── LostEpochsError  rows carry an epoch that neither the ledger nor the warehouse knows
 ```
 
 A message names the operation, the object and what to do. It never carries item content.
@@ -96,6 +97,10 @@ class WarehouseError(FastetlError):
         self.transient = transient
         """Whether the same call may succeed later with nothing mended."""
         super().__init__(message)
+
+
+class LostEpochsError(WarehouseError):
+    """Rows of a target carry an epoch of which neither the ledger nor the warehouse knows when it began."""
 
 
 def find_places(error: BaseException) -> list[str]:

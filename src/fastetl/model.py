@@ -220,6 +220,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Of its files; empty where all of them are an export's."""
     source_epoch: int = 0
     """The latest epoch that a change of the source is of."""
+    carried_epoch: int = 0
+    """The latest epoch that a row of its files is of, an export's included."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
     marked_to: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -85,3 +86,32 @@ class EpochStart(msgspec.Struct, frozen=True):
 def epoch_at(starts: tuple[EpochStart, ...], changed_at: float) -> int:
     """Find the epoch of an event by the event's own time, so that a retry finds the same one."""
     return max((start.epoch for start in starts if changed_at >= start.starts_at), default=0)
+
+
+def list_carried(starts: Iterable[EpochStart], version_min: str, version_max: str) -> tuple[EpochStart, ...]:
+    """List the epochs of which some versions may be.
+
+    Args:
+        starts: the epochs by which they were stamped.
+        version_min: the least of them; empty where there is none.
+        version_max: the greatest of them.
+    """
+    if not version_min:
+        return ()
+    first, last = find_epoch(version_min), find_epoch(version_max)
+    return tuple(start for start in starts if first <= start.epoch <= last)
+
+
+def write_epochs(starts: Iterable[EpochStart]) -> str:
+    """Write epochs as text: `1@1790000000 2@1790009000`, each with the Unix second from which it is in force."""
+    return " ".join(f"{start.epoch:d}@{start.starts_at:d}" for start in starts)
+
+
+def parse_epochs(text: str) -> tuple[EpochStart, ...]:
+    """Parse epochs as `write_epochs` writes them.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    pairs = (each.partition("@") for each in text.split())
+    return tuple(EpochStart(int(epoch), int(starts_at)) for epoch, _, starts_at in pairs)

@@ -183,6 +183,41 @@ async def test_a_warehouse_that_has_lost_its_epochs_pauses_and_is_given_them(mak
     assert await plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "backfill")]
 
 
+async def test_an_epoch_that_ledger_and_warehouse_have_lost_is_known_from_the_files(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    start = await begin(plant)
+    assert await ingest(plant, 1, "of the epoch") == "0001"
+    # Both are set back to before it.
+    await plant.execute('DELETE FROM "public"."orders_epochs"')
+    await plant.ledger.batches.change_head(await plant.ledger.batches.head("orders"), epochs=())
+    # With these rows in the mirror, it would ignore what is stamped without the epoch.
+    await refused(plant)
+    assert "rebuild-ledger" in (await Operator(plant.deployment()).status()).paused
+    assert await ingest(plant, 2, "too early") == "0000"
+    await Reconciler(plant.deployment()).rebuild_ledger()
+    assert (await plant.ledger.batches.head("orders")).epochs == (start,)
+    assert await plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "backfill")]
+    assert await ingest(plant, 3, "in time") == "0001"
+    # What was stamped without it meanwhile needs a resync.
+    await Operator(plant.deployment()).resume()
+    await plant.run(until=lambda step: bool(step.paused))
+    assert "fastetl resync" in (await Operator(plant.deployment()).status()).paused
+
+
+async def test_a_rebuilt_ledger_has_the_epochs_of_rows_that_nobody_else_knows(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    start = await begin(plant)
+    await ingest(plant, 1, "of the epoch")
+    assert "loaded" in await plant.run()
+    await plant.execute('DELETE FROM "public"."orders_epochs"')
+    await lose(plant, "HEAD")
+    await Reconciler(plant.deployment()).rebuild_ledger()
+    assert (await plant.ledger.batches.head("orders")).epochs == (start,)
+    assert await ingest(plant, 2, "latest") == "0001"
+    assert "loaded" in await plant.run()
+    assert (await plant.mirror())[0][2] == "latest"
+
+
 async def test_two_commands_never_begin_one_epoch(make_plant: Any) -> None:
     plant: Plant = await make_plant()
     kept, head = Epochs(plant.deployment()), await plant.ledger.batches.head("orders")

@@ -19,7 +19,7 @@ from fastetl.decode import Decoder, count_drift
 from fastetl.errors import ExportError
 from fastetl.ingest import Contents, encode_frames, refine
 from fastetl.model import Converted, Reject
-from fastetl.versions import EXPORT_LABEL, EpochStart, build_version
+from fastetl.versions import EXPORT_LABEL, EpochStart, build_version, list_carried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,8 @@ class Converter:
                     if not part.items:
                         break
                     if part.rows or part.rejects:
-                        await self._files.store(part.describe(), _pieces(spool, self._pipeline.file.part_size_bytes))
+                        pieces = _pieces(spool, self._pipeline.file.part_size_bytes)
+                        await self._files.store(part.describe(epochs), pieces)
                 totals = part.add_to(totals)
         if totals.items != file.items:
             raise ExportError(f"{file.key} has {totals.items} items, its manifest {file.items}; {BEGIN_ANOTHER}")
@@ -149,8 +150,8 @@ class _Part:
         self._versions |= {changes.version_min, changes.version_max} - {""}
         self._times |= {changes.changed_min, changes.changed_max} - {""}
 
-    def describe(self) -> Contents:
-        """Say what the file holds."""
+    def describe(self, epochs: tuple[EpochStart, ...]) -> Contents:
+        """Say what the file holds; its rows were stamped by `epochs`."""
         versions = self._versions or {build_version(0, EXPORT_LABEL, "0")}
         times = self._times or {""}
         by_reason = Counter((reject.column, reject.reason) for reject in self.rejects)
@@ -166,6 +167,7 @@ class _Part:
             changed_max=max(times),
             drift=count_drift(self._ignored, self._misfits, by_reason, self._unrouted),
             elements=self.elements,
+            epochs=list_carried(epochs, min(versions), max(versions)),
         )
 
     def add_to(self, totals: Converted) -> Converted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.ingester import EPOCHS_KEPT_SECONDS, Ingest, Outcome, describe_unknown_epochs
 from fastetl.ingest.records import Enricher, Refined, refine
-from fastetl.ingest.store import Contents, FileStore, build_file
+from fastetl.ingest.store import Contents, FileStore, build_file, find_epochs
 
 __all__ = [
     "EPOCHS_KEPT_SECONDS",
@@ -18,5 +18,6 @@ __all__ = [
     "build_file",
     "describe_unknown_epochs",
     "encode_frames",
+    "find_epochs",
     "refine",
 ]

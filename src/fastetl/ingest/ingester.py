@@ -14,7 +14,7 @@ from fastetl.ingest.encode import encode_frames
 from fastetl.ingest.records import refine
 from fastetl.ingest.store import Contents, FileStore
 from fastetl.model import FileItem
-from fastetl.versions import name_source
+from fastetl.versions import list_carried, name_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,8 @@ class Ingest:
         delivery = part_event(event)
         if delivery.is_empty:
             return Outcome(self._pipeline.name, "", 0)
-        changes = self._decoder.decode(delivery.event, await self._read_epochs())
+        epochs = await self._read_epochs()
+        changes = self._decoder.decode(delivery.event, epochs)
         if replay:
             changes = _as_another_file(changes, replay)
         refined = refine(
@@ -132,7 +133,8 @@ class Ingest:
             self._pipeline.layout,
             lambda positions: self._decoder.write_records(delivery.event, positions),
         )
-        return await self._store(refined, find_position(delivery) if self._pipeline.source == "stream" else None)
+        position = find_position(delivery) if self._pipeline.source == "stream" else None
+        return await self._store(refined, position, epochs)
 
     async def _read_epochs(self) -> tuple[EpochStart, ...]:
         now = [clock() for clock in self._clocks]
@@ -145,7 +147,7 @@ class Ingest:
             self._epochs, self._epochs_read_at = head.epochs, now
         return self._epochs
 
-    async def _store(self, refined: Refined, position: Position | None) -> Outcome:
+    async def _store(self, refined: Refined, position: Position | None, epochs: tuple[EpochStart, ...]) -> Outcome:
         changes, frame, layout = refined.changes, refined.changes.frame, self._pipeline.layout
         if frame.is_empty() and not changes.rejects:
             return _outcome(self._pipeline, refined)
@@ -163,6 +165,7 @@ class Ingest:
             drift=changes.drift,
             position=position,
             elements=refined.elements,
+            epochs=list_carried(epochs, changes.version_min, changes.version_max),
         )
         pieces = encode_frames([frame], layout, self._pipeline.file.part_size_bytes)
         item, already_there = await self._files.store(contents, pieces)

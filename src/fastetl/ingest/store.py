@@ -15,12 +15,14 @@ from fastetl.aws import StoredObject
 from fastetl.errors import StorageError
 from fastetl.ingest.encode import encode_rejects
 from fastetl.model import FileItem, Reject
+from fastetl.versions import parse_epochs, write_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastetl.aws import Deployment
     from fastetl.decode import Position
+    from fastetl.versions import EpochStart
 
 UNKNOWN_TIME = "1970-01-01 00"
 """Stands in the key of the rejects where no record of the event has a time."""
@@ -51,6 +53,8 @@ class Contents(msgspec.Struct, frozen=True):
     """How far its records go in their shard; None where that is not known."""
     elements: int = 0
     """Rows of child tables, as `FileItem.elements` has it."""
+    epochs: tuple[EpochStart, ...] = ()
+    """Those that its rows carry, so that they outlive a ledger and a warehouse that are both set back."""
 
 
 class FileStore:
@@ -135,6 +139,7 @@ class FileStore:
             "received": str(contents.received),
             "rows": str(contents.rows),
             **({"elements": str(contents.elements)} if contents.elements else {}),
+            **({"epochs": write_epochs(contents.epochs)} if contents.epochs else {}),
             "rejects": str(len(contents.rejects)),
             "rejects-key": rejects_key,
             "version-min": contents.version_min,
@@ -181,4 +186,19 @@ def build_file(stored: StoredObject, created: int) -> FileItem:
             state="PENDING" if stored.key else "REJECTED",
         )
     except (KeyError, ValueError) as error:
+        raise StorageError(f"{stored.key}: its metadata is not fastetl's ({error}); move the object away") from error
+
+
+def find_epochs(stored: StoredObject) -> tuple[EpochStart, ...]:
+    """Find the epochs that the rows of a file carry, in its object's own metadata.
+
+    Args:
+        stored: the object.
+
+    Raises:
+        StorageError: the object was not written by fastetl.
+    """
+    try:
+        return parse_epochs(stored.metadata.get("epochs", ""))
+    except ValueError as error:
         raise StorageError(f"{stored.key}: its metadata is not fastetl's ({error}); move the object away") from error

@@ -109,6 +109,7 @@ def build_batch(
         changed_max=max(file.changed_max for file in files),
         source=streamed[0].source if streamed else "",
         source_epoch=max((find_epoch(file.version_max) for file in streamed), default=0),
+        carried_epoch=max((find_epoch(file.version_max) for file in files if file.version_max), default=0),
         latest_file=max(files, key=lambda file: file.created).file_id,
         members=b"".join(bytes.fromhex(file.file_id) for file in _in_order(files)),
     )

@@ -16,7 +16,7 @@ from typing import get_args
 import msgspec
 
 from fastetl.aws import Deployment
-from fastetl.errors import WarehouseError
+from fastetl.errors import LostEpochsError, WarehouseError
 from fastetl.load.failures import explain
 from fastetl.model import Head
 from fastetl.sql import (
@@ -76,17 +76,21 @@ class Epochs:
         head = await self._ledger.batches.head(self._pipeline.name)
         return head if head and head.stack == self._owner else await self._adopt(head)
 
-    async def restore(self) -> Head:
+    async def restore(self, carried: Iterable[EpochStart] = ()) -> Head:
         """Give HEAD the epochs that only the warehouse has, and the warehouse those that only HEAD has.
+
+        Args:
+            carried: epochs that rows of files carry, whether or not HEAD or the warehouse still knows them.
 
         Returns:
             HEAD with all of them.
 
         Raises:
+            LostEpochsError: rows of the target carry an epoch that none of the three knows.
             WarehouseError: they could not be read or written; the target may belong to another stack.
             StaleStepError: another process has just changed HEAD.
         """
-        head = await self._adopt(await self._ledger.batches.head(self._pipeline.name), waits=True)
+        head = await self._adopt(await self._ledger.batches.head(self._pipeline.name), carried, waits=True)
         there = {kept.start.epoch for kept in (await self._read(waits=True)).epochs}
         if any(start.epoch not in there for start in head.epochs):
             await self._write(head)
@@ -107,7 +111,7 @@ class Epochs:
         last = max((kept.start.epoch for kept in there.epochs), default=0)
         new = EpochStart(max([last, there.reached, *(start.epoch for start in head.epochs)]) + 1, starts_at)
         kept = await self._write(head, new)
-        known = _merge(head.epochs, kept)
+        known = _merge((), head.epochs, kept)
         is_written = any(each.start == new for each in kept)
         return msgspec.structs.replace(head, epochs=known), new if is_written else None
 
@@ -120,11 +124,10 @@ class Epochs:
         """
         await self._run(confirm_epoch_sql(self._pipeline, self._owner, epoch, kind))
 
-    async def _adopt(self, head: Head | None, *, waits: bool = False) -> Head:
+    async def _adopt(self, head: Head | None, carried: Iterable[EpochStart] = (), *, waits: bool = False) -> Head:
         kept = await self._read(waits=waits)
-        epochs = _merge(head.epochs if head else (), kept.epochs)
-        if head is None or head.stack != self._owner:
-            self._refuse_lost_epochs(epochs, kept)
+        epochs = _merge(carried, head.epochs if head else (), kept.epochs)
+        self._refuse_lost_epochs(epochs, kept)
         if head is None:
             name = self._pipeline.name
             return await self._ledger.batches.create_head(name, self._new_name(), stack=self._owner, epochs=epochs)
@@ -137,8 +140,11 @@ class Epochs:
         if kept.reached > max((start.epoch for start in epochs), default=0):
             target = f"{self._pipeline.schema}.{self._pipeline.target}"
             what = f"{target} has rows of epoch {kept.reached}, which neither {target}_epochs nor HEAD knows"
-            remedy = 'put its row back, as "When a ledger or a stack is replaced" in docs/operations.md says'
-            raise WarehouseError(f"{what}; no change is stamped until it is known: {remedy}")
+            remedy = (
+                "run `fastetl rebuild-ledger`; where no file on S3 tells it either, put its row back, as"
+                ' "When a ledger or a stack is replaced" in docs/operations.md says'
+            )
+            raise LostEpochsError(f"{what}; no change is stamped until it is known: {remedy}")
 
     async def _read(self, *, waits: bool) -> Kept:
         try:
@@ -189,14 +195,16 @@ class Epochs:
         return statement_id
 
 
-def _merge(known: Iterable[EpochStart], kept: Iterable[KeptEpoch]) -> tuple[EpochStart, ...]:
-    """Add the warehouse's epochs to HEAD's, but for one that is only announced: no change carries it.
+def _merge(
+    carried: Iterable[EpochStart], known: Iterable[EpochStart], kept: Iterable[KeptEpoch]
+) -> tuple[EpochStart, ...]:
+    """Add the warehouse's epochs, and those that files carry, to HEAD's, but for one that is only announced.
 
     Given to HEAD after its T0, it would be in force in the past: what was read before that, and what of the same time
     is read again, would be of two epochs.
     """
-    begun = {each.start.epoch: each.start for each in kept if each.kind != "announced"}
-    merged = begun | {start.epoch: start for start in known}
+    begun = [each.start for each in kept if each.kind != "announced"]
+    merged = {start.epoch: start for start in (*carried, *begun, *known)}
     return tuple(merged[epoch] for epoch in sorted(merged))
 
 

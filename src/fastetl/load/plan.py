@@ -129,6 +129,7 @@ class Planner:
             source_epoch=batch.source_epoch,
             owner=self._owner,
             latest_epoch=batch.latest_epoch,
+            carried_epoch=batch.carried_epoch,
             complete_up_to=batch.complete_up_to,
             former_columns=former_columns,
         )

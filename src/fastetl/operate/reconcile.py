@@ -6,15 +6,18 @@ says what it holds, a FILE item, and, once loaded, a row in `load_files` with th
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from fastetl.aws import gather
-from fastetl.ingest import build_file
+from fastetl.errors import LostEpochsError
+from fastetl.ingest import build_file, find_epochs
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import Epochs, FormerColumns
 from fastetl.model import FileItem
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from fastetl.aws import Deployment, StoredObject
     from fastetl.model import Batch
+    from fastetl.versions import EpochStart
 
 Thing = TypeVar("Thing")
 
@@ -173,14 +177,21 @@ class Reconciler:
         Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. It
         is not known up to when everything is loaded before all of it is.
         """
-        name = self._pipeline.name
-        await Epochs(self._deployment).restore()
+        name, epochs = self._pipeline.name, Epochs(self._deployment)
+        # At once, as far as the ledger and the warehouse know them: until then changes are stamped without them.
+        known: set[EpochStart] | None = None
+        with contextlib.suppress(LostEpochsError):
+            known = {*(await epochs.restore()).epochs}
         await FormerColumns(self._deployment).restore()
         registered = done = undone = 0
+        carried: set[EpochStart] = set()
         await forget_watermark(self._deployment)
         async for keys in _take(self._keys("", "~"), ASKED_AT_ONCE):
-            registered += sum(await gather(self._register, keys))
+            registered += sum(await gather(partial(self._register, carried), keys))
             await forget_watermark(self._deployment)
+        # Files may carry epochs that both have lost. Loads refuse them so far.
+        if known is None or not carried <= known:
+            await epochs.restore(carried)
         # Read before the warehouse is asked: a load that ends in between is in its answer.
         async for files in _take(self._ledger.files.scan(name, "PENDING", "LOADED"), ASKED_AT_ONCE):
             loaded = await self.loaded({file.file_id: file.changed_min for file in files})
@@ -197,11 +208,12 @@ class Reconciler:
             done, undone = done + len(batch_ids), undone + len(waiting)
         return Rebuilt(name, registered, done, undone)
 
-    async def _register(self, key: str) -> bool:
-        """Register the file of an object unless it is; tell whether it was not."""
+    async def _register(self, carried: set[EpochStart], key: str) -> bool:
+        """Register the file of an object unless it is, and note its epochs; tell whether it was not."""
         stored = await self._bucket.head(key)
         if stored is None:
             return False
+        carried.update(find_epochs(stored))
         item = build_file(stored, int(self._clock() * 1000))
         return await self._ledger.files.register(item, is_read=False) == item
 

@@ -104,9 +104,10 @@ class Reloader:
         """
         token = ("reload", self._deployment.new_name())
         await self._deployment.warehouse.run_pieces(ddl_sql(self._target), name="fastetl/reload/ddl", token=token)
-        await self._run(copy_epochs_sql(self._source, self._target), "epochs")
         reconciler = Reconciler(self._deployment)
         files = await self._files(reconciler, since, until)
+        # After the files were listed: the epochs that these carry are there.
+        await self._run(copy_epochs_sql(self._source, self._target), "epochs")
         loaded = await reconciler.loaded({file.file_id: file.changed_min for file in files})
         done = Reloaded(len(files), sum(file.rows for file in files), sum(file.file_id in loaded for file in files))
         on_progress(done)

@@ -96,13 +96,14 @@ def copy_epochs_sql(source: Pipeline, target: Pipeline) -> tuple[Statement, ...]
 def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
     """Build the statement that fails where a change was created at or after a later epoch's T0 than it is stamped with.
 
-    The mirror would take such a change for an old one, and ignore it. It fails as well where the warehouse has lost the
-    epochs that HEAD knows: then it cannot tell. What was created before a resync began is in that resync's export.
+    The mirror would take such a change for an old one, and ignore it. It fails as well where the warehouse has lost
+    epochs that HEAD knows, or that the changes carry: then it cannot tell. What was created before a resync began is in
+    that resync's export.
 
     Args:
         pipeline: with the target.
         staged: the temporary table with the changes, quoted.
-        latest: the number of the latest epoch that HEAD knows; 0 where it knows none.
+        latest: the number of the latest epoch that HEAD knows, or that the changes carry; 0 where there is none.
     """
     epochs, gate = quote_table(pipeline, "_epochs"), quote_table(pipeline, "_gate")
     resync = f'SELECT COALESCE(MAX("epoch"), 0) FROM {epochs} WHERE "kind" = \'resync\''

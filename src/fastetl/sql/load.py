@@ -76,7 +76,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
             copy_into(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout),
         ),
         ("count", refuse("row counts differ", _miscounted())),
-        ("stamps", refuse_early_stamps(pipeline, STAGED, load.latest_epoch)),
+        ("stamps", refuse_early_stamps(pipeline, STAGED, max(load.latest_epoch, load.carried_epoch))),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *targets,
         *[("post_sql", sql) for sql in pipeline.load.post_sql],

@@ -42,6 +42,8 @@ class Load(msgspec.Struct, frozen=True):
     latest_epoch: int = 0
     """The latest epoch that HEAD knew when the attempt began: whatever is of an earlier one is older than that epoch's
     export. 0 where it knew none."""
+    carried_epoch: int = 0
+    """The latest epoch that a row is of."""
     complete_up_to: int = 0
     """Unix milliseconds: once it is loaded, so is every change that the table made before; 0 where that is unknown."""
     former_columns: FormerColumnsByTarget = ()
