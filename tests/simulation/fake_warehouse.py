@@ -619,6 +619,9 @@ class Transaction:
         epoch, floor = re.search(r"SELECT (\d+), '([^']*)'", sql).groups()
         self._insert(_table(sql, "INSERT INTO"), [{"epoch": int(epoch), "floor": floor}])
 
+    def _resyncs_ended(self, sql: str) -> Answer:
+        return [(row["epoch"],) for row in self._rows(_table(sql, "FROM"))]
+
     def _purge(self, sql: str) -> None:
         mirror = _table(sql, "DELETE FROM")
         for row in self._rows(mirror):

@@ -120,6 +120,8 @@ class Resync:
         self._chance = chance
         self._name = name
         self._exports = 0
+        self._reopened = ""
+        """Where the export of a resync lies that is ended once more; empty for one of its own."""
 
     @property
     def _folder(self) -> str:
@@ -127,7 +129,7 @@ class Resync:
 
     @property
     def _location(self) -> str:
-        return f"s3://{self._world.deployment.config.bucket}/{self._folder}"
+        return self._reopened or f"s3://{self._world.deployment.config.bucket}/{self._folder}"
 
     async def run(self) -> None:
         """Resync; with another export where an epoch begins just before it, or the lifecycle has deleted it."""
@@ -137,15 +139,29 @@ class Resync:
             self._world.sometimes("export taken again")
             await self.run()
 
+    async def end(self, location: str) -> None:
+        """End a resync once more whose export lies there; with another export where that one is gone."""
+        self._reopened = location
+        try:
+            await self._end()
+        except (ExportError, RefusedError):
+            self._world.sometimes("export taken again")
+            await self.run()
+
     async def _run_once(self) -> None:
         """Begin an epoch, export the table, and carry the export over."""
-        world = self._world
+        self._reopened = ""
         self._exports += 1
         await self._arrive(1)
-        start = await insist(world, lambda: self._backfiller().begin_epoch())
+        start = await insist(self._world, lambda: self._backfiller().begin_epoch())
         await self._backfiller().wait_for(start)
         self._export()
         await self._arrive(3)
+        await self._end()
+
+    async def _end(self) -> None:
+        """Carry the export over, however long that takes."""
+        world = self._world
         waits_since, pause = world.loop.time(), 300.0
         while left := await self.carry_over():
             world.sometimes("resync waits for loads")

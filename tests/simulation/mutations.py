@@ -36,6 +36,7 @@ from fastetl.aws.ledger.table import LedgerTable
 from fastetl.aws.s3 import Bucket
 from fastetl.backfill import backfiller
 from fastetl.backfill.backfiller import Backfiller, Unfinished
+from fastetl.backfill.lost_end import reopen_resync
 from fastetl.config import Pipeline
 from fastetl.decode import general as decode_general
 from fastetl.decode import kinesis as decode_kinesis
@@ -442,6 +443,15 @@ def repair_of_the_next_epoch() -> AbstractContextManager[Any]:
     return patch.object(StagedRows, "put_found", put_found)
 
 
+def lost_end_forgotten() -> AbstractContextManager[Any]:
+    """A ledger is rebuilt that takes a resync for ended which the warehouse has lost."""
+
+    async def none(_deployment: Any) -> None:
+        return None
+
+    return patch_everywhere(reopen_resync, none)
+
+
 def carried_epochs_forgotten() -> AbstractContextManager[Any]:
     """Nobody asks which epochs files and rows carry, neither before a load nor where a ledger is rebuilt."""
 
@@ -651,6 +661,7 @@ MUTATIONS: dict[str, Guard] = {
     "an export taken at once": _shows("I10", export_at_once),
     "changes stamped too early are loaded": _shows("I4", without_steps("stamps")),
     "epochs that files carry forgotten": _shows("I4", carried_epochs_forgotten),
+    "a resync that the warehouse lost taken for ended": _shows("I4", lost_end_forgotten),
     "HEAD made without epochs": _shows("I10", no_epochs_recovered),
     "a former owner loads on": _shows("I11", without_steps("gate_row")),
     "former columns stay": _shows("I4", without_steps("former_columns")),

@@ -12,6 +12,7 @@ from fastetl.operate.ownership import take_over
 from fastetl.sql.tables import tables_sql
 from fastetl.sql.text import quote_table
 from tests.simulation.fake_warehouse import SqlError
+from tests.simulation.gap import Resync
 from tests.simulation.operators import insist
 from tests.simulation.scenario import HOUR
 
@@ -29,6 +30,8 @@ class Person:
         self._world = world
         self._chance = random.Random(f"person of {world.seed}")
         self._pipeline: Pipeline = self._chance.choice(world.deployment.config.pipelines)
+        self._resyncs: dict[str, str] = {}
+        """By pipeline, where the export lies of a resync that is to be ended once more."""
 
     async def run(self, deed: str) -> None:
         """Do it, and mend it."""
@@ -80,10 +83,17 @@ class Person:
         world.sometimes("snapshot of the warehouse restored")
         for pipeline in every:
             await self._maintain(pipeline, take_over)
-            await self._maintain(pipeline, lambda one: Reconciler(one).rebuild_ledger())
+            await self._maintain(pipeline, self._rebuild)
             await self._maintain(pipeline, lambda one: Operator(one).resume())
         world.invariants.set_back = False
         world.maintained = False
+        for source in world.sources:
+            if location := self._resyncs.get(source.pipeline.name):
+                world.sometimes("resync ended once more")
+                await Resync(world, source, "snapshot", self._chance).end(location)
+
+    async def _rebuild(self, one: Deployment) -> None:
+        self._resyncs[one.pipeline.name] = (await Reconciler(one).rebuild_ledger()).resync
 
     async def _maintain(self, pipeline: Pipeline, command: Command) -> None:
         await insist(self._world, pipeline, command, by_maintenance=True)

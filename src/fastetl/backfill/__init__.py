@@ -7,6 +7,7 @@ from fastetl.backfill.convert import Converter
 from fastetl.backfill.distribute import convert_on_lambda
 from fastetl.backfill.export_folder import ExportFolder
 from fastetl.backfill.export_format import DataFile, Export
+from fastetl.backfill.lost_end import reopen_resync
 from fastetl.backfill.scan import Throttle, scan_table
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Throttle",
     "Unfinished",
     "convert_on_lambda",
+    "reopen_resync",
     "scan_table",
 ]

@@ -27,3 +27,6 @@ def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
             f"{each.pipeline}: {write_count(each.registered, 'file')} registered, "
             f"{each.marked_loaded:,} marked as loaded, {each.waiting_again:,} wait again"
         )
+        if each.resync:
+            remedy = f"run `fastetl resync -p {each.pipeline} --export {each.resync}`"
+            tell(f"{each.pipeline}: what its last resync deleted is lost, and comes back: {remedy}", colour="red")

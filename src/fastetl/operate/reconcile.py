@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from fastetl.aws import gather
+from fastetl.backfill import reopen_resync
 from fastetl.errors import LostEpochsError
 from fastetl.ingest import build_file, find_epochs
 from fastetl.keys import data_prefix, parse_data_key
@@ -73,6 +74,8 @@ class Rebuilt(msgspec.Struct, frozen=True):
     marked_loaded: int
     waiting_again: int
     """The ledger had them as loaded; the warehouse, set back to an earlier time, had not."""
+    resync: str = ""
+    """Where the export lies of a resync that `fastetl resync` has to end: the warehouse has lost what it deleted."""
 
 
 class Reconciler:
@@ -174,8 +177,9 @@ class Reconciler:
 
         It reads every object's metadata and the whole ledger, a part of them at a time.
 
-        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. It
-        is not known up to when everything is loaded before all of it is.
+        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. A
+        resync whose end the warehouse has lost is under way again. It is not known up to when everything is loaded
+        before all of it is.
         """
         name, epochs = self._pipeline.name, Epochs(self._deployment)
         # At once, as far as the ledger and the warehouse know them: until then changes are stamped without them.
@@ -206,7 +210,8 @@ class Reconciler:
                 await forget_watermark(self._deployment)
             await gather(self._ledger.files.requeue, waiting)
             done, undone = done + len(batch_ids), undone + len(waiting)
-        return Rebuilt(name, registered, done, undone)
+        reopened = await reopen_resync(self._deployment)
+        return Rebuilt(name, registered, done, undone, reopened.location if reopened else "")
 
     async def _register(self, carried: set[EpochStart], key: str) -> bool:
         """Register the file of an object unless it is, and note its epochs; tell whether it was not."""

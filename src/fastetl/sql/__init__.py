@@ -17,7 +17,7 @@ from fastetl.sql.grants import (
 )
 from fastetl.sql.load import copy_probe_sql, load_sql, resolve_sql
 from fastetl.sql.questions import ASKED_AT_ONCE, find_since, load_errors_sql, loaded_files_sql
-from fastetl.sql.resync import tombstone_sql
+from fastetl.sql.resync import resyncs_sql, tombstone_sql
 from fastetl.sql.sizes import find_size_problems
 from fastetl.sql.staging import Load
 from fastetl.sql.tables import (
@@ -73,6 +73,7 @@ __all__ = [
     "repair_sql",
     "replace_view_sql",
     "resolve_sql",
+    "resyncs_sql",
     "table_columns_sql",
     "tables_sql",
     "take_over_sql",

@@ -47,6 +47,17 @@ def tombstone_sql(
     return build_statements(f"{pipeline.name}/{epoch}", steps)
 
 
+def resyncs_sql(pipeline: Pipeline) -> tuple[Statement, ...]:
+    """Build the statement that asks which resyncs have ended: rows of `(epoch,)`.
+
+    Args:
+        pipeline: with the target.
+    """
+    return build_statements(
+        pipeline.name, [("resyncs_ended", f'SELECT "epoch" FROM {quote_table(pipeline, "_resyncs")}')]
+    )
+
+
 def _delete_unseen(
     pipeline: Pipeline, part: Pipeline, epoch: int, exported_at: int, former_columns: tuple[str, ...]
 ) -> list[tuple[str, str]]:
