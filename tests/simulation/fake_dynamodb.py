@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 import heapq
 import itertools
+import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.expressions import Item, check_placeholders, holds, updated
@@ -48,7 +50,10 @@ class FakeDynamoDB:
         self._lag = lag
         self._page_items = page_items
         self._unprocessed = unprocessed
-        self._index: dict[str, Item] = {}
+        self._index: dict[str, dict[str, Item]] = defaultdict(dict)
+        """The index's items, by `q` and by `pk`."""
+        self._listed: dict[str, str] = {}
+        """By `pk`, under which `q` the index has it."""
         self._coming: list[tuple[float, int, str, Item]] = []
         self._visible_at: dict[str, float] = {}
         self._count = itertools.count()
@@ -67,7 +72,10 @@ class FakeDynamoDB:
     def restore(self, backup: dict[str, Item]) -> None:
         """The table as it was then; its index is built again."""
         self.items = dict(backup)
-        self._index = {pk: item for pk, item in backup.items() if "q" in item}
+        self._index.clear()
+        self._listed.clear()
+        for pk, item in backup.items():
+            self._list(pk, item)
         self._coming.clear()
         self._visible_at.clear()
         self._tokens.clear()
@@ -206,7 +214,7 @@ class FakeDynamoDB:
         if arguments.get("ConsistentRead"):
             raise client_error("query", "ValidationException", "Consistent reads are not supported on global indexes")
         self._catch_up()
-        shown = self._index
+        shown = self._index[_find_partition(condition, arguments)]
         matching = [pk for pk, item in shown.items() if holds(condition, item, arguments)]
         matching.sort(key=lambda pk: (shown[pk]["qk"]["S"], pk), reverse=not arguments.get("ScanIndexForward", True))
         return self._page(matching, shown, arguments, "", index=True)
@@ -214,10 +222,14 @@ class FakeDynamoDB:
     def _catch_up(self) -> None:
         while self._coming and self._coming[0][0] <= self._clock():
             _, _, pk, item = heapq.heappop(self._coming)
-            if "q" in item:
-                self._index[pk] = item
-            else:
-                self._index.pop(pk, None)
+            self._list(pk, item)
+
+    def _list(self, pk: str, item: Item) -> None:
+        if pk in self._listed:
+            del self._index[self._listed.pop(pk)][pk]
+        if "q" in item:
+            self._index[item["q"]["S"]][pk] = item
+            self._listed[pk] = item["q"]["S"]
 
     def _page(
         self, pks: list[str], items: dict[str, Item], arguments: dict[str, Any], only: str, *, index: bool = False
@@ -249,6 +261,14 @@ _OPERATIONS = {
 def _pk(arguments: dict[str, Any]) -> str:
     pk: str = (arguments.get("Key") or arguments["Item"])["pk"]["S"]
     return pk
+
+
+def _find_partition(condition: str, arguments: dict[str, Any]) -> str:
+    """Find the value of the index's first key, by which every query has to ask."""
+    if not (asked := re.match(r"q = (:\w+)", condition)):
+        raise client_error("query", "ValidationException", "Query condition missed key schema element: q")
+    partition: str = arguments["ExpressionAttributeValues"][asked[1]]["S"]
+    return partition
 
 
 def _wants_old(arguments: dict[str, Any]) -> bool:
