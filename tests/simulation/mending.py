@@ -35,7 +35,9 @@ class Mending:
 
     async def notice_restored_ledger(self) -> None:
         """Rebuild a ledger that was restored, as the documents say, but late; or wait for what loads say of it."""
-        if self._chance.random() < FORGETFUL:
+        # A load does not tell that files are missing which only the ledger before the rebuilding took for loaded.
+        is_told = self._world.scenario.person != "snapshot"
+        if is_told and self._chance.random() < FORGETFUL:
             for source in self._world.sources:
                 if source.pipeline.name != self._world.deployment.broken:
                     # What the ledger lacks is noticed with a change.
