@@ -130,7 +130,7 @@ def _draw_numbers(seed: int) -> dict[str, Any]:
         "writes": source.choice((20, 20, 20, 30, 30, 30, 40, 40, 60, 250)),
         "keys": source.choice((4, 16, 64)),
         "max_batch": source.choice((1, 2, 4, 8)),
-        "max_files": source.choice((1, 5, 20, 10_000)),
+        "max_files": source.choice((5, 20, 100, 10_000)),
         "max_bytes": source.choice((300, 5_000, 1_000_000)),
         "splits": source.randint(0, 4),
         # A scan of hundreds of items, one a page, would never end where every thirtieth call fails.
