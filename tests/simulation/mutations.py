@@ -430,7 +430,7 @@ def impatient_resync() -> AbstractContextManager[Any]:
     async def unfinished(_self: Backfiller, _backfill: Any) -> Unfinished:
         return Unfinished(0, 0, 0, 0)
 
-    return patch.object(Backfiller, "unfinished", unfinished)
+    return patch.multiple(Backfiller, unfinished=unfinished, _find_waiting=unfinished)
 
 
 def repair_of_the_next_epoch() -> AbstractContextManager[Any]:

@@ -188,6 +188,6 @@ async def test_items_keep_their_keys(ledger: Ledger) -> None:
     keys = {item["pk"]["S"]: item for item in answer["Items"]}
     # A running pipeline's items would not be found under other keys.
     name = "1ba3c523e770f3313cc91ab1"
-    assert keys.keys() == {f"F#{file_id(1)}", "P#p", "B#b1", f"E#p#1#{name}", "E#p", f"X#p#1#{name}#f", "I#p"}
+    assert keys.keys() == {f"F#{file_id(1)}", "P#p", "O#p", "B#b1", f"E#p#1#{name}", "E#p", f"X#p#1#{name}#f", "I#p"}
     waits = keys[f"F#{file_id(1)}"]
     assert (waits["q"], waits["qk"]) == ({"S": "p#15"}, {"S": f"0000000000005#{file_id(1)}"})

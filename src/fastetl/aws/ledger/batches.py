@@ -1,4 +1,7 @@
-"""HEAD, `P#<pipeline>`, and BATCH items, `B#<batch_id>`: which batches are open, and how far each has come."""
+"""HEAD, `P#<pipeline>`, and BATCH items, `B#<batch_id>`: which batches are open, and how far each has come.
+
+`O#<pipeline>` has the open batches once more.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Batches:
             stack: `Head.stack`; empty where the epochs are not known.
             epochs: as the warehouse has them.
         """
-        surviving = tuple([batch.batch_id for batch in await self._open_batches(pipeline)])
+        surviving = tuple(batch.batch_id for batch in await self._find_open(pipeline))
         head = Head(pipeline, 1, open=surviving, installation=installation, epochs=epochs, stack=stack)
         row = {"pk": f"P#{pipeline}", **msgspec.to_builtins(head)}
         await self._table.call("put_item", Item=write_item(row), **if_absent())
@@ -159,15 +162,19 @@ class Batches:
     async def _swap(self, head: Head, writes: list[dict[str, Any]], **changes: Any) -> Head:
         changes["generation"] = head.generation + 1
         swap = self._table.writing(f"P#{head.pipeline}", changes, only_if={"generation": head.generation})
+        # What HEAD names is known by another key as well, should HEAD be lost.
+        copy = self._table.writing(f"O#{head.pipeline}", {"pipeline": head.pipeline, "open": changes["open"]})
         # HEAD last: what it names is there, even where writes show one by one, as moto's do.
-        updates = [{"Update": {"TableName": self._table.name, **write}} for write in [*writes, swap]]
+        updates = [{"Update": {"TableName": self._table.name, **write}} for write in [*writes, copy, swap]]
         await self._table.call("transact_write_items", TransactItems=updates)
         return msgspec.structs.replace(head, **changes)
 
     def _form(self, batch: Batch) -> dict[str, Any]:
-        changes = msgspec.structs.asdict(batch) | entry_keys(batch.pipeline, "open", 0, batch.batch_id)
+        changes = msgspec.structs.asdict(batch)
         counters = {name: changes.pop(name) for name in ("attempt", "resolves")}
-        write = self._table.writing(f"B#{batch.batch_id}", changes, unless_there=counters, remove=("expires",))
+        write = self._table.writing(
+            f"B#{batch.batch_id}", changes, unless_there=counters, remove=("expires", "q", "qk")
+        )
         states = {f":open{n}": state for n, state in enumerate(sorted(OPEN_STATES))}
         write["ConditionExpression"] = f"attribute_not_exists(pk) OR NOT #state IN ({', '.join(states)})"
         write["ExpressionAttributeValues"] |= write_item(states)
@@ -177,14 +184,11 @@ class Batches:
         was = {"state": batch.state, "attempt": batch.attempt, "resolves": batch.resolves}
         return self._table.writing(f"B#{batch.batch_id}", changes, only_if=was)
 
-    async def _open_batches(self, pipeline: str) -> list[Batch]:
-        """Find the batches that no HEAD names any more.
-
-        The index may not show the latest: files that are put into another batch meanwhile are refused by the gate,
-        should this one have loaded them.
-        """
-        listed = [batch_id async for batch_id in self._index.entries(pipeline, "open")]
-        return [batch for batch in await self._read_each(listed) if batch.state in OPEN_STATES]
+    async def _find_open(self, pipeline: str) -> list[Batch]:
+        """Find the batches that a lost HEAD has named."""
+        row = await self._table.get(f"O#{pipeline}")
+        named = [each["S"] for each in row["open"]["L"]] if row else []
+        return [batch for batch in await self._read_each(named) if batch.state in OPEN_STATES]
 
     async def _read_each(self, batch_ids: Sequence[str]) -> list[Batch]:
         rows = await gather(lambda batch_id: self._table.get(f"B#{batch_id}"), batch_ids)

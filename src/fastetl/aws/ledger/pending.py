@@ -1,7 +1,8 @@
 """The sparse index `pending`: a hint of which files wait. Only a consistent read of the FILE item decides.
 
 Beside the files that wait it lists, under keys of their own, what is found by no other key: an entry each for files in
-quarantine, batches, backfills and possible gaps. What is loaded is not in it, so that no question reads every file.
+quarantine, batches that have ended, backfills and possible gaps. What is loaded is not in it, so that no question reads
+every file.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ INDEX_BUCKETS = 16
 
 _PAGE = 1000
 
-Kind = Literal["quarantined", "rejected", "open", "closed", "backfills", "gaps"]
-"""Of an entry: a file in quarantine, a file of which every record was rejected, a batch that is open, one that has
-ended, a backfill, and a file that began where the stream was about to forget."""
+Kind = Literal["quarantined", "rejected", "closed", "backfills", "gaps"]
+"""Of an entry: a file in quarantine, a file of which every record was rejected, a batch that has ended, a backfill, and
+a file that began where the stream was about to forget."""
 
 
 def index_keys(item: FileItem) -> dict[str, str]:
