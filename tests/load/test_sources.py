@@ -11,6 +11,7 @@ import pytest
 
 from fastetl.backfill.backfiller import Backfiller
 from fastetl.load.batches import build_batch
+from fastetl.load.epochs import Epochs
 from fastetl.sql import load_sql
 from fastetl.versions import name_source
 from tests.load.test_batches import make_file
@@ -78,16 +79,21 @@ def test_changes_of_another_source_pause_and_say_what_to_do() -> None:
     bench.run(test())
 
 
-def test_an_epoch_orders_two_sources_and_what_is_older_changes_nothing() -> None:
+def test_a_resync_orders_two_sources_and_what_is_older_changes_nothing() -> None:
     bench = Bench()
 
     async def test() -> None:
         late = bench.write(number=0, delete=False)
         assert await switch(bench)
         backfiller = Backfiller(bench.deployment())
-        await backfiller.wait_for(await backfiller.begin_epoch())
+        start = await backfiller.begin_epoch()
+        await backfiller.wait_for(start)
         last = bench.write(number=0, delete=False)
         await bench.new_ingest().ingest(through_replica(last))
+        # What the replica said before the epoch would be lost: the export that has it has not begun.
+        assert "another source" in await until_paused(bench)
+        assert sorted(bench.states().values()) == ["LOADED", "PENDING", "PENDING"]
+        await Epochs(bench.deployment()).confirm(start.epoch, "resync")
         await settle(bench.new_loader())
         head = await bench.ledger.batches.head(bench.pipeline.name)
         assert head is not None
@@ -102,6 +108,25 @@ def test_an_epoch_orders_two_sources_and_what_is_older_changes_nothing() -> None
         # The first source once more, in the epoch that is the other's.
         await bench.put(bench.write(number=0, delete=False))
         assert "another source" in await until_paused(bench)
+
+    bench.run(test())
+
+
+def test_an_epoch_that_began_before_the_sources_changed_hides_no_change_of_the_new_one() -> None:
+    """That a row is repaired, or a backfill begun, between the first change by another way and its load."""
+    bench = Bench()
+
+    async def test() -> None:
+        await bench.put(bench.write(number=0, delete=False))
+        await settle(bench.new_loader())
+        change = bench.write(number=0, delete=True)
+        backfiller = Backfiller(bench.deployment())
+        await backfiller.wait_for(await backfiller.begin_epoch())
+        later = bench.write(number=1, delete=False)
+        for each in (later, change):
+            await bench.new_ingest().ingest(through_replica(each))
+        assert "another source" in await until_paused(bench)
+        assert sorted(bench.states().values()) == ["LOADED", "PENDING", "PENDING"]
 
     bench.run(test())
 
@@ -134,8 +159,7 @@ def test_a_batch_is_of_the_source_that_its_stream_files_are_of() -> None:
     ("source", "epoch", "latest", "steps"),
     [
         ("stream-1", 1, 1, {"gate_source", "source"}), ("stream-1", 0, 0, {"gate_source", "source"}),
-        # Of an epoch that is over: another one's export is newer.
-        ("stream-1", 0, 1, {"source"}), ("", 0, 1, set()), ("", 0, 0, set()),
+        ("stream-1", 0, 1, {"gate_source", "source"}), ("", 0, 1, set()), ("", 0, 0, set()),
     ],
 )  # fmt: skip
 def test_which_loads_are_asked_for_their_source(source: str, epoch: int, latest: int, steps: set[str]) -> None:

@@ -320,12 +320,15 @@ class Transaction:
     _gate_fence = _gate_batch
 
     def _gate_source(self, sql: str) -> Answer:
-        found = re.search(r"\"source\" <> '([^']+)' AND \"source_epoch\" = (\d+)", sql)
+        pattern = rf"FROM {_TABLE} WHERE \"source\" <> '' AND \"source\" <> '([^']+)' .* FROM {_TABLE}.* ELSE (\d+) END"
+        found = re.search(pattern, sql)
         if found is None:
             raise SqlError(f"syntax error: {sql[:80]}")
-        rows = self._rows(_table(sql, "FROM"))
-        others = [row for row in rows if row["source"] not in {"", found[1]} and row["source_epoch"] == int(found[2])]
-        return self._refuse(sql, others)
+        gate, source, epochs, epoch = found.groups()
+        kinds = ("resync",) if "\"kind\" = 'resync'" in sql else ("announced", "backfill", "resync")
+        resync = max((row["epoch"] for row in self._rows(epochs) if row["kind"] in kinds), default=0)
+        others = [row for row in self._rows(gate) if row["source"] not in {"", source}]
+        return self._refuse(sql, [row for row in others if resync <= min(row["source_epoch"], int(epoch))])
 
     def _source(self, sql: str) -> None:
         found = re.search(r"SET \"source\" = '([^']+)', \"source_epoch\" = (\d+) WHERE", sql)

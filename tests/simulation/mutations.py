@@ -52,7 +52,7 @@ from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
 from fastetl.operate.replay import FAILURES_PREFIX, replay_failures
 from fastetl.operate.staged_rows import StagedRows
-from fastetl.sql.epochs import refuse_early_stamps
+from fastetl.sql.epochs import latest_resync, refuse_early_stamps
 from fastetl.sql.load import load_sql, resolve_sql
 from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.tables import tables_sql
@@ -424,6 +424,11 @@ def every_epoch_resyncs() -> AbstractContextManager[Any]:
     return patch.object(Backfiller, "finish", finish)
 
 
+def any_epoch_orders() -> AbstractContextManager[Any]:
+    """Changes of another source are loaded once any epoch has begun, of a repair for example."""
+    return patch("fastetl.sql.load.latest_resync", lambda pipeline: latest_resync(pipeline).partition(" WHERE ")[0])
+
+
 def impatient_resync() -> AbstractContextManager[Any]:
     """A resync deletes before everything older is loaded."""
 
@@ -695,5 +700,6 @@ DIRECTED: dict[str, Mutation] = {
     "an archive taken for a failure like any other": archive_not_known,
     "labels order two sources": without_steps("gate_source"),
     "an epoch that only reorders deletes": every_epoch_resyncs,
+    "any epoch orders two sources": any_epoch_orders,
     "lost epochs taken for none": lost_epochs_are_none,
 }

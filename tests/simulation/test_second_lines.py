@@ -25,7 +25,7 @@ from fastetl.sql.text import quote_table
 from tests.load.test_batches import make_file
 from tests.load.test_bounded import WAKE_UP_SECONDS, Slow, Told, open_batch
 from tests.load.test_lifecycle import pause_for_a_month
-from tests.load.test_sources import switch
+from tests.load.test_sources import switch, through_replica, until_paused
 from tests.simulation.bench import Bench, settle
 from tests.simulation.conftest import DirectClient
 from tests.simulation.fake_s3 import ARCHIVES_SECONDS, DAY
@@ -291,6 +291,18 @@ async def epoch_without_resync(bench: Bench) -> bool:
     return [row["_deleted"] for row in bench.rows("")] == ["false"]
 
 
+async def epoch_before_sources_change(bench: Bench) -> bool:
+    """An epoch begins after the first change by way of a replica; give whether the mirror has it, or it is told."""
+    await bench.put(bench.write(number=0, delete=False))
+    await settle(bench.new_loader())
+    change = bench.write(number=0, delete=False)
+    backfiller = Backfiller(bench.deployment())
+    await backfiller.wait_for(await backfiller.begin_epoch())
+    await bench.new_ingest().ingest(through_replica(change))
+    paused = await until_paused(bench)
+    return bool(paused) or [row["_event_id"] for row in bench.rows("")] == [change.event_id]
+
+
 async def epochs_are_lost(bench: Bench) -> bool:
     """A change of an epoch is loaded, and then HEAD and the warehouse lose the epoch; give whether that is told."""
     backfiller = Backfiller(bench.deployment())
@@ -319,6 +331,7 @@ COURSES: dict[str, tuple[Course, Any, Any]] = {
     "an archive taken for a failure like any other": (files_are_archived, True, False),
     "labels order two sources": (source_changes, True, False),
     "an epoch that only reorders deletes": (epoch_without_resync, True, False),
+    "any epoch orders two sources": (epoch_before_sources_change, True, False),
     "lost epochs taken for none": (epochs_are_lost, True, False),
     "HEAD read after the files": (one_opens_what_another_has_loaded, 0, 1),
     "suspects tried again before a probe": (suspects_crowd, True, False),

@@ -106,17 +106,25 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
         latest: the number of the latest epoch that HEAD knows, or that the changes carry; 0 where there is none.
     """
     epochs, gate = quote_table(pipeline, "_epochs"), quote_table(pipeline, "_gate")
-    resync = f'SELECT COALESCE(MAX("epoch"), 0) FROM {epochs} WHERE "kind" = \'resync\''
     rows = (
         f'SELECT "epochs"."epoch" FROM {staged} AS "staged" INNER JOIN {epochs} AS "epochs"'
         ' ON "staged"."_changed_at" >= "epochs"."starts_at" AND "staged"."_version" < "epochs"."floor"'
         f' WHERE ("epochs"."kind" <> \'announced\' OR "epochs"."epoch" = ({_carried(gate)}))'
-        f' AND "epochs"."epoch" >= ({resync})'
+        f' AND "epochs"."epoch" >= ({latest_resync(pipeline)})'
     )
     if latest:
         there = f'SELECT COALESCE(MAX("epoch"), 0) AS "latest" FROM {epochs}'
         rows += f' UNION ALL SELECT "latest" FROM ({there}) AS "there" WHERE "latest" < {latest:d}'
     return refuse("stamped too early", f'({rows}) AS "wrong"')
+
+
+def latest_resync(pipeline: Pipeline) -> str:
+    """Build the query for the latest epoch of a resync that has begun and was not given up; 0 where there is none.
+
+    Args:
+        pipeline: with the target.
+    """
+    return f'SELECT COALESCE(MAX("epoch"), 0) FROM {quote_table(pipeline, "_epochs")} WHERE "kind" = \'resync\''
 
 
 def _select(pipeline: Pipeline) -> str:

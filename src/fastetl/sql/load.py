@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fastetl.config import Pipeline
 from fastetl.model import Layout
-from fastetl.sql.epochs import refuse_early_stamps
+from fastetl.sql.epochs import latest_resync, refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.group import load_group
 from fastetl.sql.mirror import append_to_log, merge_into_mirror
@@ -150,12 +150,18 @@ def copy_probe_sql(pipeline: Pipeline, url: str) -> tuple[Statement, ...]:
 
 
 def _gate_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
-    """Build the step that fails where changes of another source were loaded in the same epoch: nothing orders them."""
-    if not load.source or load.source_epoch < load.latest_epoch:
+    """Build the step that fails where changes of another source were loaded, and no resync lies between the two.
+
+    Within an epoch nothing orders them, and an epoch alone orders only what is created after it has begun: what the
+    sources say of the time before is in the export of a resync, or lost.
+    """
+    if not load.source:
         return []
-    gate = quote_table(pipeline, "_gate")
-    other = f'"source" <> \'\' AND "source" <> {quote_literal(load.source)} AND "source_epoch" = {load.source_epoch:d}'
-    return [("gate_source", refuse("another source", f"{gate} WHERE {other}"))]
+    gate, epoch = quote_table(pipeline, "_gate"), load.source_epoch
+    other = f'"source" <> \'\' AND "source" <> {quote_literal(load.source)}'
+    earlier = f'CASE WHEN "source_epoch" < {epoch:d} THEN "source_epoch" ELSE {epoch:d} END'
+    rows = f"{gate} WHERE {other} AND ({latest_resync(pipeline)}) <= {earlier}"
+    return [("gate_source", refuse("another source", rows))]
 
 
 def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
