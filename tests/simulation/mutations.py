@@ -9,6 +9,8 @@ What is not in `MUTATIONS` and why:
   `tests/local/warehouse/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
 - the same client token for the same attempt: the gate refuses what ran already; the token only saves a second run.
+- the epochs that files carry: ledger and warehouse are rarely both set back to before one, while files of it wait;
+  `tests/load/test_epochs.py` shows it.
 - `If-None-Match` on the file's object: a retry writes the same bytes, unless a deploy in between changed how they
   are written; `tests/ingest/test_ingester.py` shows that.
 """
@@ -43,7 +45,6 @@ from fastetl.decode import kinesis as decode_kinesis
 from fastetl.decode import native as decode_native
 from fastetl.errors import LedgerError
 from fastetl.ingest.ingester import Ingest
-from fastetl.ingest.store import find_epochs
 from fastetl.load import batches, decide, failures, steps
 from fastetl.load.epochs import Epochs
 from fastetl.load.plan import Planner
@@ -52,7 +53,7 @@ from fastetl.load.steps import Step, Steps
 from fastetl.load.survey import Survey
 from fastetl.operate.replay import FAILURES_PREFIX, replay_failures
 from fastetl.operate.staged_rows import StagedRows
-from fastetl.sql.epochs import latest_resync, refuse_early_stamps
+from fastetl.sql.epochs import latest_resync
 from fastetl.sql.load import load_sql, resolve_sql
 from fastetl.sql.resync import tombstone_sql
 from fastetl.sql.tables import tables_sql
@@ -457,19 +458,6 @@ def lost_end_forgotten() -> AbstractContextManager[Any]:
     return patch_everywhere(reopen_resync, none)
 
 
-def carried_epochs_forgotten() -> AbstractContextManager[Any]:
-    """Nobody asks which epochs files and rows carry, neither before a load nor where a ledger is rebuilt."""
-
-    def refuse(pipeline: Any, staged: Any, _latest: int) -> str:
-        return refuse_early_stamps(pipeline, staged, 0)
-
-    patches = ExitStack()
-    patches.enter_context(patch_everywhere(find_epochs, lambda _stored: ()))
-    patches.enter_context(patch_everywhere(refuse_early_stamps, refuse))
-    patches.enter_context(patch.object(Epochs, "_refuse_lost_epochs", lambda *_: None))
-    return patches
-
-
 def epoch_at_once() -> AbstractContextManager[Any]:
     """An epoch begins before every ingest has heard of it."""
     return patch.multiple(backfiller, EPOCH_LEAD_SECONDS=0, EPOCHS_KEPT_SECONDS=-1_000_000)
@@ -665,7 +653,6 @@ MUTATIONS: dict[str, Guard] = {
     "a repair newer than what follows": _shows("I4", repair_of_the_next_epoch),
     "an export taken at once": _shows("I10", export_at_once),
     "changes stamped too early are loaded": _shows("I4", without_steps("stamps")),
-    "epochs that files carry forgotten": _shows("I4", carried_epochs_forgotten),
     "a resync that the warehouse lost taken for ended": _shows("I4", lost_end_forgotten),
     "HEAD made without epochs": _shows("I10", no_epochs_recovered),
     "a former owner loads on": _shows("I11", without_steps("gate_row")),
