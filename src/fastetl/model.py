@@ -137,6 +137,18 @@ class PendingFile(msgspec.Struct, frozen=True):
 BatchState = Literal["FORMED", "SUBMITTING", "SUBMITTED", "RESOLVING", "RETRY", "LOADED", "SPLIT", "QUARANTINED"]
 
 
+class LoadedBatch(msgspec.Struct, frozen=True):
+    """A batch that the warehouse was seen to have: it has it still, unless it was set back to an earlier time."""
+
+    batch_id: str = ""
+    """Empty where none was seen."""
+    attempt: int = 0
+    """That was committed; 0 where it is not known which."""
+    changed_min: str = ""
+    began: int = 0
+    """As of the batch: they tell before when it was not loaded."""
+
+
 class Head(msgspec.Struct, frozen=True):
     """The pipeline's one mutable place: which batches are open, and whether it is paused."""
 
@@ -156,6 +168,8 @@ class Head(msgspec.Struct, frozen=True):
     """Loads seen to succeed so far: tells whether anything else has loaded since a suspect failed."""
     last_load: int = 0
     """Unix milliseconds when a batch was last seen to be loaded; 0 before the first."""
+    last_batch: LoadedBatch = LoadedBatch()
+    """Seen at `last_load`."""
     epochs: tuple[EpochStart, ...] = ()
     stack: str = ""
     """`Deployment.owner` of the stack that has read the epochs from the warehouse. In a ledger that was restored or
@@ -220,6 +234,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Of its files; empty where all of them are an export's."""
     source_epoch: int = 0
     """The latest epoch that a change of the source is of."""
+    follows: LoadedBatch = LoadedBatch()
+    """`Head.last_batch` when the attempt began."""
     carried_epoch: int = 0
     """The latest epoch that a row of its files is of, an export's included."""
     not_before: int = 0

@@ -226,6 +226,9 @@ def test_a_load_that_was_seen_to_end_counts_and_one_that_a_verdict_found_does_no
     found = play(situation(resolving(), verdict=LOADED)).head_changes
     assert (seen["loads"], found["loads"]) == (6, 5)
     assert seen["last_load"] == found["last_load"] == NOW
+    # A verdict tells that the batch is committed, and not by which attempt.
+    assert (seen["last_batch"].batch_id, found["last_batch"].batch_id) == (submitted().batch_id, resolving().batch_id)
+    assert (seen["last_batch"].attempt, found["last_batch"].attempt) == (submitted().attempt, 0)
 
 
 def test_the_first_failure_of_the_data_remembers_what_had_loaded() -> None:

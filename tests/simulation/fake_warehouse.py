@@ -366,6 +366,11 @@ class Transaction:
         ]
         latest = re.search(r'"latest" < (\d+)', sql)
         is_lost = latest and max((row["epoch"] for row in kept), default=0) < int(latest[1])
+        last = re.search(rf'COUNT\(\*\) AS "there" FROM {_TABLE} WHERE (.*?)\) AS "last_load"', sql)
+        if last and not (there := _matching(self._rows(last[1]), last[2])):
+            is_lost = True
+        elif last and (attempt := re.search(r'"attempt" = (\d+)', last[2])):
+            is_lost = is_lost or all(row["attempt"] != int(attempt[1]) for row in there)
         return self._refuse(sql, [*wrong, *(["lost"] if is_lost else [])])
 
     # --- epochs --------------------------------------------------------------------------------------------------

@@ -35,9 +35,7 @@ class Mending:
 
     async def notice_restored_ledger(self) -> None:
         """Rebuild a ledger that was restored, as the documents say, but late; or wait for what loads say of it."""
-        # A load does not tell that files are missing which only the ledger before the rebuilding took for loaded.
-        is_told = self._world.scenario.person != "snapshot"
-        if is_told and self._chance.random() < FORGETFUL:
+        if self._chance.random() < FORGETFUL:
             for source in self._world.sources:
                 if source.pipeline.name != self._world.deployment.broken:
                     # What the ledger lacks is noticed with a change.
@@ -68,6 +66,7 @@ class Mending:
         world = self._world
         world.sometimes("changes stamped too early")
         replaced = world.scenario.ledger_restored or world.scenario.redeployed
+        replaced = replaced or source.pipeline.name in world.invariants.meddled
         if not replaced and source.pipeline.name not in world.disasters.lost_beginning:
             what = f"{source.pipeline.name} stamped changes too early; no ledger was set back or replaced"
             world.invariants.violated("I10", what)

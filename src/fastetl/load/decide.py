@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastetl.load.failures import classify, explain
-from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head
+from fastetl.model import MAX_OPEN_BATCHES, Batch, Failure, FileItem, Head, LoadedBatch
 
 RUN_LIMIT_SECONDS = 2 * 3600
 """A transaction that runs or queues longer is cancelled and tried again; somebody may hold the gate's lock."""
@@ -182,6 +182,7 @@ def _submit(head: Head, batch: Batch, now: int) -> Decision:
         "began": now,
         "resolves": 0,
         "loads_begun": head.loads,
+        "follows": head.last_batch,
         "latest_epoch": max((start.epoch for start in head.epochs), default=0),
         "statement_id": "",
         "submitted_at": now,
@@ -217,7 +218,7 @@ def _find_attempt(batch: Batch, verdict: Verdict, now: int) -> Decision:
 
 def _end_attempt(head: Head, batch: Batch, verdict: Verdict, now: int) -> Decision:
     if verdict.answer == "finished":
-        return _mark(batch, loads=head.loads + 1, now=now)
+        return _mark(batch, batch.attempt, loads=head.loads + 1, now=now)
     if verdict.answer == "lost":
         return Decision("resolve", batch, changes=resolve_changes("transient", verdict.error))
     if verdict.suspects is None:
@@ -246,8 +247,8 @@ def _settle(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict
 def _judge(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict, now: int) -> Decision:
     """Decide what follows once the warehouse says for certain whether the attempt was committed."""
     if verdict.loaded == batch.manifest_checksum:
-        # When it was loaded is not known: it says nothing about files that failed meanwhile.
-        return _mark(batch, loads=head.loads, now=now)
+        # When it was loaded, and by which attempt, is not known: it says nothing about files that failed meanwhile.
+        return _mark(batch, 0, loads=head.loads, now=now)
     if verdict.loaded and batch.failure != "files":
         # Loaded from other objects: a restored ledger may have registered its files again. Ask file by file.
         return Decision("ask_again", batch, changes={**_asked_again(batch, now), "failure": "files"})
@@ -297,8 +298,9 @@ def _retry(batch: Batch, verdict: Verdict, now: int, *, pause: str = "", **chang
     return Decision("retry", batch, changes=retried, pause=pause)
 
 
-def _mark(batch: Batch, *, loads: int, now: int) -> Decision:
-    return Decision("mark", batch, head_changes={"loads": loads, "last_load": now})
+def _mark(batch: Batch, attempt: int, *, loads: int, now: int) -> Decision:
+    seen = LoadedBatch(batch.batch_id, attempt, batch.changed_min, batch.began)
+    return Decision("mark", batch, head_changes={"loads": loads, "last_load": now, "last_batch": seen})
 
 
 def delay_seconds(failures: int) -> int:

@@ -51,9 +51,9 @@ _EXPLAINED = {
         " or writes the row again; with `--take-over` this stack becomes the owner"
     ),
     "stamps": (
-        "changes are stamped with an epoch before their own, so that the mirror would ignore them, or the warehouse has"
-        " lost its epochs: run `fastetl rebuild-ledger` and `fastetl resume`, and, if they are refused again, `fastetl"
-        " resync`"
+        "changes are stamped with an epoch before their own, so that the mirror would ignore them, or the warehouse was"
+        " set back, and lacks epochs or loads that the ledger knows: run `fastetl rebuild-ledger` and `fastetl resume`,"
+        " and, if they are refused again, `fastetl resync`"
     ),
 }
 """What an operator reads in place of a refusal that pauses the pipeline, by the step that failed."""

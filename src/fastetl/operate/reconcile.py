@@ -17,13 +17,13 @@ import msgspec
 
 from fastetl.aws import gather
 from fastetl.backfill import reopen_resync
-from fastetl.errors import LostEpochsError
+from fastetl.errors import LedgerError, LostEpochsError, StaleStepError
 from fastetl.ingest import build_file, find_epochs
 from fastetl.keys import data_prefix, parse_data_key
 from fastetl.load import Epochs, FormerColumns
-from fastetl.model import FileItem
+from fastetl.model import FileItem, LoadedBatch
 from fastetl.operate.recent_files import list_since
-from fastetl.operate.watermark import forget_watermark
+from fastetl.operate.watermark import RACES, forget_watermark
 from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
 if TYPE_CHECKING:
@@ -210,8 +210,20 @@ class Reconciler:
                 await forget_watermark(self._deployment)
             await gather(self._ledger.files.requeue, waiting)
             done, undone = done + len(batch_ids), undone + len(waiting)
+        await self._forget_last_batch()
         reopened = await reopen_resync(self._deployment)
         return Rebuilt(name, registered, done, undone, reopened.location if reopened else "")
+
+    async def _forget_last_batch(self) -> None:
+        """Let the next load begin whatever the warehouse has: the ledger has just been made what the warehouse says."""
+        for _ in range(RACES):
+            head = await self._ledger.batches.head(self._pipeline.name)
+            if head is None or head.last_batch == LoadedBatch():
+                return
+            with contextlib.suppress(StaleStepError):
+                await self._ledger.batches.change_head(head, last_batch=LoadedBatch())
+                return
+        raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")
 
     async def _register(self, carried: set[EpochStart], key: str) -> bool:
         """Register the file of an object unless it is, and note its epochs; tell whether it was not."""

@@ -93,7 +93,7 @@ def copy_epochs_sql(source: Pipeline, target: Pipeline) -> tuple[Statement, ...]
     return build_statements(source.name, [("epochs_copy", sql)])
 
 
-def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
+def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int, missing: str = "") -> str:
     """Build the statement that fails where a change was created at or after a later epoch's T0 than it is stamped with.
 
     The mirror would take such a change for an old one, and ignore it. It fails as well where the warehouse has lost
@@ -104,6 +104,7 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
         pipeline: with the target.
         staged: the temporary table with the changes, quoted.
         latest: the number of the latest epoch that HEAD knows, or that the changes carry; 0 where there is none.
+        missing: a query with a row where the warehouse lacks something else that the ledger knows; empty for none.
     """
     epochs, gate = quote_table(pipeline, "_epochs"), quote_table(pipeline, "_gate")
     rows = (
@@ -115,6 +116,7 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int) -> str:
     if latest:
         there = f'SELECT COALESCE(MAX("epoch"), 0) AS "latest" FROM {epochs}'
         rows += f' UNION ALL SELECT "latest" FROM ({there}) AS "there" WHERE "latest" < {latest:d}'
+    rows += f" UNION ALL {missing}" if missing else ""
     return refuse("stamped too early", f'({rows}) AS "wrong"')
 
 

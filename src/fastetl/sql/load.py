@@ -14,7 +14,7 @@ from fastetl.sql.epochs import latest_resync, refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.group import load_group
 from fastetl.sql.mirror import append_to_log, merge_into_mirror
-from fastetl.sql.questions import is_since
+from fastetl.sql.questions import find_since, is_since
 from fastetl.sql.staging import FILES, STAGED, Load, see_all
 from fastetl.sql.text import (
     COUNT,
@@ -76,7 +76,7 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
             copy_into(pipeline, STAGED, [name for name, _ in load.layout.columns], load.manifest_url, load.layout),
         ),
         ("count", refuse("row counts differ", _miscounted())),
-        ("stamps", refuse_early_stamps(pipeline, STAGED, max(load.latest_epoch, load.carried_epoch))),
+        ("stamps", _refuse_what_is_set_back(pipeline, load)),
         *[("pre_sql", sql) for sql in pipeline.load.pre_sql],
         *targets,
         *[("post_sql", sql) for sql in pipeline.load.post_sql],
@@ -170,6 +170,19 @@ def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
     gate, epoch = quote_table(pipeline, "_gate"), load.source_epoch
     sets = f'"source" = {quote_literal(load.source)}, "source_epoch" = {epoch:d}'
     return [("source", f'UPDATE {gate} SET {sets} WHERE "source_epoch" <= {epoch:d}')]
+
+
+def _refuse_what_is_set_back(pipeline: Pipeline, load: Load) -> str:
+    """Build the step that fails where ledger and warehouse are of two times: epochs or the last load are missing."""
+    last, loads = load.follows, quote_table(pipeline, "_loads")
+    missing = ""
+    if last.batch_id:
+        attempt = f' AND "attempt" = {last.attempt:d}' if last.attempt else ""
+        since = find_since(last.changed_min, last.began)
+        there = f"{loads} WHERE {_is_batch(last.batch_id, 'loaded_at', since)}{attempt}"
+        counted = f'SELECT COUNT(*) AS "there" FROM {there}'
+        missing = f'SELECT "there" FROM ({counted}) AS "last_load" WHERE "there" = 0'
+    return refuse_early_stamps(pipeline, STAGED, max(load.latest_epoch, load.carried_epoch), missing)
 
 
 def _is_batch(batch_id: str, when: str, since: str) -> str:

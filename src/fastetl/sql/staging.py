@@ -6,7 +6,7 @@ import msgspec
 
 from fastetl.columns import SYSTEM_COLUMNS, RedshiftType
 from fastetl.config import Pipeline
-from fastetl.model import Layout
+from fastetl.model import Layout, LoadedBatch
 from fastetl.sql.text import list_names, quote_identifier, quote_literal
 
 STAGED = '"fastetl_staged"'
@@ -44,6 +44,8 @@ class Load(msgspec.Struct, frozen=True):
     export. 0 where it knew none."""
     carried_epoch: int = 0
     """The latest epoch that a row is of."""
+    follows: LoadedBatch = LoadedBatch()
+    """The last batch that the ledger knows as loaded."""
     complete_up_to: int = 0
     """Unix milliseconds: once it is loaded, so is every change that the table made before; 0 where that is unknown."""
     former_columns: FormerColumnsByTarget = ()
