@@ -238,6 +238,8 @@ class Batch(msgspec.Struct, frozen=True):
     """`Head.last_batch` when the attempt began."""
     carried_epoch: int = 0
     """The latest epoch that a row of its files is of, an export's included."""
+    foreign_epoch: int = 0
+    """`carried_epoch`, if HEAD did not have it when the attempt began."""
     not_before: int = 0
     """Unix milliseconds before which a RETRY waits."""
     marked_to: str = ""

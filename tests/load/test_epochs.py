@@ -285,6 +285,34 @@ async def test_an_epoch_that_changes_carry_is_in_force_whoever_lost_it(make_plan
     assert (await Epochs(plant.deployment()).restore()).epochs == (start,)
 
 
+async def test_an_epoch_that_another_stack_alone_has_begun_waits_for_a_resync(make_plant: Any) -> None:
+    """The target was taken over after it was announced: what this stack stamps without it is newer, and would lose."""
+    plant: Plant = await make_plant()
+    _, start = await Epochs(plant.deployment()).announce(await plant.ledger.batches.head("orders"), T0)
+    assert start is not None
+    plant.now = T0 + 100
+    assert await ingest(plant, 2, "newest") == "0000"
+    assert "loaded" in await plant.run()
+    own = await plant.ledger.batches.head("orders")
+    theirs = await plant.ledger.batches.change_head(own, epochs=(start,))
+    assert await ingest(plant, 1, "older") == "0001"
+    await plant.ledger.batches.change_head(theirs, epochs=())
+    await refused(plant)
+    assert "stamps" in (await plant.ledger.batches.head("orders")).paused
+    # To rebuild the ledger is not enough: what was loaded without the epoch stays older than what carries it.
+    await Reconciler(plant.deployment()).rebuild_ledger()
+    await Operator(plant.deployment()).resume()
+    assert (await plant.ledger.batches.head("orders")).epochs == ()
+    await refused(plant)
+    assert (await plant.mirror())[0][2] == "newest"
+    resync = await begin(plant)
+    await Epochs(plant.deployment()).confirm(resync.epoch, "resync")
+    await Operator(plant.deployment()).resume()
+    assert await ingest(plant, 3, "latest") == "0002"
+    assert "loaded" in await plant.run()
+    assert (await plant.mirror())[0][2] == "latest"
+
+
 async def test_a_pause_tells_its_latest_reason_and_an_operators_pause_its_own(make_plant: Any) -> None:
     plant: Plant = await make_plant()
     owner = plant.deployment().owner

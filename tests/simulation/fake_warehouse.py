@@ -366,6 +366,10 @@ class Transaction:
         ]
         latest = re.search(r'"latest" < (\d+)', sql)
         is_lost = latest and max((row["epoch"] for row in kept), default=0) < int(latest[1])
+        foreign = re.search(r'WHERE "epoch" = (\d+) AND \("kind"', sql)
+        if foreign and since <= int(foreign[1]):
+            of_it = [row["kind"] for row in kept if row["epoch"] == int(foreign[1])]
+            is_lost = is_lost or not (of_it and (of_it[0] != "announced" or int(foreign[1]) == carried))
         last = re.search(rf'COUNT\(\*\) AS "there" FROM {_TABLE} WHERE (.*?)\) AS "last_load"', sql)
         if last and not (there := _matching(self._rows(last[1]), last[2])):
             is_lost = True

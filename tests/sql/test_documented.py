@@ -130,7 +130,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     url, moment = "s3://lake/manifest", "2026-01-01 00:00:00.000000"
     load = Load(
         ID, 1, pipeline.layout, url, ID, url, moment, moment, moment, OWNER, source="stream-1", latest_epoch=2,
-        former_columns=((pipeline.name, ("gone",)),),
+        foreign_epoch=1, former_columns=((pipeline.name, ("gone",)),),
     )  # fmt: skip
     privileges = load_privileges(pipeline)
     yield from (*ddl_sql(pipeline), *load_sql(pipeline, load), *resolve_sql(pipeline, OWNER, ID, 1, moment, url))

@@ -184,6 +184,7 @@ def _submit(head: Head, batch: Batch, now: int) -> Decision:
         "loads_begun": head.loads,
         "follows": head.last_batch,
         "latest_epoch": max((start.epoch for start in head.epochs), default=0),
+        "foreign_epoch": 0 if batch.carried_epoch in {start.epoch for start in head.epochs} else batch.carried_epoch,
         "statement_id": "",
         "submitted_at": now,
         "failure": "",

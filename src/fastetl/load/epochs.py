@@ -126,7 +126,10 @@ class Epochs:
 
     async def _adopt(self, head: Head | None, carried: Iterable[EpochStart] = (), *, waits: bool = False) -> Head:
         kept = await self._read(waits=waits)
-        epochs = _merge(carried, head.epochs if head else (), kept.epochs)
+        announced = {each.start.epoch for each in kept.epochs if each.kind == "announced"}
+        # What is only announced was perhaps in another stack's HEAD: in this one it would be in force in the past.
+        in_force = [start for start in carried if start.epoch not in announced or start.epoch <= kept.reached]
+        epochs = _merge(in_force, head.epochs if head else (), kept.epochs)
         self._refuse_lost_epochs(epochs, kept)
         if head is None:
             name = self._pipeline.name

@@ -130,6 +130,7 @@ class Planner:
             owner=self._owner,
             latest_epoch=batch.latest_epoch,
             carried_epoch=batch.carried_epoch,
+            foreign_epoch=batch.foreign_epoch,
             follows=batch.follows,
             complete_up_to=batch.complete_up_to,
             former_columns=former_columns,

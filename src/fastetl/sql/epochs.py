@@ -93,18 +93,22 @@ def copy_epochs_sql(source: Pipeline, target: Pipeline) -> tuple[Statement, ...]
     return build_statements(source.name, [("epochs_copy", sql)])
 
 
-def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int, missing: str = "") -> str:
+def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int, missing: str = "", *, foreign: int = 0) -> str:
     """Build the statement that fails where a change was created at or after a later epoch's T0 than it is stamped with.
 
     The mirror would take such a change for an old one, and ignore it. It fails as well where the warehouse has lost
     epochs that HEAD knows, or that the changes carry: then it cannot tell. What was created before a resync began is in
     that resync's export.
 
+    An epoch that was only announced may be in the HEAD of another stack, as after a take-over. The changes that this
+    stack has read meanwhile, and may have loaded, are stamped without it: until a resync nothing of it is loaded.
+
     Args:
         pipeline: with the target.
         staged: the temporary table with the changes, quoted.
         latest: the number of the latest epoch that HEAD knows, or that the changes carry; 0 where there is none.
         missing: a query with a row where the warehouse lacks something else that the ledger knows; empty for none.
+        foreign: the number of an epoch that the changes carry, and HEAD does not know; 0 for none.
     """
     epochs, gate = quote_table(pipeline, "_epochs"), quote_table(pipeline, "_gate")
     rows = (
@@ -116,6 +120,11 @@ def refuse_early_stamps(pipeline: Pipeline, staged: str, latest: int, missing: s
     if latest:
         there = f'SELECT COALESCE(MAX("epoch"), 0) AS "latest" FROM {epochs}'
         rows += f' UNION ALL SELECT "latest" FROM ({there}) AS "there" WHERE "latest" < {latest:d}'
+    if foreign:
+        is_begun = f'"epoch" = {foreign:d} AND ("kind" <> \'announced\' OR "epoch" = ({_carried(gate)}))'
+        counted = f'(SELECT COUNT(*) AS "begun" FROM {epochs} WHERE {is_begun}) AS "foreign"'
+        is_neither = f'"begun" = 0 AND ({latest_resync(pipeline)}) <= {foreign:d}'
+        rows += f' UNION ALL SELECT "begun" FROM {counted} WHERE {is_neither}'
     rows += f" UNION ALL {missing}" if missing else ""
     return refuse("stamped too early", f'({rows}) AS "wrong"')
 

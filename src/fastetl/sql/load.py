@@ -182,7 +182,8 @@ def _refuse_what_is_set_back(pipeline: Pipeline, load: Load) -> str:
         there = f"{loads} WHERE {_is_batch(last.batch_id, 'loaded_at', since)}{attempt}"
         counted = f'SELECT COUNT(*) AS "there" FROM {there}'
         missing = f'SELECT "there" FROM ({counted}) AS "last_load" WHERE "there" = 0'
-    return refuse_early_stamps(pipeline, STAGED, max(load.latest_epoch, load.carried_epoch), missing)
+    latest = max(load.latest_epoch, load.carried_epoch)
+    return refuse_early_stamps(pipeline, STAGED, latest, missing, foreign=load.foreign_epoch)
 
 
 def _is_batch(batch_id: str, when: str, since: str) -> str:

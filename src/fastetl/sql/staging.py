@@ -44,6 +44,8 @@ class Load(msgspec.Struct, frozen=True):
     export. 0 where it knew none."""
     carried_epoch: int = 0
     """The latest epoch that a row is of."""
+    foreign_epoch: int = 0
+    """The same, if HEAD did not know it when the attempt began; otherwise 0."""
     follows: LoadedBatch = LoadedBatch()
     """The last batch that the ledger knows as loaded."""
     complete_up_to: int = 0
