@@ -15,6 +15,7 @@ from fastetl.config.targets import split_pipeline
 from fastetl.operate.ownership import take_over
 from fastetl.sql.text import quote_table
 from tests.simulation.ageing import Ageing
+from tests.simulation.another_way import AnotherWay
 from tests.simulation.fake_warehouse import SqlError
 from tests.simulation.gap import Gap, insist
 from tests.simulation.operators import Operators
@@ -76,6 +77,8 @@ class Disasters:
             planned.append(Person(self._world).run(scenario.person))
         if scenario.ages:
             planned.append(Ageing(self._world).run())
+        if scenario.takes_another_way:
+            planned.append(AnotherWay(self._world).run())
         planned += [self._change_files() for _ in range(scenario.file_deploys)]
         planned += [self._break_object(corrupt=False) for _ in range(scenario.lost_objects)]
         planned += [self._break_object(corrupt=True) for _ in range(scenario.corrupt_objects)]

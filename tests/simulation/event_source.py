@@ -137,7 +137,7 @@ class EventSource:
         if not world.scenario.kinesis or len(world.sources) == 1 or not batch or world.calm:
             return []
         (other,) = (source for source in world.sources if batch[0].event_id not in source.changes)
-        every = list(other.changes.values())
+        every = [change for change in other.changes.values() if change.arn == batch[0].arn]
         begins = world.random.randrange(len(every) + 1)
         found = every[begins : begins + world.random.randint(0, 2)]
         world.sometimes("changes of two tables in one event", found)

@@ -222,8 +222,14 @@ class Resync:
             key = f"{self._folder}/data/{number}.json.gz"
             world.s3.put_object(Bucket=world.deployment.config.bucket, Key=key, Body=body)
             files.append(DataFile(key, len(part), base64.b64encode(hashlib.md5(body).digest()).decode()))
-        arn = f"arn:aws:dynamodb:us-east-1:1:table/{self._source.pipeline.table}"
-        export = Export("1", arn, "full", int(world.loop.time()), len(items), f"{self._folder}/manifest-files.json")
+        export = Export(
+            "1",
+            self._source.table_arn,
+            "full",
+            int(world.loop.time()),
+            len(items),
+            f"{self._folder}/manifest-files.json",
+        )
         for name, content in (("manifest-files", write_files(files)), ("manifest-summary", write_summary(export))):
             world.s3.put_object(Bucket=world.deployment.config.bucket, Key=f"{self._folder}/{name}.json", Body=content)
         return export

@@ -1,5 +1,6 @@
 """What an operator does once the faults are over: a ledger that was restored is rebuilt, and so is that of a pipeline
-that has paused for want of epochs, before it is resynced."""
+that has paused for want of epochs, before it is resynced. A pipeline whose changes come another way is resynced, too.
+"""
 
 from __future__ import annotations
 
@@ -53,29 +54,36 @@ class Mending:
         """Look, and mend, to the end."""
         while True:
             for source in self._world.sources:
-                if source.pipeline.name != self._world.deployment.broken and self._is_refused(source):
-                    await self._resync(source)
+                if source.pipeline.name != self._world.deployment.broken and (why := self._why_refused(source)):
+                    await self._resync(source, why)
             await asyncio.sleep(LOOKS_SECONDS)
 
-    def _is_refused(self, source: SourceTable) -> bool:
-        """Whether loads of a pipeline pause, since changes are stamped too early."""
+    def _why_refused(self, source: SourceTable) -> str:
+        """The step by which loads of a pipeline pause, since a resync is wanted; empty where they do not."""
         head = self._world.dynamodb.items.get(f"P#{source.pipeline.name}")
-        return bool(head) and head["paused"]["S"].startswith("stamps: ")
+        step = head["paused"]["S"].partition(": ")[0] if head else ""
+        return step if step in {"stamps", "gate_source"} else ""
 
-    async def _resync(self, source: SourceTable) -> None:
+    async def _resync(self, source: SourceTable, why: str) -> None:
         world = self._world
-        world.sometimes("changes stamped too early")
-        replaced = world.scenario.ledger_restored or world.scenario.redeployed
-        replaced = replaced or source.pipeline.name in world.invariants.meddled
-        if not replaced and source.pipeline.name not in world.disasters.lost_beginning:
-            what = f"{source.pipeline.name} stamped changes too early; no ledger was set back or replaced"
-            world.invariants.violated("I10", what)
+        if why == "stamps":
+            world.sometimes("changes stamped too early")
+            replaced = world.scenario.ledger_restored or world.scenario.redeployed
+            replaced = replaced or source.pipeline.name in world.invariants.meddled
+            if not replaced and source.pipeline.name not in world.disasters.lost_beginning:
+                what = f"{source.pipeline.name} stamped changes too early; no ledger was set back or replaced"
+                world.invariants.violated("I10", what)
+        else:
+            world.sometimes("paused for another source")
+            if world.scenario.another_way in {"", source.pipeline.source}:
+                world.invariants.violated("I10", f"{source.pipeline.name} takes its own stream for another source")
         # The application mends what the warehouse or the columns refuse: an export of it would be refused as well.
         source.heal(world.loop.time())
         source.has_gap = True
         world.events.read(source)
         self._done += 1
         self.under_way = source.pipeline.name
-        await self._rebuild_ledger(source)
+        if why == "stamps":
+            await self._rebuild_ledger(source)
         await Resync(world, source, f"mending-{self._done}", self._chance).run()
         self.under_way = ""

@@ -34,8 +34,7 @@ class _TableNow:
     async def describe(self) -> Described:
         """Tell which table it is."""
         name = self._source.pipeline.table
-        arn = f"arn:aws:dynamodb:us-east-1:1:table/{name}"
-        return Described(name, arn, ("id",), ("S",), items=0, bytes=0, stream_arn="", view_type="")
+        return Described(name, self._source.table_arn, ("id",), ("S",), items=0, bytes=0, stream_arn="", view_type="")
 
     async def get(self, key: Item) -> Item | None:
         """Read an item as it is now."""

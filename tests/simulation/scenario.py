@@ -87,6 +87,9 @@ class Scenario(msgspec.Struct, frozen=True):
     """Deploys that write files in another way, or leave out the log."""
     neighbour: bool
     """The second of two pipelines breaks in a way that nobody foresaw, and is never mended."""
+    another_way: str
+    """By which the changes come from some moment on: "kinesis", a stream of another name where there was one before,
+    the table's own "stream", or that of a "replica"; empty where they go on as before."""
     targets: bool
     """Items are of several kinds, which they change, and each kind has a target of its own."""
 
@@ -95,6 +98,12 @@ class Scenario(msgspec.Struct, frozen=True):
         """Whether there is one: see README.md, "What does not happen together"."""
         spoilt = self.unloadable or self.rejects or self.lost_objects or self.corrupt_objects
         return self.gap and not spoilt and not self.ledger_restored and not self.redeployed
+
+    @property
+    def takes_another_way(self) -> bool:
+        """Whether the changes come to take another way: see README.md, "What does not happen together"."""
+        replaced = self.ledger_restored or self.redeployed or self.person == "gate"
+        return bool(self.another_way) and not (self.has_gap or replaced)
 
     @property
     def has_person(self) -> bool:
@@ -205,6 +214,7 @@ def _draw(seed: int) -> Scenario:
         column=column,
         neighbour=neighbour,
         targets=not gap and random.Random(f"targets {seed}").random() < 0.5,
+        another_way=_draw_another_way(seed),
         **_draw_event_source(seed),
         **_draw_operations(seed),
     )
@@ -214,13 +224,24 @@ def _draw_operations(seed: int) -> dict[str, Any]:
     source = random.Random(f"operations {seed}")
     return {
         "deletes": random.Random(f"deletes {seed}").choice(("forget", "forget", "keep", "keep_expired")),
-        "kinesis": random.Random(f"kinesis {seed}").random() < 0.12,
+        "kinesis": _is_kinesis(seed),
         "commands": source.random() < 0.2,
         "mirror_emptied": random.Random(f"mirror {seed}").random() < 0.3,
         "person": source.choice(("",) * 12 + ("gate", "rows", "snapshot")),
         "ages": source.random() < 0.08,
         "file_deploys": source.choice((0, 0, 0, 0, 1, 3)),
     }
+
+
+def _draw_another_way(seed: int) -> str:
+    source = random.Random(f"another way {seed}")
+    if _is_kinesis(seed):
+        return source.choice(("", "kinesis", "stream", "stream"))
+    return source.choice(("kinesis", "replica")) if source.random() < 0.08 else ""
+
+
+def _is_kinesis(seed: int) -> bool:
+    return random.Random(f"kinesis {seed}").random() < 0.12
 
 
 def _draw_event_source(seed: int) -> dict[str, Any]:

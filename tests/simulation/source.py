@@ -45,6 +45,8 @@ class Change(msgspec.Struct, frozen=True):
     """It cannot be converted."""
     expired: bool
     """Deleted by DynamoDB's own time to live."""
+    arn: str
+    """Of the stream that it takes."""
     record: bytes
     """As Lambda delivers it."""
     created_at: float
@@ -94,20 +96,47 @@ class SourceTable:
         self._streams = 0
         self._sequence = 0
         self._open: list[Shard] = []
-        self._is_kinesis = pipeline.source == "kinesis"
+        self._unread: list[Shard] | None = None
+        """Shards of another way that nobody reads yet; None where there are none."""
+        self.arn = pipeline.stream_arn
+        """Of the stream that the changes take; empty where it is the table's own, named by its label."""
+
+    @property
+    def _is_kinesis(self) -> bool:
+        return ":kinesis:" in self.arn
+
+    @property
+    def table_arn(self) -> str:
+        """The table whose changes are read: of a replica its own."""
+        own = f"arn:aws:dynamodb:us-east-1:1:table/{self.pipeline.table}"
+        return own if self._is_kinesis or not self.arn else self.arn.partition("/stream/")[0]
+
+    def take_another_way(self, arn: str) -> None:
+        """Let later changes take another stream, which nobody reads yet, and no more of them the former one."""
+        if ":kinesis:" in arn and not self._is_kinesis:
+            self._sequence = 0
+        self.arn, self._unread = arn, []
+        self.new_stream(arn.rpartition("/")[2])
+
+    def read_other_way(self) -> None:
+        """Have the other way read from its beginning, and the former one never again."""
+        self.shards, self._unread = self._unread or [], None
 
     def new_stream(self, label: str) -> None:
         """Switch the stream on again: another ARN, and numbers that begin lower than the old ones ended."""
         self._streams += 1
         for shard in self._open:
             shard.closed = True
-        arn = self.pipeline.stream_arn or f"arn:aws:dynamodb:us-east-1:1:table/{self.pipeline.table}/stream/{label}"
+        arn = self.arn or f"{self.table_arn}/stream/{label}"
         self._open = [Shard(f"{label}/{n}", arn) for n in range(self._random.choice((1, 1, 2)))]
-        self.shards += self._open
+        self._list(*self._open)
         if self._is_kinesis:
             return
         # Just below a power of ten: the numbers grow a digit, so that as text later ones would be smaller.
         self._sequence = 10 ** self._random.choice((21, 22, 25)) - self._random.randint(1, 12)
+
+    def _list(self, *shards: Shard) -> None:
+        (self.shards if self._unread is None else self._unread).extend(shards)
 
     def trim(self) -> list[Change]:
         """Forget what nobody has read yet; the readers go on behind it. Gives what is lost."""
@@ -133,7 +162,7 @@ class SourceTable:
         old.closed = True
         child = Shard(f"{old.name}.{len(self.shards)}", old.arn, old)
         self._open[self._open.index(old)] = child
-        self.shards.append(child)
+        self._list(child)
 
     def come_and_go(self, now: float) -> None:
         """Put an item that was never there, and delete it."""
@@ -205,6 +234,7 @@ class SourceTable:
             unloadable=is_written and payload in {POISON, SWALLOW},
             reject=is_written and reject,
             expired="userIdentity" in record,
+            arn=shard.arn,
             record=orjson.dumps(self._wrap(record) if self._is_kinesis else record),
             created_at=now,
         )

@@ -34,7 +34,8 @@ REACHED = {
     "command rejects replay", "command reconcile",
     "command rebuild-ledger", "column left", "column returned", "neighbour broken", "broken pipeline beside another",
     "target taken over", "two stacks at once", "changes stamped too early",
-    "hundreds of files", "eight open batches",
+    "hundreds of files", "eight open batches", "changes come another way, by kinesis",
+    "changes come another way, by stream", "changes come another way, by replica", "paused for another source",
 }  # fmt: skip
 
 

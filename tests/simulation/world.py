@@ -354,7 +354,7 @@ class World:
             if number in turns:
                 source.split_shard()
                 self.sometimes("shard split")
-            if number in renewals:
+            if number in renewals and not source.arn:
                 source.new_stream(f"2026-01-0{renewals[number] + 1}T00:00:00.000")
                 self.sometimes("stream re-created")
             for _ in range(self.random.choice((1, 1, 2, 5))):
