@@ -66,7 +66,7 @@ class Loaded(msgspec.Struct, frozen=True):
     rows: int
 
 
-class Rebuilt(msgspec.Struct, frozen=True):
+class Rebuilt(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was put back into a ledger."""
 
     pipeline: str
