@@ -292,10 +292,10 @@ def operate(folder: Path, environment: dict[str, str]) -> None:
     def command(*arguments: str) -> Done:
         return call(*arguments, "--config", folder / "fastetl.toml", **environment)
 
+    assert command("rejects", "list").stderr == "no record is rejected\n"
     client = boto3.client("dynamodb", **sdk(environment))
     client.put_item(TableName="orders", Item={"id": {"N": "8"}, "note": {"S": "x" * 21}})
     deadline = time.monotonic() + 200
-    assert command("rejects", "list").stderr == "no record is rejected\n"
     while not (keys := command("rejects", "list", "--keys").stdout.split()):
         assert time.monotonic() < deadline, "the reject does not arrive"
         time.sleep(0.1)
