@@ -153,7 +153,7 @@ class Play:
         # A day of 50 pipelines has more steps than any course of the simulation.
         self.loop.most_steps = sys.maxsize
         self.s3 = FakeS3(self.loop.time)
-        self.dynamodb = _DynamoDB(self.loop.time, lag=lambda: 0.0, page_items=1000)
+        self.dynamodb = FakeDynamoDB(self.loop.time, lag=lambda: 0.0, page_items=1000)
         self.warehouse = FakeWarehouse(self.s3, self.loop.time)
         self.wake = asyncio.Event()
         self.loads: list[tuple[float, float]] = []
@@ -255,30 +255,6 @@ def find_quantile(weighed: Sequence[tuple[float, float]], share: float) -> float
         if passed >= share * total:
             return value
     return 0.0
-
-
-class _DynamoDB(FakeDynamoDB):
-    """Keeps the index by its keys, so that a query reads its own entries and no others."""
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._by_key: dict[str, dict[str, Any]] = defaultdict(dict)
-
-    def _store(self, pk: str, after: Any) -> None:
-        was = self.items.get(pk)
-        super()._store(pk, after)
-        if was and "q" in was:
-            self._by_key[was["q"]["S"]].pop(pk, None)
-        if after and "q" in after:
-            self._by_key[after["q"]["S"]][pk] = after
-
-    def query(self, **arguments: Any) -> dict[str, Any]:
-        self._catch_up()
-        everything, self._index = self._index, self._by_key[arguments["ExpressionAttributeValues"][":q"]["S"]]
-        try:
-            return super().query(**arguments)
-        finally:
-            self._index = everything
 
 
 class _DataApi(FakeRedshiftData):
