@@ -8,7 +8,7 @@ import pytest
 
 from fastetl.backfill.lost_end import reopen_resync
 from fastetl.model import Backfill
-from fastetl.operate import Reconciler
+from fastetl.operate import rebuild_ledger
 from tests.backfill.test_backfiller import Flow, flow, item, lines
 
 __all__ = ["flow"]
@@ -46,7 +46,7 @@ async def set_back(flow: Flow, *, to: str) -> None:
 async def test_a_resync_whose_end_is_lost_is_under_way_again(flow: Flow, to: str) -> None:
     backfill = await resync(flow)
     await set_back(flow, to=to)
-    assert (await Reconciler(flow.plant.deployment()).rebuild_ledger()).resync == backfill.location
+    assert (await rebuild_ledger(flow.plant.deployment())).resync == backfill.location
     await flow.plant.run()
     assert await flow.notes() == {1: "deleted unseen", 2: "kept"}
     # As `fastetl resync` does.
@@ -54,7 +54,7 @@ async def test_a_resync_whose_end_is_lost_is_under_way_again(flow: Flow, to: str
     assert not await flow.backfiller.finish(backfill)
     assert await flow.notes() == {2: "kept"}
     assert await flow.plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "resync")]
-    assert (await Reconciler(flow.plant.deployment()).rebuild_ledger()).resync == ""
+    assert (await rebuild_ledger(flow.plant.deployment())).resync == ""
     assert await flow.backfiller.under_way() == []
 
 

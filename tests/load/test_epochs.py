@@ -13,7 +13,7 @@ from fastetl.errors import ExportError, LedgerError, WarehouseError
 from fastetl.ingest.ingester import Ingest
 from fastetl.load import epochs
 from fastetl.load.epochs import Epochs
-from fastetl.operate import Operator, Reconciler
+from fastetl.operate import Operator, rebuild_ledger
 from fastetl.versions import EpochStart
 from tests.backfill.test_backfiller import Flow, item, lines
 from tests.ingest.test_ingester import Unchanged
@@ -105,7 +105,7 @@ async def test_whoever_makes_head_again_knows_the_epochs(make_plant: Any, what: 
         case "backfill":
             assert (await Backfiller(plant.deployment()).last_epoch()) == start
         case "rebuild-ledger":
-            await Reconciler(plant.deployment()).rebuild_ledger()
+            await rebuild_ledger(plant.deployment())
     assert await ingest(plant, 3, "third") == "0001"
     await plant.run()
     assert (await plant.mirror())[0][2] == "third"
@@ -142,7 +142,7 @@ async def test_a_change_that_is_stamped_too_early_pauses_until_a_resync(make_pla
     assert "fastetl resync" in status.paused
     assert [batch.step for batch in status.open_batches] == ["stamps"]
     # HEAD gets it right again, and what is stamped is stamped.
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     assert await ingest(plant, 2, "in time") == "0001"
     await Operator(plant.deployment()).resume()
     await refused(plant)
@@ -177,7 +177,7 @@ async def test_a_warehouse_that_has_lost_its_epochs_pauses_and_is_given_them(mak
     await ingest(plant, 1, "x")
     await refused(plant)
     assert "rebuild-ledger" in (await Operator(plant.deployment()).status()).paused
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     await Operator(plant.deployment()).resume()
     assert "loaded" in await plant.run()
     assert await plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "backfill")]
@@ -194,7 +194,7 @@ async def test_an_epoch_that_ledger_and_warehouse_have_lost_is_known_from_the_fi
     await refused(plant)
     assert "rebuild-ledger" in (await Operator(plant.deployment()).status()).paused
     assert await ingest(plant, 2, "too early") == "0000"
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     assert (await plant.ledger.batches.head("orders")).epochs == (start,)
     assert await plant.sql('SELECT "epoch", "kind" FROM "public"."orders_epochs"') == [("1", "backfill")]
     assert await ingest(plant, 3, "in time") == "0001"
@@ -211,7 +211,7 @@ async def test_a_rebuilt_ledger_has_the_epochs_of_rows_that_nobody_else_knows(ma
     assert "loaded" in await plant.run()
     await plant.execute('DELETE FROM "public"."orders_epochs"')
     await lose(plant, "HEAD")
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     assert (await plant.ledger.batches.head("orders")).epochs == (start,)
     assert await ingest(plant, 2, "latest") == "0001"
     assert "loaded" in await plant.run()
@@ -300,7 +300,7 @@ async def test_an_epoch_that_another_stack_alone_has_begun_waits_for_a_resync(ma
     await refused(plant)
     assert "stamps" in (await plant.ledger.batches.head("orders")).paused
     # To rebuild the ledger is not enough: what was loaded without the epoch stays older than what carries it.
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     await Operator(plant.deployment()).resume()
     assert (await plant.ledger.batches.head("orders")).epochs == ()
     await refused(plant)

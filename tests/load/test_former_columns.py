@@ -12,7 +12,7 @@ from fastetl.config.model import LoadPolicy
 from fastetl.config.reading_policies import MAX_USER_STATEMENTS
 from fastetl.limits import MAX_STATEMENTS
 from fastetl.load import FormerColumns
-from fastetl.operate import Reconciler
+from fastetl.operate import rebuild_ledger
 from fastetl.sql import Load, load_sql, tombstone_sql
 from tests.operate.test_reconcile import make_event, new_ingest
 from tests.plant import Change, Plant, make_pipeline
@@ -105,7 +105,7 @@ async def test_a_lost_ledger_learns_the_columns_again_from_the_layouts(make_plan
     table = plant.ledger.table
     await table._client.delete_item(TableName=table.name, Key={"pk": {"S": "C#orders#public.orders"}})
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == ()
-    await Reconciler(plant.deployment(columns=(ID, AMOUNT))).rebuild_ledger()
+    await rebuild_ledger(plant.deployment(columns=(ID, AMOUNT)))
     assert await FormerColumns(plant.deployment(columns=(ID, AMOUNT))).find() == (("orders", ("note",)),)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from fastetl.load.loader import Loader
 from fastetl.model import LoadedBatch
-from fastetl.operate import Operator, Reconciler
+from fastetl.operate import Operator, rebuild_ledger
 from tests.load.test_epochs import ingest, refused
 from tests.plant import Plant
 
@@ -35,7 +35,7 @@ async def test_a_load_that_is_missing_pauses_until_the_ledger_is_rebuilt(make_pl
     await ingest(plant, 3, "later")
     await refused(plant)
     assert "rebuild-ledger" in (await Operator(plant.deployment()).status()).paused
-    assert (await Reconciler(plant.deployment()).rebuild_ledger()).waiting_again == 1
+    assert (await rebuild_ledger(plant.deployment())).waiting_again == 1
     assert (await plant.ledger.batches.head("orders")).last_batch == LoadedBatch()
     await Operator(plant.deployment()).resume()
     assert "loaded" in await plant.run()

@@ -15,6 +15,7 @@ from fastetl.ingest.ingester import Ingest
 from fastetl.ingest.store import build_file
 from fastetl.keys import FAILURES_PREFIX
 from fastetl.operate.operator import Operator
+from fastetl.operate.rebuild import rebuild_ledger
 from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.replay import parse_failure, replay_failures, replay_rejects
 from tests.plant import Change, Plant
@@ -157,7 +158,7 @@ async def test_a_ledger_is_rebuilt_from_bucket_and_warehouse(make_plant: Any) ->
         if file_id != gone.file_id:
             await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{file_id}"}})
     await plant.execute(f"DELETE FROM public.orders_load_files WHERE file_id = '{gone.file_id}'")
-    rebuilt = await new_reconciler(plant).rebuild_ledger()
+    rebuilt = await rebuild_ledger(plant.deployment())
     assert (rebuilt.registered, rebuilt.marked_loaded, rebuilt.waiting_again) == (2, 1, 1)
     assert await plant.states() == before | {gone.file_id: "PENDING"}
     await plant.run()

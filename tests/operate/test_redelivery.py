@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from fastetl.ingest.ingester import Ingest
-from fastetl.operate import Operator, Reconciler
+from fastetl.operate import Operator, rebuild_ledger
 from fastetl.operate.replay import FAILURES_PREFIX, replay_failures
 from tests.operate.test_reconcile import make_event, new_ingest
 from tests.plant import Plant
@@ -64,7 +64,7 @@ async def test_an_event_that_nobody_remembers_is_logged_once(make_plant: Any) ->
     await new_ingest(plant).ingest(make_event(1, 2))
     # The warehouse lacks the last load that the ledger knows, as one does that was set back.
     await plant.run(until=lambda step: bool(step.paused))
-    await Reconciler(plant.deployment()).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     await Operator(plant.deployment()).resume()
     await plant.run()
     assert await logged(plant) == ("2", ["1", "2"])

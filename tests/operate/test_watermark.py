@@ -11,9 +11,9 @@ from fastetl.errors import LedgerError
 from fastetl.load.listing import LIST_MS
 from fastetl.load.waiting import MOST_PUT_BACK, put_back
 from fastetl.model import FileItem, Watermark
-from fastetl.operate import Operator, replay_failures, replay_rejects
+from fastetl.operate import Operator, rebuild_ledger, replay_failures, replay_rejects
 from fastetl.operate.replay import FAILURES_PREFIX
-from tests.operate.test_reconcile import make_event, new_ingest, new_operator, new_reconciler
+from tests.operate.test_reconcile import make_event, new_ingest, new_operator
 from tests.operate.test_replay import mended
 from tests.plant import Change, Plant
 
@@ -112,7 +112,7 @@ async def test_what_is_ingested_again_is_in_it_before_its_object_is_gone(
 async def test_of_a_rebuilt_ledger_nothing_is_known_until_it_is_loaded(make_plant: Any) -> None:
     plant: Plant = await make_plant()
     await know(plant)
-    await new_reconciler(plant).rebuild_ledger()
+    await rebuild_ledger(plant.deployment())
     known = await read(plant)
     assert (known.complete_up_to, known.unknown_until) == (0, int(plant.now * 1000) + LIST_MS)
 

@@ -8,7 +8,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from fastetl.operate import Reconciler
+from fastetl.operate import rebuild_ledger
 from tests.simulation.gap import Resync
 from tests.simulation.operators import insist
 from tests.simulation.scenario import HOUR
@@ -48,7 +48,7 @@ class Mending:
             self._world.sometimes("restored ledger rebuilt")
 
     async def _rebuild_ledger(self, source: SourceTable) -> None:
-        await insist(self._world, source.pipeline, lambda one: Reconciler(one).rebuild_ledger())
+        await insist(self._world, source.pipeline, rebuild_ledger)
 
     async def watch(self) -> None:
         """Look, and mend, to the end."""

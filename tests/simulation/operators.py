@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fastetl.operate import Operator, Reconciler, replay_rejects
+from fastetl.operate import Operator, Reconciler, rebuild_ledger, replay_rejects
 from tests.simulation.scenario import HOUR
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Operators:
         self._world.sometimes("command reconcile")
 
     async def _rebuild(self, one: Deployment) -> None:
-        await Reconciler(one).rebuild_ledger()
+        await rebuild_ledger(one)
         self._world.sometimes("command rebuild-ledger")
 
     _commands: tuple[Callable[[Operators, Deployment], Coroutine[Any, Any, Any]], ...] = (

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from fastetl.load.decide import RUNNING
-from fastetl.operate import Operator, Reconciler
+from fastetl.operate import Operator, rebuild_ledger
 from fastetl.operate.ownership import take_over
 from fastetl.sql.tables import tables_sql
 from fastetl.sql.text import quote_table
@@ -62,7 +62,7 @@ class Person:
             world.warehouse.delete(quote_table(self._pipeline, "_loads"), lambda _: True)
         world.sometimes("bookkeeping deleted by a person", chosen)
         await self._time_passes()
-        await insist(world, self._pipeline, lambda one: Reconciler(one).rebuild_ledger())
+        await insist(world, self._pipeline, rebuild_ledger)
 
     async def _restore_snapshot(self) -> None:
         """The warehouse is set back to an earlier hour, while the pipeline is paused and no load of it runs."""
@@ -93,7 +93,7 @@ class Person:
                 await Resync(world, source, "snapshot", self._chance).end(location)
 
     async def _rebuild(self, one: Deployment) -> None:
-        self._resyncs[one.pipeline.name] = (await Reconciler(one).rebuild_ledger()).resync
+        self._resyncs[one.pipeline.name] = (await rebuild_ledger(one)).resync
 
     async def _maintain(self, pipeline: Pipeline, command: Command) -> None:
         await insist(self._world, pipeline, command, by_maintenance=True)

@@ -17,9 +17,9 @@ def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
     It reads the metadata of every file on S3 and the whole ledger, a part of them at a time.
     """
     from fastetl.cli.deployments import run_each
-    from fastetl.operate import Reconciler
+    from fastetl.operate import rebuild_ledger as rebuild
 
-    found = run_each(config, pipeline, lambda one: Reconciler(one).rebuild_ledger()).values()
+    found = run_each(config, pipeline, rebuild).values()
     if as_json:
         echo_json(list(found))
     for each in found:

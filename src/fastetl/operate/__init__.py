@@ -9,6 +9,7 @@ from fastetl.operate.operator import Operator
 from fastetl.operate.preflight import Finding, Preflight
 from fastetl.operate.propose import Proposal, propose_columns, propose_sortkey
 from fastetl.operate.questions import Verdict
+from fastetl.operate.rebuild import rebuild_ledger
 from fastetl.operate.reconcile import Reconciler
 from fastetl.operate.rehearsal import Rehearsal
 from fastetl.operate.reload import Reloaded, Reloader
@@ -46,6 +47,7 @@ __all__ = [
     "propose_columns",
     "propose_sortkey",
     "propose_targets",
+    "rebuild_ledger",
     "replay_failures",
     "replay_rejects",
 ]

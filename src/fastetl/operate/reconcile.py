@@ -1,4 +1,4 @@
-"""Compare objects, ledger and warehouse, and rebuild a ledger that was lost.
+"""Compare objects, ledger and warehouse.
 
 Received records, counted before any is converted, are rows in files plus rejects. A file is an object whose metadata
 says what it holds, a FILE item, and, once loaded, a row in `load_files` with the number of rows that COPY counted.
@@ -6,32 +6,24 @@ says what it holds, a FILE item, and, once loaded, a row in `load_files` with th
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 from collections import Counter
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from fastetl.aws import gather
-from fastetl.backfill import reopen_resync
-from fastetl.errors import LedgerError, LostEpochsError, StaleStepError
-from fastetl.ingest import build_file, find_epochs
+from fastetl.ingest import build_file
 from fastetl.keys import data_prefix, parse_data_key
-from fastetl.load import Epochs, FormerColumns
-from fastetl.model import FileItem, LoadedBatch
 from fastetl.operate.recent_files import list_since
-from fastetl.operate.watermark import RACES, forget_watermark
 from fastetl.sql import ASKED_AT_ONCE, find_since, loaded_files_sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fastetl.aws import Deployment, StoredObject
-    from fastetl.model import Batch
-    from fastetl.versions import EpochStart
+    from fastetl.model import Batch, FileItem
 
 Thing = TypeVar("Thing")
 
@@ -66,18 +58,6 @@ class Loaded(msgspec.Struct, frozen=True):
     rows: int
 
 
-class Rebuilt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was put back into a ledger."""
-
-    pipeline: str
-    registered: int
-    marked_loaded: int
-    waiting_again: int
-    """The ledger had them as loaded; the warehouse, set back to an earlier time, had not."""
-    resync: str = ""
-    """Where the export lies of a resync that `fastetl resync` has to end: the warehouse has lost what it deleted."""
-
-
 class Reconciler:
     """Compares one pipeline. Hours are text as in S3 keys, `2026/01/31/23`, in UTC."""
 
@@ -110,11 +90,11 @@ class Reconciler:
         differences: list[Difference] = []
         seen: set[bytes] = set()
         # What moves while this looks is only seen moving on: objects before items before rows of the warehouse.
-        async for keys in _take(self._keys(since, until), ASKED_AT_ONCE):
+        async for keys in take(self.keys(since, until), ASKED_AT_ONCE):
             objects = await self._heads(keys)
             seen.update(map(bytes.fromhex, objects))
             differences += await self._compare(objects, await self._ledger.files.read(list(objects)), counts)
-        async for file_ids in _take(self._list_without_object(since, until, seen), ASKED_AT_ONCE):
+        async for file_ids in take(self._list_without_object(since, until, seen), ASKED_AT_ONCE):
             found = await self._ledger.files.read(file_ids)
             items = {item.file_id: item for item in found.values() if since <= _hour(item.changed_min) < until}
             differences += await self._compare({}, items, counts)
@@ -172,68 +152,6 @@ class Reconciler:
                 seen.add(short)
                 yield file_id
 
-    async def rebuild_ledger(self) -> Rebuilt:
-        """Make the ledger what S3 and the warehouse say.
-
-        It reads every object's metadata and the whole ledger, a part of them at a time.
-
-        Files that were in quarantine wait again; what is nothing but rejects has no object and stays unregistered. A
-        resync whose end the warehouse has lost is under way again. It is not known up to when everything is loaded
-        before all of it is.
-        """
-        name, epochs = self._pipeline.name, Epochs(self._deployment)
-        # At once, as far as the ledger and the warehouse know them: until then changes are stamped without them.
-        known: set[EpochStart] | None = None
-        with contextlib.suppress(LostEpochsError):
-            known = {*(await epochs.restore()).epochs}
-        await FormerColumns(self._deployment).restore()
-        registered = done = undone = 0
-        carried: set[EpochStart] = set()
-        await forget_watermark(self._deployment)
-        async for keys in _take(self._keys("", "~"), ASKED_AT_ONCE):
-            registered += sum(await gather(partial(self._register, carried), keys))
-            await forget_watermark(self._deployment)
-        # Files may carry epochs that both have lost. Loads refuse them so far.
-        if known is None or not carried <= known:
-            await epochs.restore(carried)
-        # Read before the warehouse is asked: a load that ends in between is in its answer.
-        async for files in _take(self._ledger.files.scan(name, "PENDING", "LOADED"), ASKED_AT_ONCE):
-            loaded = await self.loaded({file.file_id: file.changed_min for file in files})
-            batch_ids = {
-                file.file_id: loaded[file.file_id].batch_id
-                for file in files
-                if file.state == "PENDING" and file.file_id in loaded
-            }
-            await self._ledger.files.mark_loaded(batch_ids, now_ms=int(self._clock() * 1000))
-            waiting = [file for file in files if file.state == "LOADED" and file.file_id not in loaded]
-            if waiting:
-                await forget_watermark(self._deployment)
-            await gather(self._ledger.files.requeue, waiting)
-            done, undone = done + len(batch_ids), undone + len(waiting)
-        await self._forget_last_batch()
-        reopened = await reopen_resync(self._deployment)
-        return Rebuilt(name, registered, done, undone, reopened.location if reopened else "")
-
-    async def _forget_last_batch(self) -> None:
-        """Let the next load begin whatever the warehouse has: the ledger has just been made what the warehouse says."""
-        for _ in range(RACES):
-            head = await self._ledger.batches.head(self._pipeline.name)
-            if head is None or head.last_batch == LoadedBatch():
-                return
-            with contextlib.suppress(StaleStepError):
-                await self._ledger.batches.change_head(head, last_batch=LoadedBatch())
-                return
-        raise LedgerError(f"HEAD of {self._pipeline.name} changes all the time; try again")
-
-    async def _register(self, carried: set[EpochStart], key: str) -> bool:
-        """Register the file of an object unless it is, and note its epochs; tell whether it was not."""
-        stored = await self._bucket.head(key)
-        if stored is None:
-            return False
-        carried.update(find_epochs(stored))
-        item = build_file(stored, int(self._clock() * 1000))
-        return await self._ledger.files.register(item, is_read=False) == item
-
     async def loaded(self, first_changes: Mapping[str, str]) -> dict[str, Loaded]:
         """Ask the warehouse which of some files it has, a part of them at a time.
 
@@ -266,14 +184,19 @@ class Reconciler:
         Returns:
             The objects with their metadata, by `file_id`.
         """
-        return await self._heads([key async for key in self._keys(since, until)])
+        return await self._heads([key async for key in self.keys(since, until)])
 
     async def _heads(self, keys: Sequence[str]) -> dict[str, StoredObject]:
         found = await gather(self._bucket.head, keys)
         return {parse_data_key(stored.key)[1]: stored for stored in found if stored}
 
-    async def _keys(self, since: str, until: str) -> AsyncIterator[str]:
-        """Yield the keys of the files of some hours, stream by stream; no key of other hours but one is listed."""
+    async def keys(self, since: str, until: str) -> AsyncIterator[str]:
+        """Yield the keys of the files of some hours, stream by stream; no key of other hours but one is listed.
+
+        Args:
+            since: the first hour, `2026/01/31/23`.
+            until: the hour after the last.
+        """
         async for folder in self._bucket.list_folders(data_prefix(self._config.prefix, self._pipeline.name)):
             async for key in self._bucket.list_keys(folder, after=folder + since):
                 hour, _ = parse_data_key(key)
@@ -342,8 +265,13 @@ def _differ(stored: StoredObject, item: FileItem) -> bool:
     return item.bytes != stored.bytes or bool(stored.checksum and stored.checksum != item.checksum)
 
 
-async def _take(things: AsyncIterator[Thing], at_once: int) -> AsyncIterator[list[Thing]]:
-    """Yield things in lists of at most `at_once`."""
+async def take(things: AsyncIterator[Thing], at_once: int) -> AsyncIterator[list[Thing]]:
+    """Yield things in lists of at most `at_once`.
+
+    Args:
+        things: to be put into lists, in their order.
+        at_once: how many a list has at most.
+    """
     taken: list[Thing] = []
     async for thing in things:
         taken.append(thing)
