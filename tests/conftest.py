@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from fastetl.aws import redshift
 from fastetl.aws.ledger import TABLE_SCHEMA, Ledger
-from fastetl.local.moto_server import write_quickly
+from fastetl.local.moto_server import take_turns, write_quickly
 from fastetl.local.warehouse.postgres_engine import find_binaries
 
 # How long an example takes depends on what else the machine does.
@@ -70,6 +70,7 @@ redshift.POLL_SECONDS = 0.02
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     write_quickly()
+    take_turns()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

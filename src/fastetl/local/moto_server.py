@@ -1,4 +1,4 @@
-"""moto's server, with answers that hold items written more quickly, and what moto itself leaves out.
+"""moto's server, with answers that hold items written more quickly, and what moto itself leaves out or does wrong.
 
 `python -m fastetl.local.moto_server -p 5000 --state FILE` goes on with what FILE holds; on SIGUSR1 it writes FILE, and
 ends. Items whose time to live is over are deleted every few seconds.
@@ -43,6 +43,24 @@ def write_quickly() -> None:
             setattr(handler, operation, _as_json(getattr(handler, operation)))
 
 
+def take_turns() -> None:
+    """Answer one call of DynamoDB or its streams after the other, as if each had the tables to itself.
+
+    moto's transaction sets its tables back to a copy when it is cancelled, and forgets with it what other threads have
+    written meanwhile. DynamoDB's are serializable (Developer Guide, "Transaction isolation levels").
+    """
+    for handler in (DynamoDBStreamsHandler, DynamoHandler):
+        handler.call_action = _in_turn(handler.call_action)
+
+
+def _in_turn(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def call(handler: Any) -> Any:
+        with moto_state.turn:
+            return answer(handler)
+
+    return call
+
+
 def _as_json(answer: Callable[[Any], Any]) -> Callable[[Any], str]:
     return lambda handler: json.dumps(answer(handler).result, default=_write_other)
 
@@ -79,6 +97,7 @@ def _keep(path: Path) -> None:
 if __name__ == "__main__":
     logging.disable()
     write_quickly()
+    take_turns()
     parser = argparse.ArgumentParser()
     parser.add_argument("--state", type=Path)
     mine, of_moto = parser.parse_known_args()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ ACCOUNT = "123456789012"
 """The one that moto takes every caller for."""
 
 SAVE_ATTEMPTS = 5
-"""A client that still writes may change what is just being saved."""
+"""A client that still writes objects may change what is just being saved."""
 
 OLDEST_SECONDS = 5 * 365 * 86_400
 """DynamoDB leaves items alone whose time is longer past (Developer Guide, "Using time to live")."""
+
+turn = threading.RLock()
+"""Whoever reads or changes tables and their streams holds it."""
 
 _BACKENDS: dict[str, Any] = {"dynamodb": dynamodb_backends, "kinesis": kinesis_backends, "s3": s3_backends}
 
@@ -33,8 +36,9 @@ def save(path: Path) -> None:
                 service: {region: vars(backend) for region, backend in backends[ACCOUNT].items()}
                 for service, backends in _BACKENDS.items()
             }
-            path.write_bytes(pickle.dumps((state, s3_backends.bucket_accounts)))
-        except RuntimeError:  # a dictionary changed its size
+            with turn:
+                path.write_bytes(pickle.dumps((state, s3_backends.bucket_accounts)))
+        except RuntimeError:  # an object was added to a bucket
             if attempt == SAVE_ATTEMPTS - 1:
                 raise
             time.sleep(0.1)
@@ -57,11 +61,11 @@ def delete_expired(now: float) -> None:
     Args:
         now: Unix seconds.
     """
-    for backend in dynamodb_backends[ACCOUNT].values():
-        for table in list(backend.tables.values()):
-            if table.ttl.get("TimeToLiveStatus") != "ENABLED":
-                continue
-            with contextlib.suppress(RuntimeError):  # a client has just added an item: the next turn finds the rest
+    with turn:
+        for backend in dynamodb_backends[ACCOUNT].values():
+            for table in backend.tables.values():
+                if table.ttl.get("TimeToLiveStatus") != "ENABLED":
+                    continue
                 for item in table.all_items():
                     if _is_expired(item.attrs.get(table.ttl["AttributeName"]), now):
                         _delete(table, item)

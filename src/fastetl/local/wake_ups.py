@@ -72,10 +72,7 @@ class WakeUps:
         """
         while True:
             head = await self._ledger.batches.head(pipeline.name)
-            try:
-                waits = await anext(self._ledger.files.pending(pipeline.name), None) is not None
-            except KeyError:  # moto shows an update that is half done
-                waits = True
+            waits = await anext(self._ledger.files.pending(pipeline.name), None) is not None
             if head and head.paused:
                 raise SettlingError(f"{pipeline.name} is paused: {head.paused}")
             if head and not head.open and not waits:
