@@ -57,12 +57,14 @@ class EventSource:
 
     async def _read_shard(self, shard: Shard) -> None:
         world, scenario = self._world, self._world.scenario
-        failures, most = 0, scenario.max_batch
+        failures, waits, most = 0, 0, scenario.max_batch
         while not shard.drained:
             # What fails on and on is delivered ever more slowly: that saves this machine's time.
-            await asyncio.sleep(world.random.uniform(0.1, 20) * 2 ** min(failures // 5, 10))
+            await asyncio.sleep(world.random.uniform(0.1, 20) * 2 ** min((failures + waits) // 5, 10))
             if scenario.ordered_shards and shard.parent and not shard.parent.drained:
+                waits += 1
                 continue
+            waits = 0
             begins = shard.position
             batch = shard.changes[begins : begins + world.random.randint(1, most)]
             if not batch:  # trimmed meanwhile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import random
@@ -60,6 +61,16 @@ async def insist(world: World, step: Callable[[], Awaitable[T]], *, unless: tupl
             await asyncio.sleep(world.random.uniform(1, 300))
 
 
+async def _read(folder: ExportFolder) -> tuple[Export, tuple[DataFile, ...]]:
+    """Read an export's manifests; an `ExportError` where they are gone."""
+    try:
+        return await folder.read()
+    except RefusedError as error:
+        if error.code != "NoSuchKey":
+            raise
+        raise ExportError(str(error)) from error
+
+
 class Gap:
     """One gap in one table's stream, from its beginning until it is mended."""
 
@@ -80,7 +91,8 @@ class Gap:
         await resync.run()
         await self._repair(0)
         if self._chance.random() < 0.3:
-            await resync.carry_over()
+            with contextlib.suppress(ExportError):  # the bucket's lifecycle has deleted the export
+                await resync.carry_over()
         if lost and self._chance.random() < 0.5:
             # Some of it had been kept at the on-failure destination.
             world.sometimes("lost changes replayed after a resync")
@@ -135,7 +147,7 @@ class Resync:
         """Resync; with another export where an epoch begins just before it, or the lifecycle has deleted it."""
         try:
             await self._run_once()
-        except (ExportError, RefusedError):
+        except ExportError:
             self._world.sometimes("export taken again")
             await self.run()
 
@@ -144,7 +156,7 @@ class Resync:
         self._reopened = location
         try:
             await self._end()
-        except (ExportError, RefusedError):
+        except ExportError:
             self._world.sometimes("export taken again")
             await self.run()
 
@@ -180,7 +192,7 @@ class Resync:
         world, pipeline = self._world, self._source.pipeline
         await insist(world, lambda: Epochs(self._deployment()).restore())
         folder = ExportFolder(world.network.client(world.s3), self._location)
-        read, files = await insist(world, folder.read, unless=(RefusedError,))
+        read, files = await insist(world, partial(_read, folder), unless=(ExportError,))
         opening = partial(self._open, read, files)
         backfill = await insist(world, opening, unless=(ExportError,))
         left = await insist(world, lambda: self._backfiller().left(backfill, files))
