@@ -47,7 +47,9 @@ async def test_a_cancelled_transaction_leaves_what_others_write_meanwhile(aws: A
     async def cancel() -> None:
         while not writing.done():
             with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
-                await dynamodb.transact_write_items(TransactItems=[{"ConditionCheck": {"TableName": "turns", **REFUSED}}])
+                await dynamodb.transact_write_items(
+                    TransactItems=[{"ConditionCheck": {"TableName": "turns", **REFUSED}}]
+                )
 
     writing = asyncio.create_task(write())
     await asyncio.gather(cancel(), cancel(), cancel())

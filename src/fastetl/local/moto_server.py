@@ -50,7 +50,7 @@ def take_turns() -> None:
     written meanwhile. DynamoDB's are serializable (Developer Guide, "Transaction isolation levels").
     """
     for handler in (DynamoDBStreamsHandler, DynamoHandler):
-        handler.call_action = _in_turn(handler.call_action)
+        handler.call_action = _in_turn(handler.call_action)  # type: ignore[method-assign]
 
 
 def _in_turn(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
