@@ -204,6 +204,32 @@ async def test_an_epoch_that_ledger_and_warehouse_have_lost_is_known_from_the_fi
     assert "fastetl resync" in (await Operator(plant.deployment()).status()).paused
 
 
+async def test_an_epoch_that_both_have_lost_waits_for_a_resync_where_newer_changes_are_loaded(make_plant: Any) -> None:
+    plant: Plant = await make_plant()
+    await begin(plant)
+    assert await ingest(plant, 1, "of the epoch") == "0001"
+    await plant.execute('DELETE FROM "public"."orders_epochs"')
+    client, table = plant.ledger.table._client, plant.ledger.table.name
+    async for file in plant.ledger.files.scan("orders"):
+        await client.delete_item(TableName=table, Key={"pk": {"S": f"F#{file.file_id}"}})
+    await plant.ledger.batches.change_head(await plant.ledger.batches.head("orders"), epochs=())
+    assert await ingest(plant, 2, "newest") == "0000"
+    assert "loaded" in await plant.run()
+    rebuilt = await rebuild_ledger(plant.deployment())
+    assert (rebuilt.registered, rebuilt.awaits_resync) == (1, True)
+    assert (await plant.ledger.batches.head("orders")).epochs == ()
+    await refused(plant)
+    assert "fastetl resync" in (await Operator(plant.deployment()).status()).paused
+    assert (await plant.mirror())[0][2] == "newest"
+    resync = await begin(plant)
+    assert resync.epoch == 2
+    await Epochs(plant.deployment()).confirm(resync.epoch, "resync")
+    await Operator(plant.deployment()).resume()
+    assert await ingest(plant, 3, "latest") == "0002"
+    assert "loaded" in await plant.run()
+    assert (await plant.mirror())[0][2] == "latest"
+
+
 async def test_a_rebuilt_ledger_has_the_epochs_of_rows_that_nobody_else_knows(make_plant: Any) -> None:
     plant: Plant = await make_plant()
     start = await begin(plant)

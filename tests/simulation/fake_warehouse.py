@@ -370,12 +370,18 @@ class Transaction:
         if foreign and since <= int(foreign[1]):
             of_it = [row["kind"] for row in kept if row["epoch"] == int(foreign[1])]
             is_lost = is_lost or not (of_it and (of_it[0] != "announced" or int(foreign[1]) == carried))
+        return self._refuse(sql, [*wrong, *(["lost"] if is_lost else []), *self._missing_load(sql)])
+
+    def _set_back(self, sql: str) -> Answer:
+        return self._refuse(sql, self._missing_load(sql))
+
+    def _missing_load(self, sql: str) -> list[str]:
+        """A row where the statement names a batch that is not loaded."""
         last = re.search(rf'COUNT\(\*\) AS "there" FROM {_TABLE} WHERE (.*?)\) AS "last_load"', sql)
-        if last and not (there := _matching(self._rows(last[1]), last[2])):
-            is_lost = True
-        elif last and (attempt := re.search(r'"attempt" = (\d+)', last[2])):
-            is_lost = is_lost or all(row["attempt"] != int(attempt[1]) for row in there)
-        return self._refuse(sql, [*wrong, *(["lost"] if is_lost else [])])
+        if not last:
+            return []
+        there, attempt = _matching(self._rows(last[1]), last[2]), re.search(r'"attempt" = (\d+)', last[2])
+        return [] if any(not attempt or row["attempt"] == int(attempt[1]) for row in there) else ["missing"]
 
     # --- epochs --------------------------------------------------------------------------------------------------
 
@@ -404,6 +410,19 @@ class Transaction:
         epochs = _table(sql, "INSERT INTO")
         there = {row["epoch"] for row in self._rows(epochs)}
         self._insert(epochs, [row for row in _epoch_rows(sql) if row["epoch"] not in there])
+
+    def _epochs_found(self, sql: str) -> None:
+        epochs, mirrors = _table(sql, "INSERT INTO"), set(re.findall(rf"SELECT COUNT\(\*\) FROM {_TABLE}", sql))
+        there = {row["epoch"] for row in self._rows(epochs)}
+        for row in _epoch_rows(sql):
+            newer = [
+                one
+                for mirror in mirrors
+                for one in self._rows(mirror)
+                if (one["_changed_at"] or "") >= row["starts_at"] and one["_version"] < row["floor"]
+            ]
+            if row["epoch"] not in there:
+                self._insert(epochs, [row | {"kind": "announced" if newer else "backfill"}])
 
     def _epochs_new(self, sql: str) -> None:
         epochs, (new,) = _table(sql, "INSERT INTO"), _epoch_rows(sql)
@@ -745,6 +764,7 @@ _WRITING = {
     "take_over": "UPDATE",
     "gate_written": "INSERT INTO",
     "epochs_known": "INSERT INTO",
+    "epochs_found": "INSERT INTO",
     "epochs_new": "INSERT INTO",
     "epochs_kind": "UPDATE",
     "fence": "INSERT INTO",
@@ -805,7 +825,8 @@ def _recent(rows: list[Row], sql: str) -> list[Row]:
 def _epoch_rows(sql: str) -> list[Row]:
     """The rows that a statement would write into the table of epochs."""
     cast = r"CAST\('([^']*)' AS [^)]+\)?\) AS"
-    found = re.findall(rf'SELECT (\d+) AS "epoch", {cast} "floor",\s+{cast} "starts_at",\s+{cast} "kind"', sql)
+    kind = r"CAST\((?:CASE.*?END|'([^']*)') AS [^)]+\)\) AS"
+    found = re.findall(rf'SELECT (\d+) AS "epoch", {cast} "floor",\s+{cast} "starts_at",\s+{kind} "kind"', sql)
     names = ("floor", "starts_at", "kind")
     return [{"epoch": int(epoch), **dict(zip(names, rest, strict=True))} for epoch, *rest in found]
 

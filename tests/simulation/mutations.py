@@ -9,8 +9,8 @@ What is not in `MUTATIONS` and why:
   `tests/local/warehouse/test_postgres_engine.py::test_the_gates_update_stops_what_read_before_the_lock`.
 - `mandatory` in COPY's manifest, where a lost object is passed over: the row count per file refuses the load as well.
 - the same client token for the same attempt: the gate refuses what ran already; the token only saves a second run.
-- the epochs that files carry: ledger and warehouse are rarely both set back to before one, while files of it wait;
-  `tests/load/test_epochs.py` shows it.
+- the epochs that files carry, and that newer changes which were loaded without one make it wait: ledger and warehouse
+  are rarely both set back to before one, while files of it wait; `tests/load/test_epochs.py` shows both.
 - `If-None-Match` on the file's object: a retry writes the same bytes, unless a deploy in between changed how they
   are written; `tests/ingest/test_ingester.py` shows that.
 """
@@ -85,10 +85,10 @@ def without_steps(*steps: str) -> Mutation:
     @contextmanager
     def mutate() -> Iterator[None]:
         with ExitStack() as patches:
-            for original in (load_sql, resolve_sql):
+            for original in (load_sql, resolve_sql, tombstone_sql):
 
-                def left(*arguments: Any, _original: Any = original) -> Any:
-                    return tuple(statement for statement in _original(*arguments) if statement.step not in steps)
+                def left(*arguments: Any, _original: Any = original, **named: Any) -> Any:
+                    return tuple(each for each in _original(*arguments, **named) if each.step not in steps)
 
                 patches.enter_context(patch_everywhere(original, left))
             yield
@@ -389,8 +389,8 @@ def without_tombstones() -> AbstractContextManager[Any]:
     """A resync leaves rows that the table no longer has."""
     original = tombstone_sql
 
-    def left(*arguments: Any) -> Any:
-        return tuple(each for each in original(*arguments) if each.step not in {"log", "tombstones"})
+    def left(*arguments: Any, **named: Any) -> Any:
+        return tuple(each for each in original(*arguments, **named) if each.step not in {"log", "tombstones"})
 
     return patch_everywhere(original, left)
 
@@ -654,6 +654,7 @@ MUTATIONS: dict[str, Guard] = {
     "an export taken at once": _shows("I10", export_at_once),
     "changes stamped too early are loaded": _shows("I4", without_steps("stamps")),
     "a resync that the warehouse lost taken for ended": _shows("I4", lost_end_forgotten),
+    "a resync ends in a warehouse that was set back": _shows("I4", without_steps("set_back")),
     "HEAD made without epochs": _shows("I10", no_epochs_recovered),
     "a former owner loads on": _shows("I11", without_steps("gate_row")),
     "former columns stay": _shows("I4", without_steps("former_columns")),

@@ -139,7 +139,7 @@ class World:
             self._warehouse_type = DuckWarehouse
         self.random = random.Random(f"world {seed}")
         self.loop = SimulatedLoop(seed, starts_at=BEGINS)
-        self.loop.most_steps *= 20 if large else 1
+        self.loop.most_steps *= 20 if large else 2 if self.scenario.ages else 1
         self.coverage: Counter[str] = Counter()
         self.calm = False
         self.ageing = False

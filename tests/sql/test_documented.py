@@ -14,6 +14,7 @@ from fastetl.columns.types import Column, RedshiftType
 from fastetl.config.model import Grantee, Pipeline, RedshiftTarget
 from fastetl.load.rehearsal import build_pipeline
 from fastetl.local.warehouse.redshift_names import BEFORE_PARENTHESES, FUNCTIONS, RESERVED
+from fastetl.model import LoadedBatch
 from fastetl.operate.rehearsal_files import compare_sql
 from fastetl.sql import (
     EVERYBODY,
@@ -147,6 +148,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     )
     yield from (
         *write_epochs_sql(pipeline, OWNER, [EpochStart(1, 0)], EpochStart(2, 60)),
+        *write_epochs_sql(pipeline, OWNER, [], carried=[EpochStart(1, 0), EpochStart(2, 60)]),
         *copy_epochs_sql(pipeline, pipeline),
     )
     yield from confirm_epoch_sql(pipeline, OWNER, 2, "backfill")
@@ -156,7 +158,8 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Statement]:
     yield Statement("alter", widen_column_sql(pipeline, "", "more", RedshiftType.parse("VARCHAR(40)")))
     if "mirror" in pipeline.outputs:
         former = ((pipeline.name, ("gone",)),)
-        yield from tombstone_sql(pipeline, OWNER, 1, 0, former)
+        last = LoadedBatch("b", attempt=1, changed_min="2026-01-01 00:00:00")
+        yield from tombstone_sql(pipeline, OWNER, 1, 0, former, follows=last)
         yield from verify.compare_sql(pipeline, (pipeline,), pipeline.layout, url, below=1)
         yield from verify.repair_sql(pipeline, OWNER, pipeline.layout, url, former)
 

@@ -292,8 +292,10 @@ class Backfiller:
             What is still missing; false where the backfill has ended. While files wait for a load, only these.
 
         Raises:
-            WarehouseError: the tombstones could not be made; try again.
+            WarehouseError: the tombstones could not be made; try again. Where the warehouse was set back, it says so.
         """
+        # Before the ledger is asked what is loaded: a warehouse that is set back after that lacks this batch.
+        last = (await self._head()).last_batch
         if left := await self._find_waiting(backfill):
             return left
         left = await self.unfinished(backfill)
@@ -303,7 +305,7 @@ class Backfiller:
             return left
         if backfill.resync:
             former = await self._former_columns.find()
-            sql = tombstone_sql(self._pipeline, self._owner, backfill.epoch, backfill.exported_at, former)
+            sql = tombstone_sql(self._pipeline, self._owner, backfill.epoch, backfill.exported_at, former, follows=last)
             token = ("resync", backfill.pipeline, backfill.epoch, self._new_name())
             await self._warehouse.run(sql, name=f"fastetl/resync/{backfill.pipeline}/{backfill.epoch}", token=token)
         await self._ledger.backfills.put(msgspec.structs.replace(backfill, state="FINISHED"))

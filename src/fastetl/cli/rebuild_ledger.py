@@ -30,3 +30,6 @@ def rebuild_ledger(config: Path, pipeline: str, *, as_json: bool) -> None:
         if each.resync:
             remedy = f"run `fastetl resync -p {each.pipeline} --export {each.resync}`"
             tell(f"{each.pipeline}: what its last resync deleted is lost, and comes back: {remedy}", colour="red")
+        elif each.awaits_resync:
+            why = "files wait whose epoch was lost while newer changes were loaded without it"
+            tell(f"{each.pipeline}: {why}: run `fastetl resync -p {each.pipeline}`", colour="red")

@@ -83,13 +83,18 @@ class Epochs:
             carried: epochs that rows of files carry, whether or not HEAD or the warehouse still knows them.
 
         Returns:
-            HEAD with all of them.
+            HEAD with all of them, but for those that wait for a resync: since they were lost, newer changes were
+            loaded, which are stamped without them.
 
         Raises:
             LostEpochsError: rows of the target carry an epoch that none of the three knows.
             WarehouseError: they could not be read or written; the target may belong to another stack.
             StaleStepError: another process has just changed HEAD.
         """
+        carried = sorted(carried, key=lambda start: start.epoch)
+        if carried:
+            sql = write_epochs_sql(self._pipeline, self._owner, (), carried=carried)
+            await self._ask(sql, waits=True)
         head = await self._adopt(await self._ledger.batches.head(self._pipeline.name), carried, waits=True)
         there = {kept.start.epoch for kept in (await self._read(waits=True)).epochs}
         if any(start.epoch not in there for start in head.epochs):

@@ -50,6 +50,8 @@ _EXPLAINED = {
         "another stack owns the target, or its gate table has no row any more: `fastetl ddl --apply` names the owner,"
         " or writes the row again; with `--take-over` this stack becomes the owner"
     ),
+    "set_back": "the warehouse was set back, and lacks loads that the ledger knows: run `fastetl rebuild-ledger`, and"
+    " again what failed",
     "stamps": (
         "changes are stamped with an epoch before their own, so that the mirror would ignore them, or the warehouse was"
         " set back, and lacks epochs or loads that the ledger knows: run `fastetl rebuild-ledger` and `fastetl resume`,"

@@ -33,6 +33,8 @@ class Rebuilt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The ledger had them as loaded; the warehouse, set back to an earlier time, had not."""
     resync: str = ""
     """Where the export lies of a resync that `fastetl resync` has to end: the warehouse has lost what it deleted."""
+    awaits_resync: bool = False
+    """Whether files wait for a resync: what was loaded since their epoch was lost is newer, and stamped without it."""
 
 
 async def rebuild_ledger(deployment: Deployment) -> Rebuilt:
@@ -68,7 +70,7 @@ async def rebuild_ledger(deployment: Deployment) -> Rebuilt:
         await forget_watermark(deployment)
     # Files may carry epochs that both have lost. Loads refuse them so far.
     if known is None or not carried <= known:
-        await epochs.restore(carried)
+        known = {*(await epochs.restore(carried)).epochs}
     # Read before the warehouse is asked: a load that ends in between is in its answer.
     async for files in take(ledger.files.scan(deployment.pipeline.name, "PENDING", "LOADED"), ASKED_AT_ONCE):
         loaded = await reconciler.loaded({file.file_id: file.changed_min for file in files})
@@ -85,7 +87,8 @@ async def rebuild_ledger(deployment: Deployment) -> Rebuilt:
         done, undone = done + len(batch_ids), undone + len(waiting)
     await _forget_last_batch(deployment)
     reopened = await reopen_resync(deployment)
-    return Rebuilt(deployment.pipeline.name, registered, done, undone, reopened.location if reopened else "")
+    name, location = deployment.pipeline.name, reopened.location if reopened else ""
+    return Rebuilt(name, registered, done, undone, location, awaits_resync=not carried <= known)
 
 
 async def _forget_last_batch(deployment: Deployment) -> None:

@@ -35,9 +35,17 @@ def epochs_sql(pipeline: Pipeline, *, reached: bool = False) -> tuple[Statement,
 
 
 def write_epochs_sql(
-    pipeline: Pipeline, owner: str, known: Sequence[EpochStart], new: EpochStart | None = None
+    pipeline: Pipeline,
+    owner: str,
+    known: Sequence[EpochStart],
+    new: EpochStart | None = None,
+    *,
+    carried: Sequence[EpochStart] = (),
 ) -> tuple[Statement, ...]:
-    """Build the transaction that announces an epoch, and gives the warehouse the epochs that only HEAD has.
+    """Build the transaction that announces an epoch, and gives the warehouse the epochs that only HEAD or files have.
+
+    An epoch that only files have is written as `announced` where the target has changes that were created at or after
+    its T0 and are stamped with an earlier one: the files' rows, which are older, would hide them.
 
     Its last statement reads all of them, as `epochs_sql` does.
 
@@ -46,18 +54,19 @@ def write_epochs_sql(
         owner: of the target, as this stack names itself.
         known: HEAD's epochs.
         new: the epoch to announce; nothing is written where its number, or a later one, is taken.
+        carried: epochs that rows of files carry.
     """
     epochs = quote_table(pipeline, "_epochs")
     steps = gate_steps(pipeline, owner)
     if known:
-        listed = " UNION ALL ".join(f"SELECT {_values(each, 'backfill')}" for each in known)
-        lost = f'({listed}) AS "known" LEFT JOIN {epochs} AS "there" ON "there"."epoch" = "known"."epoch"'
-        names = ", ".join(f'"known".{name}' for name in _COLUMNS.split(", "))
-        insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {names} FROM {lost} WHERE "there"."epoch" IS NULL'
-        steps.append(("epochs_known", insert))
+        steps.append(("epochs_known", _insert_missing(epochs, [_values(each, "'backfill'") for each in known])))
+    if carried:
+        found = [_values(each, _kind_of_carried(pipeline, each)) for each in carried]
+        steps.append(("epochs_found", _insert_missing(epochs, found)))
     if new:
         later = f'SELECT COUNT(*) AS "later" FROM {epochs} WHERE "epoch" >= {new.epoch:d}'
-        insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {_values(new, "announced")} FROM ({later}) AS "counted"'
+        announced = _values(new, "'announced'")
+        insert = f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {announced} FROM ({later}) AS "counted"'
         steps.append(("epochs_new", f'{insert} WHERE "later" = 0'))
     steps.append(("epochs", f'{_select(pipeline)} ORDER BY "epoch"'))
     return build_statements(pipeline.name, steps)
@@ -146,13 +155,32 @@ def _select(pipeline: Pipeline) -> str:
 
 
 def _reached(pipeline: Pipeline) -> str:
-    mirrors = [quote_table(part) for part in pipeline.targets if "mirror" in part.outputs and not part.rows_of]
     each = [f'SELECT MAX("source_epoch") AS "latest" FROM {quote_table(pipeline, "_gate")}']
     each += [
-        f'SELECT CAST(SUBSTRING(MAX("_version"), 1, 4) AS INTEGER) AS "latest" FROM {mirror}' for mirror in mirrors
+        f'SELECT CAST(SUBSTRING(MAX("_version"), 1, 4) AS INTEGER) AS "latest" FROM {mirror}'
+        for mirror in _mirrors(pipeline)
     ]
     latest = 'COALESCE(MAX("latest"), 0) AS "epoch"'
     return f'SELECT {latest}, \'\' AS "starts_at", \'reached\' AS "kind" FROM ({" UNION ALL ".join(each)}) AS "each"'
+
+
+def _mirrors(pipeline: Pipeline) -> list[str]:
+    """List the mirrors whose rows have versions of their own: those of child tables have their parents'."""
+    return [quote_table(part) for part in pipeline.targets if "mirror" in part.outputs and not part.rows_of]
+
+
+def _insert_missing(epochs: str, rows: Sequence[str]) -> str:
+    listed = " UNION ALL ".join(f"SELECT {row}" for row in rows)
+    lost = f'({listed}) AS "known" LEFT JOIN {epochs} AS "there" ON "there"."epoch" = "known"."epoch"'
+    names = ", ".join(f'"known".{name}' for name in _COLUMNS.split(", "))
+    return f'INSERT INTO {epochs} ({_COLUMNS}) SELECT {names} FROM {lost} WHERE "there"."epoch" IS NULL'
+
+
+def _kind_of_carried(pipeline: Pipeline, start: EpochStart) -> str:
+    floor, starts_at = _bounds(start)
+    hidden = f'"_changed_at" >= {starts_at} AND "_version" < {floor}'
+    counts = [f"(SELECT COUNT(*) FROM {mirror} WHERE {hidden})" for mirror in _mirrors(pipeline)]
+    return f"CASE WHEN {' + '.join(counts)} = 0 THEN 'backfill' ELSE 'announced' END" if counts else "'backfill'"
 
 
 def _carried(gate: str) -> str:
@@ -160,10 +188,15 @@ def _carried(gate: str) -> str:
     return f'SELECT MAX("source_epoch") FROM {gate}'
 
 
-def _values(start: EpochStart, kind: EpochKind) -> str:
+def _values(start: EpochStart, kind: str) -> str:
+    """Build the columns of an epoch's row; its kind is an expression."""
+    floor, starts_at = _bounds(start)
+    named = f'CAST({kind} AS {BATCH_ID}) AS "kind"'
+    return f'{start.epoch:d} AS "epoch", {floor} AS "floor", {starts_at} AS "starts_at", {named}'
+
+
+def _bounds(start: EpochStart) -> tuple[str, str]:
+    """Build the least version of an epoch, and its T0."""
     moment = datetime.fromtimestamp(start.starts_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    floor, starts_at, named = (quote_literal(text) for text in (epoch_floor(start.epoch), moment, kind))
-    return (
-        f'{start.epoch:d} AS "epoch", CAST({floor} AS {BATCH_ID}) AS "floor",'
-        f' CAST({starts_at} AS {MOMENT}) AS "starts_at", CAST({named} AS {BATCH_ID}) AS "kind"'
-    )
+    floor, starts_at = quote_literal(epoch_floor(start.epoch)), quote_literal(moment)
+    return f"CAST({floor} AS {BATCH_ID})", f"CAST({starts_at} AS {MOMENT})"

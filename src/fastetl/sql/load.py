@@ -14,7 +14,7 @@ from fastetl.sql.epochs import latest_resync, refuse_early_stamps
 from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.group import load_group
 from fastetl.sql.mirror import append_to_log, merge_into_mirror
-from fastetl.sql.questions import find_since, is_since
+from fastetl.sql.questions import is_batch, is_since, missing_load
 from fastetl.sql.staging import FILES, STAGED, Load, see_all
 from fastetl.sql.text import (
     COUNT,
@@ -49,12 +49,12 @@ def load_sql(pipeline: Pipeline, load: Load) -> tuple[Statement, ...]:
     targets, drops = _load_targets(pipeline, load)
     steps = [
         *gate_steps(pipeline, load.owner),
-        ("gate_batch", refuse("loaded before", f"{loads} WHERE {_is_batch(load.batch_id, 'loaded_at', load.since)}")),
+        ("gate_batch", refuse("loaded before", f"{loads} WHERE {is_batch(load.batch_id, 'loaded_at', load.since)}")),
         (
             "gate_fence",
             refuse(
                 "fenced",
-                f'{fences} WHERE {_is_batch(load.batch_id, "fenced_at", load.since)} AND "attempt" >= {load.attempt:d}',
+                f'{fences} WHERE {is_batch(load.batch_id, "fenced_at", load.since)} AND "attempt" >= {load.attempt:d}',
             ),
         ),
         *_gate_source(pipeline, load),
@@ -106,7 +106,7 @@ def resolve_sql(
         files_url: of the batch's list of files, to ask for each of them; empty to leave that out.
     """
     loads, fences = quote_table(pipeline, "_loads"), quote_table(pipeline, "_fences")
-    loaded, fenced = (_is_batch(batch_id, when, since) for when in ("loaded_at", "fenced_at"))
+    loaded, fenced = (is_batch(batch_id, when, since) for when in ("loaded_at", "fenced_at"))
     standing = (
         f'SELECT "batch_id" FROM {loads} WHERE {loaded}'
         f' UNION ALL SELECT "batch_id" FROM {fences} WHERE {fenced} AND "attempt" >= {attempt:d}'
@@ -174,20 +174,8 @@ def _record_source(pipeline: Pipeline, load: Load) -> list[tuple[str, str]]:
 
 def _refuse_what_is_set_back(pipeline: Pipeline, load: Load) -> str:
     """Build the step that fails where ledger and warehouse are of two times: epochs or the last load are missing."""
-    last, loads = load.follows, quote_table(pipeline, "_loads")
-    missing = ""
-    if last.batch_id:
-        attempt = f' AND "attempt" = {last.attempt:d}' if last.attempt else ""
-        since = find_since(last.changed_min, last.began)
-        there = f"{loads} WHERE {_is_batch(last.batch_id, 'loaded_at', since)}{attempt}"
-        counted = f'SELECT COUNT(*) AS "there" FROM {there}'
-        missing = f'SELECT "there" FROM ({counted}) AS "last_load" WHERE "there" = 0'
-    latest = max(load.latest_epoch, load.carried_epoch)
+    missing, latest = missing_load(pipeline, load.follows), max(load.latest_epoch, load.carried_epoch)
     return refuse_early_stamps(pipeline, STAGED, latest, missing, foreign=load.foreign_epoch)
-
-
-def _is_batch(batch_id: str, when: str, since: str) -> str:
-    return f'"batch_id" = {quote_literal(batch_id)} AND {is_since(when, since)}'
 
 
 def _stage_files(pipeline: Pipeline, files_url: str) -> list[tuple[str, str]]:

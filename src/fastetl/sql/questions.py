@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from fastetl.config import Pipeline
+from fastetl.model import LoadedBatch
 from fastetl.sql.text import Statement, build_statements, quote_literal, quote_table
 
 SLACK_SECONDS = 24 * 3600
@@ -81,3 +82,32 @@ def is_since(when: str, since: str) -> str:
     """
     # Bookkeeping grows for years: without a bound on its sort key, each load would read all of it.
     return f'"{when}" >= CAST({quote_literal(since)} AS TIMESTAMP)'
+
+
+def is_batch(batch_id: str, when: str, since: str) -> str:
+    """Build the condition that a row of bookkeeping is of a batch.
+
+    Args:
+        batch_id: of the batch.
+        when: the column with the row's time.
+        since: ISO 8601, UTC: the row is not older.
+    """
+    return f'"batch_id" = {quote_literal(batch_id)} AND {is_since(when, since)}'
+
+
+def missing_load(pipeline: Pipeline, last: LoadedBatch | None) -> str:
+    """Build the query that has a row where the warehouse lacks a batch that it was seen to have: it was set back.
+
+    Args:
+        pipeline: its bookkeeping tables are read.
+        last: the batch.
+
+    Returns:
+        An empty text where no batch is named.
+    """
+    if last is None or not last.batch_id:
+        return ""
+    loads, since = quote_table(pipeline, "_loads"), find_since(last.changed_min, last.began)
+    attempt = f' AND "attempt" = {last.attempt:d}' if last.attempt else ""
+    counted = f'SELECT COUNT(*) AS "there" FROM {loads} WHERE {is_batch(last.batch_id, "loaded_at", since)}{attempt}'
+    return f'SELECT "there" FROM ({counted}) AS "last_load" WHERE "there" = 0'

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from fastetl.config import Pipeline
-from fastetl.sql.gate import gate_steps
+from fastetl.model import LoadedBatch
+from fastetl.sql.gate import gate_steps, refuse
 from fastetl.sql.mirror import key_columns
+from fastetl.sql.questions import missing_load
 from fastetl.sql.text import Statement, build_statements, list_names, quote_identifier, quote_literal, quote_table
 from fastetl.versions import EXPORT_LABEL, build_version, epoch_floor
 
@@ -18,6 +20,8 @@ def tombstone_sql(
     epoch: int,
     exported_at: int,
     former_columns: tuple[tuple[str, tuple[str, ...]], ...] = (),
+    *,
+    follows: LoadedBatch | None = None,
 ) -> tuple[Statement, ...]:
     """Build the transaction that deletes rows of older epochs, which an epoch's full export no longer has.
 
@@ -27,8 +31,10 @@ def tombstone_sql(
         epoch: the export's.
         exported_at: Unix seconds of the state that the export holds.
         former_columns: by target, columns of its mirror that loads no longer write.
+        follows: the last batch that was loaded when the whole export was: without it the warehouse may lack rows of
+            the export, since it was set back.
     """
-    former = dict(former_columns)
+    former, missing = dict(former_columns), missing_load(pipeline, follows)
     deletes = (
         step
         for part in pipeline.targets
@@ -37,6 +43,7 @@ def tombstone_sql(
     )
     steps = [
         *gate_steps(pipeline, owner),
+        *([("set_back", refuse("set back", f'({missing}) AS "missing"'))] if missing else []),
         *deletes,
         (
             "resyncs",

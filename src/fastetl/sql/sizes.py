@@ -8,6 +8,7 @@ from fastetl import keys
 from fastetl.config import Config, Pipeline
 from fastetl.errors import Problem
 from fastetl.limits import MAX_SQL_BYTES
+from fastetl.model import LoadedBatch
 from fastetl.sql.grants import load_grants_sql, load_privileges, privileges_sql, read_grants_sql
 from fastetl.sql.load import load_sql, resolve_sql
 from fastetl.sql.resync import tombstone_sql
@@ -76,7 +77,8 @@ def _build_each(config: Config, pipeline: Pipeline) -> Iterator[Statement]:
     yield from (each for each in load_sql(pipeline, load) if each.step not in USERS_OWN)
     yield from resolve_sql(pipeline, LONGEST_ID, LONGEST_ID, 1, load.since, load.files_url)
     if "mirror" in pipeline.outputs:
-        yield from tombstone_sql(pipeline, LONGEST_ID, 1, 0)
+        last = LoadedBatch(LONGEST_ID, attempt=1, changed_min=A_MOMENT)
+        yield from tombstone_sql(pipeline, LONGEST_ID, 1, 0, follows=last)
         for parts in list_compared(pipeline):
             yield from compare_sql(pipeline, parts, pipeline.layout, load.manifest_url, below=1)
         yield from repair_sql(pipeline, LONGEST_ID, pipeline.layout, load.manifest_url, ())
