@@ -191,6 +191,10 @@ def test_so_many_files_that_fail_alike_pause(others: int, pauses: bool) -> None:
         assert not play(found).pause
     first = situation(resolving(failure="data"), *(suspect(str(n)) for n in range(others)), verdict=NOT_COMMITTED)
     assert not play(first).pause
+    # What the warehouse refuses to the whole pipeline is why nothing else loads; its pause tells that.
+    refused = make_batch(batch_id="refused", state="RETRY", failure="infrastructure")
+    found = situation(resolving(**again), *(suspect(str(n)) for n in range(others)), refused, verdict=NOT_COMMITTED)
+    assert not play(found).pause
 
 
 @pytest.mark.parametrize(("waiting", "asked", "action"), [

@@ -277,7 +277,9 @@ def _blame(head: Head, batches: Sequence[Batch], batch: Batch, verdict: Verdict,
         return Decision("quarantine", batch)
     # Nothing else has loaded since it failed first: perhaps it is not the file's fault.
     alike = [other for other in batches if other.data_failures >= QUARANTINE_AFTER and other.loads_seen == head.loads]
-    is_hopeless = failures >= QUARANTINE_AFTER and len(alike) >= PAUSE_AFTER
+    # What the warehouse refuses to the whole pipeline is the reason of its pause already, and why nothing else loads.
+    is_refused = any(other.state == "RETRY" and other.failure == "infrastructure" for other in batches)
+    is_hopeless = failures >= QUARANTINE_AFTER and len(alike) >= PAUSE_AFTER and not is_refused
     reason = f"every file that was tried alone failed: {batch.error}" if is_hopeless else ""
     return _retry(batch, verdict, now, pause=reason, data_failures=failures, loads_seen=loads_seen)
 
