@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
+from fastetl.cli import deployments
+from fastetl.model import Backfill
+from tests.cli.in_process import call
 from tests.cli.test_cli import CONFIG, run
 from tests.cli.test_local import Background, background
 from tests.exports import write_export
@@ -52,3 +57,12 @@ def test_every_end_of_a_backfill_is_quiet(background: Background) -> None:
     assert backfill("--export", str(background.folder / "nowhere"))[0] == 1
     assert backfill("--export", str(whole), AWS_ENDPOINT_URL="http://127.0.0.1:1")[0] == 1
     assert backfill("--export", str(whole), vouched, FASTETL_LEDGER_TABLE="another")[0] == 1
+
+
+@pytest.mark.parametrize("resync", [True, False])
+def test_a_resync_that_is_given_up_names_what_is_left(monkeypatch: pytest.MonkeyPatch, *, resync: bool) -> None:
+    ended = Backfill("orders", 2, "s3://lake/exports/1", "arn", 0, 1, 1, 0, resync=resync, state="GIVEN_UP")
+    monkeypatch.setattr(deployments, "run", lambda *_: [ended])
+    told = call("backfill", "--give-up").stderr
+    assert "s3://lake/exports/1 is given up" in told
+    assert ("run `fastetl resync -p orders`" in told) is resync

@@ -70,6 +70,9 @@ def backfill(config: Path, pipeline: str, *, give_up: bool, as_json: bool, **opt
             echo_json(ended)
         for each in ended:
             tell(f"{each.pipeline}: epoch {each.epoch}: {each.location or 'an export that never began'} is given up")
+            if each.resync:
+                remedy = f"run `fastetl resync -p {each.pipeline}`"
+                tell(f"{each.pipeline}: what this resync was to mend is not mended: {remedy}", colour="red")
         return
     asked = Options(config, **options)
     check_options(asked)
