@@ -50,6 +50,7 @@ class Invariants:
         """Gives the items of the ledger, by their keys."""
         self._loads: set[str] = set()
         self._seen_events: dict[str, frozenset[str]] = {}
+        self._seen_rows: dict[str, int] = {}
         self.meddled: set[str] = set()
         """Pipelines of which a person took the warehouse's bookkeeping, if only until the ledger is rebuilt."""
         self.may_lack_log = False
@@ -201,7 +202,22 @@ class Invariants:
         keys = {key for _, key in self._all_objects() if key.startswith("data/")}
         # An attempt after a deploy may have written the same file under another name: loads take what the ledger names.
         named = {item["key"]["S"] for pk, item in self.items().items() if pk.startswith("F#")}
-        return {_file_id(key): key for key in (*sorted(keys - named), *sorted(keys & named))}
+        alike: dict[str, list[str]] = {}
+        for key in (*sorted(keys - named), *sorted(keys & named)):
+            alike.setdefault(_file_id(key), []).append(key)
+        loaded = {
+            row["file_id"]: row["row_count"] for name in self._pipelines for row in self._rows(name, "_load_files")
+        }
+        return {file_id: self._choose(found, loaded.get(file_id)) for file_id, found in alike.items()}
+
+    def _choose(self, keys: list[str], loaded_rows: int | None) -> str:
+        """The last of some keys; of those with as many rows as were loaded, where another stack's ledger named one."""
+        fitting = [key for key in keys if len(keys) > 1 and self._rows_of(key) == loaded_rows]
+        return (fitting or keys)[-1]
+
+    def _rows_of(self, key: str) -> int:
+        self.events_of(key)
+        return self._seen_rows[key]
 
     def _rejected(self) -> Iterator[str]:
         for (_, key), stored in self._s3.objects.items():
@@ -328,7 +344,8 @@ class Invariants:
     def events_of(self, key: str) -> frozenset[str]:
         """The events in a file, as its object has them, or had them before it was lost or broken."""
         if key not in self._seen_events:
-            lines = self._warehouse.parse(f"s3://{self._bucket}/{key}", *self._written(key), even_archived=True)
+            lines = [*self._warehouse.parse(f"s3://{self._bucket}/{key}", *self._written(key), even_archived=True)]
+            self._seen_rows[key] = len(lines)
             # Rows of child tables name no event.
             self._seen_events[key] = frozenset(line[3] for line in lines) - {FileFormat().null_marker}
         return self._seen_events[key]
