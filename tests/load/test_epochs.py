@@ -228,6 +228,7 @@ async def test_an_epoch_that_both_have_lost_waits_for_a_resync_where_newer_chang
     assert await ingest(plant, 3, "latest") == "0002"
     assert "loaded" in await plant.run()
     assert (await plant.mirror())[0][2] == "latest"
+    assert not (await rebuild_ledger(plant.deployment())).awaits_resync
 
 
 async def test_a_rebuilt_ledger_has_the_epochs_of_rows_that_nobody_else_knows(make_plant: Any) -> None:

@@ -101,6 +101,20 @@ class Epochs:
             await self._write(head)
         return head
 
+    async def awaits_resync(self, carried: Iterable[EpochStart]) -> bool:
+        """Tell whether files wait for a resync, since no HEAD has their epoch.
+
+        Args:
+            carried: epochs that rows of files carry.
+
+        Raises:
+            WarehouseError: the epochs could not be read.
+        """
+        kept = (await self._read(waits=True)).epochs
+        begun = {each.start.epoch for each in kept if each.kind != "announced"}
+        resynced = max((each.start.epoch for each in kept if each.kind == "resync"), default=0)
+        return any(start.epoch not in begun and start.epoch > resynced for start in carried)
+
     async def announce(self, head: Head, starts_at: int) -> tuple[Head, EpochStart | None]:
         """Write the next epoch into the warehouse, where it is in force for nobody yet.
 

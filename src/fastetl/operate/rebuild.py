@@ -88,7 +88,8 @@ async def rebuild_ledger(deployment: Deployment) -> Rebuilt:
     await _forget_last_batch(deployment)
     reopened = await reopen_resync(deployment)
     name, location = deployment.pipeline.name, reopened.location if reopened else ""
-    return Rebuilt(name, registered, done, undone, location, awaits_resync=not carried <= known)
+    waits = not carried <= known and await epochs.awaits_resync(carried)
+    return Rebuilt(name, registered, done, undone, location, awaits_resync=waits)
 
 
 async def _forget_last_batch(deployment: Deployment) -> None:
