@@ -165,8 +165,19 @@ async def test_a_batch_expires_long_after_it_was_closed_and_not_when_it_is_taken
     batch = await ledger.batches.advance(await ledger.batches.read("b1"), state="SUBMITTING", attempt=1)
     assert await expires(ledger, "B#b1") is None
     head = await ledger.batches.close(head, batch, "QUARANTINED", now_ms=NOW_MS)
+    assert CLOSED_BATCHES_KEPT_SECONDS == 90 * 86_400
     assert await expires(ledger, "B#b1") == NOW_MS // 1000 + CLOSED_BATCHES_KEPT_SECONDS
     head = await ledger.batches.open(head, [make_batch("b1")], now_ms=NOW_MS)
     assert await expires(ledger, "B#b1") is None
     await ledger.batches.open(head, [make_batch("b3")], now_ms=NOW_MS, instead_of=await ledger.batches.read("b2"))
     assert await expires(ledger, "B#b2") == NOW_MS // 1000 + CLOSED_BATCHES_KEPT_SECONDS
+
+
+async def test_of_the_closed_batches_no_more_are_read_than_were_asked_for(ledger: Ledger) -> None:
+    head = await ledger.batches.create_head("p", "i")
+    for number in range(3):
+        head = await ledger.batches.open(head, [make_batch(f"b{number}")], now_ms=0)
+        batch = await ledger.batches.advance(await ledger.batches.read(f"b{number}"), state="SUBMITTING", attempt=1)
+        head = await ledger.batches.close(head, batch, "QUARANTINED", now_ms=NOW_MS + number)
+    assert [each.batch_id async for each in ledger.batches.closed("p")] == ["b0", "b1", "b2"]
+    assert [each.batch_id async for each in ledger.batches.closed("p", latest=2)] == ["b2", "b1"]
