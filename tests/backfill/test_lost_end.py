@@ -18,14 +18,20 @@ __all__ = ["flow"]
 LAST = '(SELECT MAX("loaded_at") FROM "public"."orders_loads")'
 
 
-async def resync(flow: Flow) -> Backfill:
-    """Resync after the deletion of item 1 was lost; the export has item 2 alone."""
+async def load_export(flow: Flow) -> Backfill:
+    """Load the export of a resync after the deletion of item 1 was lost: it has item 2 alone."""
     await flow.change(("INSERT", 1, "deleted unseen"), ("INSERT", 2, "kept"))
     await flow.plant.run()
     await flow.epoch()
     backfill = await flow.open(flow.export(lines(item(2, "kept"))), resync=True)
     await flow.convert(backfill)
     await flow.plant.run()
+    return backfill
+
+
+async def resync(flow: Flow) -> Backfill:
+    """Resync, to the end."""
+    backfill = await load_export(flow)
     assert not await flow.backfiller.finish(backfill)
     assert await flow.notes() == {2: "kept"}
     return backfill
@@ -63,12 +69,7 @@ async def test_a_resync_whose_end_is_lost_is_under_way_again(flow: Flow, to: str
 
 
 async def test_nothing_is_deleted_in_a_warehouse_that_was_set_back(flow: Flow) -> None:
-    await flow.change(("INSERT", 1, "deleted unseen"), ("INSERT", 2, "kept"))
-    await flow.plant.run()
-    await flow.epoch()
-    backfill = await flow.open(flow.export(lines(item(2, "kept"))), resync=True)
-    await flow.convert(backfill)
-    await flow.plant.run()
+    backfill = await load_export(flow)
     # A snapshot from before the export's load; the ledger takes it for loaded.
     for table in ("load_files", "loads"):
         await flow.plant.execute(f'DELETE FROM "public"."orders_{table}" WHERE "loaded_at" >= ' + LAST)
